@@ -1,0 +1,101 @@
+"""The clip store (every frame of a release as one memory-mapped uint8 array) and temporal sampling of T frames.
+
+A store is a folder: ``frames.npy`` [N, H, W] uint8, all clips one after the other; ``index.csv``, a row a clip: where
+it begins, how many frames it has, its labels, its crop and its hash; ``store.json``, what made it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from aullm_lib import files
+
+TEXT = {"clip_id": str, "dataset": str, "subject": str, "clip": str, "emotion": str, "aus": str, "box": str}
+
+
+def frame_positions(lengths: Tensor, frames: int, ends: Tensor | None = None) -> Tensor:
+    """``frames`` positions evenly spaced from 0 to ``ends`` (the last frame by default), rounded half up.
+
+    lengths: [B] frames of each clip; ends: [B]. Returns [B, frames]. Shorter clips repeat frames.
+    """
+    last = (lengths - 1 if ends is None else ends)[:, None]  # [b, 1]
+    steps = torch.arange(frames, device=lengths.device)[None]  # [1, t]
+    return (2 * steps * last + frames - 1) // (2 * (frames - 1))  # [b, t]
+
+
+def jittered_ends(lengths: Tensor, frames: int, generator: torch.Generator) -> Tensor:
+    """Training's temporal jitter: an end frame, uniform in [frames, T - 2]; the last frame if T - 1 <= frames.
+
+    As in the released script. lengths: [B]. Returns [B].
+    """
+    draw = torch.rand(lengths.shape, generator=generator, device=generator.device, dtype=torch.float64)
+    choices = (lengths - 1 - frames).clamp(min=1)
+    ends = frames + (draw.to(lengths.device) * choices).long()
+    return torch.where(lengths - 1 <= frames, lengths - 1, ends)
+
+
+class ClipStore:
+    """A clip store opened for reading.
+
+    ``store[clip_id]`` is uint8 [T, H, W]; ``store.table`` the index, with labels; ``store.ids`` its clip ids.
+    Raises FileNotFoundError where there is no whole store, ValueError where its files do not fit each other.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not (self.path / "store.json").is_file():
+            raise FileNotFoundError(f"{self.path}: no clip store here; preprocess.build writes one (notebook 01)")
+        self.info = files.read_json(self.path / "store.json")
+        self.table = pd.read_csv(self.path / "index.csv", dtype=TEXT, index_col="clip_id", keep_default_na=False)
+        self.table["apex"] = pd.to_numeric(self.table["apex"], errors="coerce").astype("Int64")
+        self.table.attrs = self.info["settings"]["release"]
+        self.frames = np.load(self.path / "frames.npy", mmap_mode="r", allow_pickle=False)
+        if len(self.frames) != self.table["n_frames"].sum():
+            raise ValueError(f"{self.path}: frames.npy and index.csv disagree; delete the folder and build it again")
+        self._first = torch.tensor(self.table["first"].to_numpy())
+        self._lengths = torch.tensor(self.table["n_frames"].to_numpy())
+        self._on_device = torch.empty(0)
+
+    ids = property(lambda self: list(self.table.index))
+    fingerprint = property(lambda self: self.info["fingerprint"])
+    failed = property(lambda self: self.info["failed"])
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self.table.index
+
+    def __getitem__(self, clip_id: str) -> np.ndarray:
+        first, count = self.table.loc[clip_id, ["first", "n_frames"]]
+        return self.frames[first : first + count]
+
+    def positions(self, ids: Sequence[str]) -> Tensor:
+        """Clip ids -> their rows [B], in the order given. Raises KeyError naming an id that is not stored."""
+        rows = self.table.index.get_indexer(pd.Index(ids))
+        if (rows < 0).any():
+            raise KeyError(f"{self.path} holds no clip {ids[int((rows < 0).argmax())]!r}")
+        return torch.from_numpy(rows).to(self._lengths.device)
+
+    def to(self, device: str | torch.device) -> "ClipStore":
+        """Copies all frames to the device (uint8: 4 kB a 64×64 frame), where ``sample`` then works. Returns self."""
+        self._on_device = torch.from_numpy(np.array(self.frames)).to(device)
+        self._first, self._lengths = self._first.to(device), self._lengths.to(device)
+        return self
+
+    def sample(self, ids: Sequence[str] | Tensor, frames: int = 6, jitter: torch.Generator | None = None) -> Tensor:
+        """``frames`` frames of each clip [B, frames, H, W] uint8, on the store's device.
+
+        ids: clip ids, or rows as ``positions`` gives them. Without jitter the frames span the whole clip (test);
+        with it they span its beginning up to a random end (training, ``jittered_ends``).
+        """
+        if not len(self._on_device):
+            self.to("cpu")
+        rows = ids if isinstance(ids, Tensor) else self.positions(ids)
+        lengths = self._lengths[rows]
+        ends = None if jitter is None else jittered_ends(lengths, frames, jitter)
+        return self._on_device[self._first[rows][:, None] + frame_positions(lengths, frames, ends)]  # [b, t, h, w]

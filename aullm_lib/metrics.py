@@ -1,0 +1,102 @@
+"""Scores from stored probabilities: F1 of Eq. 5, two-class macro F1, constant predictors, intervals over subjects.
+
+The paper words its measure as the F1 of Eq. 5 averaged over AUs; its released script, and the LED baseline, take for
+each AU the mean of the F1 of "present" and the F1 of "absent" (two-class macro F1) on predictions pooled over all
+folds. Both are given, always together, and always from pooled predictions: a mean of per-subject F1s would average
+over folds that hold a single class.
+"""
+
+import numpy as np
+import pandas as pd
+
+COUNTS = ["TP", "FP", "FN", "TN"]
+SCORES = ["f1", "f1_macro"]
+
+
+def check(predictions: pd.DataFrame) -> None:
+    """Raises ValueError naming the field or the clip that cannot be scored."""
+    missing = [c for c in ("clip_id", "subject", "au", "label", "probability") if c not in predictions]
+    if missing:
+        raise ValueError(f"predictions lack the columns {missing}")
+    if not len(predictions):
+        raise ValueError("no predictions to score")
+    twice = predictions[predictions.duplicated(["clip_id", "au"])]
+    if len(twice):
+        raise ValueError(f"{twice.iloc[0].clip_id}, {twice.iloc[0].au}: predicted twice")
+    wrong = predictions[~predictions["label"].isin((0, 1))]
+    if len(wrong):
+        raise ValueError(f"{wrong.iloc[0].clip_id}, {wrong.iloc[0].au}: label {wrong.iloc[0].label!r}, expected 0 or 1")
+    wrong = predictions[~predictions["probability"].between(0, 1)]
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise ValueError(f"{first.clip_id}, {first.au}: probability {first.probability!r}, expected 0 to 1")
+    sizes = predictions.groupby("clip_id")["au"].nunique()
+    short = sizes.index[sizes < predictions["au"].nunique()]
+    if len(short):
+        raise ValueError(f"{short[0]}: some of its AUs were not predicted")
+
+
+def f1(counts: np.ndarray) -> np.ndarray:
+    """Confusion counts [..., 4] (TP FP FN TN) -> [..., 2]: F1 of Eq. 5, and two-class macro F1; 0/0 counts as 0.
+
+    Both are NaN where there is no positive: a score for a class that the sample does not hold means nothing.
+    """
+    tp, fp, fn, tn = np.moveaxis(np.asarray(counts, float), -1, 0)
+    present = 2 * tp / np.maximum(2 * tp + fp + fn, 1)
+    absent = 2 * tn / np.maximum(2 * tn + fp + fn, 1)
+    scores = np.stack([present, (present + absent) / 2], -1)
+    return np.where((tp + fn > 0)[..., None], scores, np.nan)
+
+
+def score(predictions: pd.DataFrame, threshold: float = 0.5, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Scores pooled over folds, a row an AU and the row "mean" (unweighted, over the AUs that have a positive).
+
+    predictions: ``Run.predictions()``. threshold: an AU is predicted where its probability is at least this.
+    Columns: ``f1`` (Eq. 5), ``f1_macro`` (two-class), each with ``_low`` and ``_high`` (95 % percentile bootstrap
+    over subjects), then TP FP FN TN; F1s from 0 to 1, NaN where no clip has the AU. Raises ValueError (``check``).
+    """
+    check(predictions)
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold={threshold!r}: expected a probability between 0 and 1")
+    said, true = predictions["probability"] >= threshold, predictions["label"] == 1
+    cells = pd.DataFrame({"TP": said & true, "FP": said & ~true, "FN": ~said & true, "TN": ~said & ~true})
+    units = sorted(predictions["au"].unique(), key=lambda au: int(au[2:]))
+    by_subject = cells.groupby([predictions["subject"], predictions["au"]]).sum()
+    subjects = by_subject.index.unique("subject")
+    cube = np.stack([by_subject.xs(au, level="au").reindex(subjects, fill_value=0) for au in units], 1)  # [s, au, 4]
+    # A resample draws subjects with replacement; its counts are a weighted sum, so no prediction is touched again.
+    draws = np.random.default_rng(seed).multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), resamples)
+    resampled = _with_mean(f1(np.einsum("rs,sac->rac", draws, cube)))  # [r, au + 1, 2]
+    total = cube.sum(0)
+    with np.errstate(all="ignore"):
+        low, high = (_quantile(resampled, q) for q in (0.025, 0.975))
+    point = _with_mean(f1(total)[None])[0]
+    out = pd.DataFrame(index=pd.Index([*units, "mean"], name="au"))
+    for i, name in enumerate(SCORES):
+        out[name], out[f"{name}_low"], out[f"{name}_high"] = point[:, i], low[:, i], high[:, i]
+    out[COUNTS] = pd.DataFrame(np.vstack([total, total.sum(0)]), index=out.index).astype(int)
+    return out
+
+
+def _with_mean(scores: np.ndarray) -> np.ndarray:
+    """[..., AUs, 2] -> [..., AUs + 1, 2]: the mean over defined AUs behind them."""
+    known = ~np.isnan(scores)
+    mean = np.where(known, scores, 0).sum(-2) / np.maximum(known.sum(-2), 1)
+    mean = np.where(known.any(-2), mean, np.nan)
+    return np.concatenate([scores, mean[..., None, :]], -2)
+
+
+def _quantile(values: np.ndarray, q: float) -> np.ndarray:
+    """Quantiles over the first axis, without the resamples that hold no positive; NaN where all are such."""
+    some = ~np.isnan(values).all(0)
+    out = np.full(values.shape[1:], np.nan)
+    out[some] = np.nanquantile(values[:, some], q, axis=0)
+    return out
+
+
+def constants(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What predictors that never look at a clip score on these labels: "all-absent" and "all-present"."""
+    return {
+        "all-absent": score(predictions.assign(probability=0.0)),
+        "all-present": score(predictions.assign(probability=1.0)),
+    }

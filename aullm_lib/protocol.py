@@ -1,0 +1,48 @@
+"""Who is tested on what: leave-one-subject-out folds (paper 4.1), and the guard against leaks between train and test."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+
+class Leak(ValueError):
+    """Train and test share a subject, a clip or the same frames; the message names them."""
+
+
+class Fold(NamedTuple):
+    name: str  # unique within a run, and a folder name
+    train: tuple[str, ...]  # clip ids
+    test: tuple[str, ...]
+
+
+def loso(table: pd.DataFrame) -> list[Fold]:
+    """One fold a subject: tested on all clips of that subject, trained on everybody else's.
+
+    Raises ValueError for fewer than two subjects, ``Leak`` where the folds are not apart.
+    """
+    person = table["dataset"] + "-" + table["subject"]
+    if person.nunique() < 2:
+        raise ValueError(f"leave-one-subject-out needs at least 2 subjects, the table has {person.nunique()}")
+    folds = [
+        Fold(str(name), tuple(table.index[person != name]), tuple(table.index[person == name]))
+        for name in sorted(person.unique())
+    ]
+    for fold in folds:
+        refuse_leak(fold, table)
+    return folds
+
+
+def refuse_leak(fold: Fold, table: pd.DataFrame) -> None:
+    """Raises ``Leak`` if train and test share a clip, a subject, or (where the table has ``sha256``) equal frames."""
+    both = set(fold.train) & set(fold.test)
+    if both:
+        raise Leak(f"fold {fold.name}: clip {min(both)} is in train and in test")
+    train, test = table.loc[list(fold.train)], table.loc[list(fold.test)]
+    shared = set(train["dataset"] + "/" + train["subject"]) & set(test["dataset"] + "/" + test["subject"])
+    if shared:
+        raise Leak(f"fold {fold.name}: subject {min(shared)} is in train and in test")
+    if "sha256" in table:
+        twins = train.index[train["sha256"].isin(test["sha256"])]
+        if len(twins):
+            twin = test.index[test["sha256"] == train.loc[twins[0], "sha256"]][0]
+            raise Leak(f"fold {fold.name}: {twins[0]} (train) and {twin} (test) hold the same frames; drop one of them")

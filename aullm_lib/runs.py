@@ -1,0 +1,131 @@
+"""Where results live. A run is a folder that a person can read, and that a killed job resumes.
+
+    <name>-<key>/
+      run.json             the experiment, the data's fingerprint, the folds, versions, git revision
+      folds/<fold>/        one held-out subject, written whole under a temporary name, then renamed
+        predictions.csv    clip_id, subject, au, label, probability
+        log.csv            epoch, loss
+        fold.json          sizes, seconds, device, threads
+      predictions.csv      all folds, once the last one is there
+
+The key is a hash of experiment, data and folds: another configuration is another folder.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from aullm_lib import __version__, files
+from aullm_lib.protocol import Fold
+from aullm_lib.recipe import Experiment
+
+COLUMNS = ["clip_id", "subject", "au", "label", "probability"]
+TEXT = {"clip_id": str, "subject": str, "au": str, "fold": str}
+
+
+@cache
+def provenance() -> dict:
+    """What made a result: versions, platform, and the git revision of the code, with whether it had been changed."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None  # installed from an archive
+        return done.stdout.strip()
+
+    revision = git("rev-parse", "HEAD")
+    packages = ("torch", "transformers", "peft", "numpy", "pandas")
+    return {
+        "versions": {"aullm_lib": __version__, "python": platform.python_version()} | {p: version(p) for p in packages},
+        "platform": platform.platform(),
+        "git": {"revision": revision, "changed": bool(git("status", "--porcelain", "-uno"))} if revision else None,
+    }
+
+
+class Run:
+    """A run folder, created or resumed. ``Run(path)`` opens a finished or unfinished one for reading."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not (self.path / "run.json").is_file():
+            raise FileNotFoundError(f"{self.path}: no run here (no run.json)")
+        self.info = files.read_json(self.path / "run.json")
+        self.experiment = Experiment.from_dict(self.info["experiment"])
+        self.folds: list[str] = self.info["folds"]
+
+    @classmethod
+    def open(cls, out: str | Path, experiment: Experiment, folds: Sequence[Fold], data: dict) -> "Run":
+        """The run of this experiment on these folds below ``out``, made if it is not there.
+
+        data: what identifies the clips (fingerprint, release), JSON-able. Raises OSError where it cannot be written.
+        """
+        config = {"experiment": experiment.to_dict(), "data": data}
+        split = [[fold.name, sorted(fold.train), sorted(fold.test)] for fold in folds]
+        key = hashlib.sha256(json.dumps([config, split], sort_keys=True).encode()).hexdigest()[:10]
+        path = Path(out) / f"{experiment.name}-{key}"
+        if not (path / "run.json").is_file():
+            with files.explained(path, "the run"):
+                names = [fold.name for fold in folds]
+                files.write_json(path / "run.json", config | {"key": key, "folds": names} | provenance())
+        return cls(path)
+
+    @property
+    def missing(self) -> list[str]:
+        """Folds that are not done, in order."""
+        return [name for name in self.folds if not (self.path / "folds" / name / "fold.json").is_file()]
+
+    def write_fold(self, name: str, predictions: pd.DataFrame, log: pd.DataFrame, info: dict) -> None:
+        """Stores one fold whole: a reader, or a killed process, never sees half of it."""
+        target = self.path / "folds" / name
+        with files.explained(target, f"fold {name}"):
+            temporary = target.with_name(f".{name}.{os.getpid()}")
+            try:
+                temporary.mkdir(parents=True)
+                predictions[COLUMNS].to_csv(temporary / "predictions.csv", index=False)
+                log.to_csv(temporary / "log.csv", index=False)
+                files.write_json(temporary / "fold.json", info)
+                temporary.rename(target)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def finish(self) -> None:
+        """Writes the pooled predictions if every fold is there; drops what killed processes left behind."""
+        for leftover in self.path.glob("folds/.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if not self.missing and not (self.path / "predictions.csv").is_file():
+            with files.explained(self.path, "the pooled predictions"):
+                files.write_text(self.path / "predictions.csv", self.predictions().to_csv(index=False))
+
+    def predictions(self) -> pd.DataFrame:
+        """One row a (clip, AU): fold, clip_id, subject, au, label (0/1), probability; all finished folds, pooled.
+
+        Raises FileNotFoundError if no fold is finished.
+        """
+        done = [name for name in self.folds if name not in self.missing]
+        if not done:
+            raise FileNotFoundError(f"{self.path}: no finished fold yet; run it with engine.run (notebook 02)")
+        parts = [pd.read_csv(self.path / "folds" / name / "predictions.csv", dtype=TEXT) for name in done]
+        return pd.concat(parts, keys=done, names=["fold", None]).reset_index("fold").reset_index(drop=True)
+
+    def logs(self) -> pd.DataFrame:
+        """Training losses: fold, epoch, loss."""
+        done = [name for name in self.folds if name not in self.missing]
+        parts = [pd.read_csv(self.path / "folds" / name / "log.csv") for name in done]
+        return pd.concat(parts, keys=done, names=["fold", None]).reset_index("fold").reset_index(drop=True)
+
+    def seconds(self) -> float:
+        """Training and test time of the finished folds, summed."""
+        done = [name for name in self.folds if name not in self.missing]
+        return sum(files.read_json(self.path / "folds" / name / "fold.json")["seconds"] for name in done)

@@ -1,0 +1,107 @@
+"""Where a profile keeps what it makes, and the way from a release to its clip store in one call.
+
+    <home>/runs/<profile>/releases/<release>   synthetic releases (licensed ones stay where they are)
+    <home>/runs/<profile>/clips/<release>      clip stores
+    <home>/runs/<profile>/results/             run folders
+    <home>/runs/<profile>/records/             what each notebook recorded: parameters, results, files
+    <home>/runs/<profile>/notebooks/           executed copies of the notebooks
+    <home>/runs/llm/                           language models built here
+    <home>/figures/<profile>/                  tables and figures
+
+``home`` is the repository, or the folder that the environment variable AULLM_HOME names.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from aullm_lib import datasets, files, llm, preprocess
+from aullm_lib.clips import ClipStore
+from aullm_lib.runs import provenance
+
+TINY_LLM = "tiny"
+ROOTS = {"casme2": "casme2_root", "samm": "samm_root"}
+SOURCES = ("synthetic", "licensed")
+
+
+def home() -> Path:
+    """The folder that holds ``runs`` and ``figures``."""
+    return Path(os.environ.get("AULLM_HOME") or Path(__file__).resolve().parent.parent)
+
+
+def require_roots(settings: Mapping) -> None:
+    """Raises ValueError naming the first setting that licensed data needs and that is missing or no folder."""
+    if settings.get("data") not in SOURCES:
+        raise ValueError(f"data is {settings.get('data')!r}; choose one of {', '.join(SOURCES)}")
+    if settings["data"] == "synthetic":
+        return
+    for release in settings["releases"]:
+        name = ROOTS[release]
+        advice = f"give the folder of the unpacked release: make paper {name.upper()}=/path/to/it"
+        if not settings.get(name):
+            raise ValueError(f"{name} is not set; {advice} (or leave {release} out: RELEASES=...)")
+        if not Path(settings[name]).expanduser().is_dir():
+            raise ValueError(f"{name}: {settings[name]} is no folder; {advice}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one profile, relative to ``home``."""
+
+    profile: str
+
+    @property
+    def folder(self) -> Path:
+        return Path("runs") / self.profile
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    @property
+    def figures(self) -> Path:
+        return Path("figures") / self.profile
+
+    def table(self, release: str, settings: Mapping) -> pd.DataFrame:
+        """The clip table of a release, licensed or (written here first) synthetic.
+
+        settings: a notebook's parameters. Synthetic data use subjects, clips_per_subject, intensity, data_seed;
+        licensed data use casme2_root or samm_root, and casme2_variant.
+        """
+        if settings["data"] == "synthetic":
+            names = ("subjects", "clips_per_subject", "intensity", "data_seed")
+            subjects, clips, intensity, seed = (settings[name] for name in names)
+            label = f"{release}-{subjects}x{clips}-intensity{intensity:g}-seed{seed}"
+            root = datasets.synthesize(
+                self.folder / "releases" / label, release,
+                subjects=subjects, clips_per_subject=clips, intensity=intensity, seed=seed,
+            )  # fmt: skip
+            return datasets.load(release, root)
+        require_roots(settings)
+        options = {"variant": settings["casme2_variant"] or None} if release == "casme2" else {}
+        return datasets.load(release, settings[ROOTS[release]], **options)
+
+    def store(self, release: str, settings: Mapping) -> ClipStore:
+        """The clip store of a release, built if it is not there."""
+        table = self.table(release, settings)
+        label = Path(table.attrs["root"]).name if table.attrs["synthetic"] else f"{release}-{len(table)}"
+        return preprocess.build(table, self.folder / "clips" / f"{label}-{settings['size']}px", settings["size"])
+
+    def llm(self, name: str) -> str:
+        """A checkpoint folder or hub name for ``Experiment.llm``; "tiny" is built here: a random Qwen2, 2 layers."""
+        return str(llm.build_tiny(Path("runs/llm/tiny-qwen2"))) if name == TINY_LLM else name
+
+    def record(self, notebook: str, settings: Mapping, **results: object) -> Path:
+        """Stores what a notebook found, with its parameters and provenance; read by later notebooks and the report."""
+        path = self.folder / "records" / f"{notebook}.json"
+        with files.explained(path, "the record"):
+            files.write_json(path, {"parameters": dict(settings), "results": results} | provenance())
+        return path
+
+    def recorded(self, notebook: str) -> dict | None:
+        """The results that a notebook recorded under this profile, or None if it has not run."""
+        record = files.read_json(self.folder / "records" / f"{notebook}.json", missing=None)
+        return record and record["results"]
