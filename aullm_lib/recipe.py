@@ -1,0 +1,194 @@
+"""Recipe: every choice that the paper leaves open, or where its text and the released script disagree; Experiment.
+
+Defaults are the paper's reading: what its text says, and the released script's value where it is silent.
+`Recipe.released()` changes what the script does otherwise. The sources are data, so that a table of both can be drawn.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Self, get_args, get_origin
+
+
+def _field(
+    default: Any,
+    source: str,
+    *,
+    low: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field with its source and its range: low <= value, above < value < below, or one of choices."""
+    allowed = {"source": source, "low": low, "above": above, "below": below, "choices": choices}
+    return field(default=default, metadata=allowed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """Checks, and the way to and from JSON, for what follows."""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = _typed(f"{type(self).__name__}.{f.name}", f.type, getattr(self, f.name))
+            object.__setattr__(self, f.name, value)
+            _in_range(f"{type(self).__name__}.{f.name}", value, f.metadata)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: numbers, strings, lists, dictionaries."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; raises TypeError for a field too many or too few, or of a wrong type."""
+        _known(cls, values)
+        names = [f.name for f in dataclasses.fields(cls)]
+        if missing := [n for n in names if n not in values]:
+            raise TypeError(f"{cls.__name__}: lacks {', '.join(missing)}; was it written by another version?")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(_Settings):
+    """How AU-LLM is built and trained. The optimiser is Adam, without a schedule; the last epoch is used (script).
+
+    Raises TypeError for an unknown field or a wrong type, ValueError for a value out of range.
+    """
+
+    # clip
+    frames: int = _field(6, "paper 3.1, T", low=4)
+    size: int = _field(64, "paper 3.1, H = W, pixels", low=19)
+    jitter: bool = _field(True, "released script: random end of the clip in training")
+    # temporal filter
+    led: str = _field("led", "paper 3.1; the others are ablations of ours", choices=("led", "raw", "difference"))
+    led_alpha: float = _field(10.0, "released script (paper: 'prior work'), initial", above=0)
+    led_r1: float = _field(0.4, "released script (paper: 'prior work'), initial", above=0, below=1)
+    led_r2: float = _field(0.05, "released script (paper: 'prior work'), initial", above=0, below=1)
+    led_eps: float = _field(1e-8, "released script", low=0)
+    # backbone
+    dropout: float = _field(0.3, "released script; backbone and EFP", low=0, below=1)
+    se: bool = _field(True, "paper 3.1; False is an ablation of ours")
+    se_reduction: int = _field(16, "released script", low=1, below=65)
+    # projector
+    efp_hidden: int = _field(0, "released script: 0 = half of input and output together", low=0)
+    efp_activation: str = _field(
+        "tanh",
+        "paper Eq. 3 has an unnamed sigma, tanh is ours; released script: none",
+        choices=("none", "tanh", "gelu", "relu"),
+    )
+    # LLM
+    prompt: str = _field(
+        "Analyze the facial features to classify action units:", "paper 3.3; released script: Chinese, our wording here"
+    )
+    token_order: str = _field(
+        "visual-first", "paper 3.3; released script: prompt-first", choices=("visual-first", "prompt-first")
+    )
+    lora_r: int = _field(16, "paper 4.2", low=1)
+    lora_alpha: float = _field(32.0, "paper 4.2", above=0)
+    lora_dropout: float = _field(0.1, "released script", low=0, below=1)
+    lora_targets: tuple[str, ...] = _field(("q_proj", "v_proj"), "paper 4.2: query and value")
+    llm_dtype: str = _field(
+        "float16", "released script; of the frozen weights", choices=("float32", "bfloat16", "float16")
+    )
+    # loss
+    loss: str = _field("asl", "paper Eq. 4; released script: asl_released", choices=("asl", "asl_released", "bce"))
+    gamma_pos: float = _field(0.0, "paper 3.4", low=0)
+    gamma_neg: float = _field(4.0, "paper 3.4", low=0)
+    clip: float = _field(0.05, "released script: margin of p_m in Eq. 4", low=0, below=1)
+    reduction: str = _field(
+        "batchmean",
+        "paper Eq. 4: sum over AUs, mean over samples; released script: sum",
+        choices=("sum", "mean", "batchmean"),
+    )
+    # Adam
+    lr: float = _field(3e-5, "paper 4.2", above=0)
+    weight_decay: float = _field(0.005, "paper 4.2", low=0)
+    batch_size: int = _field(256, "paper 4.2", low=1)
+    epochs: int = _field(350, "released script", low=1)
+
+    @classmethod
+    def paper(cls, **overrides: Any) -> Self:
+        """The paper's text, and the released script's value where the text is silent."""
+        _known(cls, overrides)
+        return cls(**overrides)
+
+    @classmethod
+    def released(cls, **overrides: Any) -> Self:
+        """What the released script does."""
+        _known(cls, overrides)
+        return cls(**{**RELEASED, **overrides})
+
+
+RELEASED: dict[str, Any] = {  # where the released script does not do what the paper says
+    "efp_activation": "none",
+    "prompt": "请分析融合后的人脸视频特征，对面部动作单元进行分类：",  # the script's meaning in our words
+    "token_order": "prompt-first",
+    "loss": "asl_released",
+    "reduction": "sum",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(_Settings):
+    """A model to train: which AUs, by which recipe, variant, LLM and seed. Data and protocol are the engine's.
+
+    Raises TypeError for an unknown field or a wrong type, ValueError for a value out of range.
+    """
+
+    name: str
+    aus: tuple[int, ...]
+    recipe: Recipe
+    variant: str = "all"
+    llm: str = ""
+    seed: int = field(default=1, metadata={"low": 0})  # 1 in the released script
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.name or not self.variant:
+            raise ValueError("Experiment.name and Experiment.variant must not be empty")
+        if not self.aus or len(set(self.aus)) < len(self.aus) or min(self.aus) < 1:
+            raise ValueError(f"Experiment.aus={self.aus}: needs at least one AU number, each once and above 0")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        recipe = values.get("recipe")
+        return super().from_dict({**values, "recipe": Recipe.from_dict(recipe)} if isinstance(recipe, dict) else values)
+
+    @property
+    def key(self) -> str:
+        """12 hex digits that name this experiment: the start of the SHA-256 of its canonical JSON."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _known(cls: type, values: dict[str, Any]) -> None:
+    names = [f.name for f in dataclasses.fields(cls)]
+    if unknown := [k for k in values if k not in names]:
+        raise TypeError(f"{cls.__name__}: no field {', '.join(map(repr, unknown))}; fields are {', '.join(names)}")
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    """The value if it is of the kind, an int as a float where a float is wanted; a bool is never a number."""
+    if get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            raise TypeError(f"{name}={value!r}: must be a tuple, not {type(value).__name__}")
+        return tuple(_typed(f"{name}[{i}]", get_args(kind)[0], v) for i, v in enumerate(value))
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{name}={value!r}: must be {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _in_range(name: str, value: Any, allowed: Any) -> None:
+    if allowed.get("choices") and value not in allowed["choices"]:
+        raise ValueError(f"{name}={value!r}: allowed are {', '.join(allowed['choices'])}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    low, above, below = (allowed.get(k, d) for k, d in (("low", -math.inf), ("above", -math.inf), ("below", math.inf)))
+    if not (math.isfinite(value) and low <= value and above < value < below):
+        bounds = [f"{sign} {b:g}" for sign, b in ((">=", low), (">", above), ("<", below)) if math.isfinite(b)]
+        raise ValueError(f"{name}={value!r}: must be {' and '.join(bounds) or 'finite'}")
