@@ -1,4 +1,4 @@
-"""Who is tested on what: leave-one-subject-out folds (paper 4.1), and the guard against leaks between train and test."""
+"""Who is tested on what: leave-one-subject-out folds (paper 4.1), and the guard against leaks."""
 
 from typing import NamedTuple
 

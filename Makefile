@@ -1,0 +1,71 @@
+# Everything runs from here; `make help` lists the targets.
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Real data and models for `make paper` (and `make lab`).
+CASME2_ROOT ?=
+SAMM_ROOT ?=
+RELEASES ?= casme2,samm
+LLM ?= Qwen/Qwen2.5-1.5B
+
+# A training step frees and takes some hundred megabytes; glibc would hand them back to the kernel and fault them in
+# again each time. These three settings halve a step on the CPU, and must be there before a process starts.
+export MALLOC_MMAP_MAX_ := 0
+export MALLOC_TRIM_THRESHOLD_ := 68719476736
+export MALLOC_TOP_PAD_ := 268435456
+# cuBLAS is deterministic only with a fixed workspace.
+export CUBLAS_WORKSPACE_CONFIG := :4096:8
+export PYTHONUNBUFFERED := 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-full paper lab test lint clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(READY) ## make .venv with the pinned packages (once)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v}; call make with PYTHON=...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,dev]'
+	@touch $@
+
+demo: $(READY) ## the main job on synthetic data with a tiny LLM: about 10 minutes on 2 cores, no GPU
+	@$(BIN)/python -m aullm_lib.batch demo
+
+demo-full: $(READY) ## every table row and variant at demo size: up to an hour on 2 cores
+	@$(BIN)/python -m aullm_lib.batch demo-full
+
+paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_ROOT=... [RELEASES=casme2] [LLM=...]
+	@for release in $$(tr ',a-z' ' A-Z' <<< '$(RELEASES)'); do \
+	  case $$release in CASME2) root='$(CASME2_ROOT)';; SAMM) root='$(SAMM_ROOT)';; \
+	    *) echo "RELEASES=$(RELEASES): choose from casme2,samm" >&2; exit 2;; esac; \
+	  if [ ! -d "$$root" ]; then echo "$${release}_ROOT is $${root:-not set}$${root:+, which is no folder}: give the" \
+	    "folder of the unpacked release, make paper $${release}_ROOT=/path/to/it, or leave it out with RELEASES=..." >&2; \
+	    exit 2; fi; done
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/python -m aullm_lib.batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
+	  -p 'casme2_root=$(if $(CASME2_ROOT),$(abspath $(CASME2_ROOT)))' -p 'samm_root=$(if $(SAMM_ROOT),$(abspath $(SAMM_ROOT)))'
+
+lab: $(READY) ## open JupyterLab on the notebooks
+	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
+
+# The notebooks run once through nbval and once, inside tests/notebooks, through papermill: each in a home of its own.
+test: $(READY) ## run every test: units, and every notebook through papermill and nbval
+	$(BIN)/python -m pytest tests
+	rm -rf runs/nbval
+	AULLM_HOME=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
+	  -W default -p no:cacheprovider notebooks
+
+lint: $(READY) ## ruff over code and notebooks, mypy over the library
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove what runs and tests wrote (not .venv)
+	rm -rf runs figures/smoke figures/demo figures/demo-full figures/paper .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Scores -> tables and figures, each with its provenance beside it."""
