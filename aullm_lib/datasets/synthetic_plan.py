@@ -1,0 +1,165 @@
+"""Which action units each clip of a synthetic release carries, and how the releases write them down.
+
+The tables of combinations are made so that each action unit's share matches the counts derived from the public
+annotations of CASME II (256 rows) and SAMM (159 rows); they are no copy of either.  Labels are dealt out over the
+whole release by quota and then shuffled over subjects, so that they tell nothing about identity.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aullm_lib.datasets.face import Action
+
+__all__ = ["BENCHMARK", "SPECS", "Spec", "annotation", "deal", "draw_actions", "emotion"]
+
+BENCHMARK = {"casme2": (1, 2, 4, 7, 12, 14, 15, 17), "samm": (2, 4, 7, 12)}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is particular to a release: combinations of AUs with their counts, and lengths of clips in frames."""
+
+    code: int  # of its random streams
+    combinations: tuple[tuple[tuple[int, ...], int], ...]
+    median_length: float
+    spread: float  # of the logarithm of the length
+    shortest: int
+    longest: int
+
+
+SPECS = {
+    "casme2": Spec(
+        code=2,
+        combinations=(
+            ((4,), 70), ((4, 7), 22), ((4, 9), 7), ((4, 7, 9), 4), ((4, 10), 8), ((4, 7, 10), 3), ((4, 17), 2),
+            ((4, 15), 1), ((4, 14), 2), ((1, 4), 2), ((1, 2, 4), 4), ((4, 5, 7), 1), ((4, 6, 7), 2), ((4, 15, 17), 2),
+            ((7,), 5), ((6, 7, 12), 2), ((1, 2), 14), ((1, 2, 5), 1), ((1,), 5), ((2,), 3), ((12,), 19), ((6, 12), 9),
+            ((12, 14), 1), ((12, 15), 1), ((12, 25), 1), ((10, 12), 1), ((14,), 21), ((10, 14), 2), ((14, 17), 1),
+            ((15,), 7), ((15, 17), 5), ((17,), 15), ((), 5), ((9,), 2), ((10,), 2), ((20,), 1), ((24,), 2), ((25,), 1),
+        ),
+        median_length=61,
+        spread=0.38,
+        shortest=24,
+        longest=141,
+    ),
+    "samm": Spec(
+        code=3,
+        combinations=(
+            ((7,), 31), ((4, 7), 6), ((4, 7, 9), 2), ((4, 9), 2), ((4,), 12), ((6, 7, 12), 1), ((7, 12), 1), ((2, 7), 1),
+            ((7, 10), 2), ((7, 24), 2), ((12,), 22), ((6, 12), 2), ((12, 25), 2), ((2,), 8), ((1, 2), 4), ((1, 2, 4), 1),
+            ((2, 5), 3), ((1, 2, 5), 1), ((14,), 12), ((14, 17), 1), ((5,), 6), ((10,), 4), ((15,), 3), ((15, 17), 1),
+            ((17,), 4), ((20,), 6), ((20, 25), 1), ((24,), 7), ((25,), 4), ((9,), 1), ((26,), 6),
+        ),
+        median_length=78,
+        spread=0.24,
+        shortest=30,
+        longest=101,
+    ),
+}  # fmt: skip
+
+# How often an AU is seen on one side alone.
+_ONE_SIDED = {2: 0.2, 4: 0.06, 6: 0.15, 7: 0.12, 10: 0.3, 12: 0.3, 14: 0.45, 15: 0.2, 20: 0.3}
+
+
+def _quota(weights: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
+    """Whole numbers close to `total` * weights / sum, summing to `total` (systematic sampling: order matters)."""
+    edges = np.concatenate([[0.0], np.cumsum(weights / weights.sum() * total)])
+    edges[-1] = total
+    marks = np.floor(edges + rng.random())
+    return np.diff(marks).astype(int)
+
+
+def _cover(dealt: list[tuple[int, ...]], release: str, rng: np.random.Generator) -> None:
+    """Swap spare combinations for missing ones until each benchmark AU occurs often enough (in place)."""
+    least = 3 if len(dealt) >= 30 else 1 if len(dealt) >= 12 else 0
+    for au in BENCHMARK[release]:
+        options = [(c, w) for c, w in SPECS[release].combinations if au in c and len(c) <= 2]
+        share = np.array([w for _, w in options], dtype=float)
+        while sum(au in c for c in dealt) < least:
+            counts = {k: sum(k in c for c in dealt) for k in BENCHMARK[release]}
+            spare = [i for i, c in enumerate(dealt) if all(counts.get(k, least + 1) > least for k in c)]
+            dealt[int(rng.choice(spare))] = options[int(rng.choice(len(options), p=share / share.sum()))][0]
+    if release == "casme2" and len(dealt) >= 30 and () not in dealt and dealt.count((4,)) > 3:
+        dealt[dealt.index((4,))] = ()
+
+
+def _spread(grid: list[list[tuple[int, ...]]], release: str, rng: np.random.Generator) -> None:
+    """Exchange clips between subjects until each benchmark AU is seen in three of them, where it can be (in place)."""
+
+    def seen() -> int:
+        return sum(min(3, sum(any(au in c for c in row) for row in grid)) for au in BENCHMARK[release])
+
+    goal = sum(min(3, len(grid), sum(au in c for row in grid for c in row)) for au in BENCHMARK[release])
+    best = seen()
+    for _ in range(20_000):
+        if best >= goal:
+            return
+        (a, b), i, j = rng.integers(len(grid), size=2), rng.integers(len(grid[0])), rng.integers(len(grid[0]))
+        grid[a][i], grid[b][j] = grid[b][j], grid[a][i]
+        now = seen()
+        if now < best:
+            grid[a][i], grid[b][j] = grid[b][j], grid[a][i]
+        else:
+            best = now
+
+
+def deal(release: str, subjects: int, clips: int, rng: np.random.Generator) -> list[list[tuple[int, ...]]]:
+    """AUs of every clip, a list a subject; () where the annotation will be unknown.
+
+    With 30 clips or more each benchmark AU occurs in 3 clips of 3 subjects at least (as far as there are 3), with 12 or
+    more at least once.
+    """
+    table = SPECS[release].combinations
+    order = rng.permutation(len(table)) if subjects * clips < 60 else np.arange(len(table))
+    counts = _quota(np.array([table[i][1] for i in order], dtype=float), subjects * clips, rng)
+    dealt = [table[i][0] for i, n in zip(order, counts, strict=True) for _ in range(n)]
+    _cover(dealt, release, rng)
+    dealt = [dealt[i] for i in rng.permutation(len(dealt))]
+    grid = [dealt[k * clips : (k + 1) * clips] for k in range(subjects)]
+    _spread(grid, release, rng)
+    return grid
+
+
+def draw_actions(aus: tuple[int, ...], rng: np.random.Generator) -> tuple[Action, ...]:
+    """How a clip's AUs are carried out: side, strength, asymmetry, delay; in the order in which they are written."""
+    actions = []
+    for au in (aus[i] for i in rng.permutation(len(aus))):
+        left, right = (float(k) for k in rng.uniform(0.8, 1.0, 2))
+        if rng.random() < _ONE_SIDED.get(au, 0.0):
+            left, right = (left, 0.0) if rng.random() < 0.5 else (0.0, right)
+        actions.append(Action(au, left, right, float(rng.uniform(0.5, 1.4)), float(rng.uniform(-0.1, 0.1))))
+    return tuple(actions)
+
+
+def annotation(actions: tuple[Action, ...], release: str, rng: np.random.Generator) -> str:
+    """The AU string as the release writes it, e.g. "4+L12", "R14B", "?"."""
+    if not actions:
+        return "?"
+    graded = release == "samm" and rng.random() < 0.75
+    parts = []
+    for action in actions:
+        prefix = "" if action.side == "both" else action.side
+        suffix = "ABCDE"[int(np.clip((action.strength - 0.5) / 0.18, 0, 4))] if graded else ""
+        both = action.au == 14 and action.side == "both" and rng.random() < 0.3
+        parts += [f"L14{suffix}", f"R14{suffix}"] if both else [f"{prefix}{action.au}{suffix}"]
+    return "+".join(parts)
+
+
+def emotion(aus: tuple[int, ...], release: str) -> str:
+    """A rough emotion for a combination of AUs, in the release's own words."""
+    seen = set(aus)
+    name = "others"
+    if 12 in seen:
+        name = "happiness"
+    elif {1, 2} <= seen or 5 in seen:
+        name = "surprise"
+    elif {9, 10} & seen or (4 in seen and 7 in seen):
+        name = "disgust"
+    elif release == "casme2" and {14, 15, 17} & seen and 4 not in seen:
+        name = "repression"
+    elif 1 in seen:
+        name = "sadness" if 4 in seen else "fear"
+    elif release == "samm":
+        name = "contempt" if 14 in seen else "sadness" if 15 in seen else "anger" if {4, 7} & seen else "other"
+    return name if release == "casme2" else name.replace("others", "other").capitalize()
