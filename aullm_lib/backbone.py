@@ -57,7 +57,7 @@ class VisualBackbone(nn.Module):
 
     Args:
         frames: T of the clip, at least 4 (the first is only a reference for the temporal filter and is dropped).
-        size: height and width of a frame in pixels, at least 19.
+        size: height and width of a frame in pixels, at least 16.
         led: the temporal filter, "led", "raw" (none) or "difference" (of neighbouring frames).
         led_alpha, led_r1, led_r2, led_eps: see `led.LED`.
         dropout: of channels after each block, and of the high-level features, in [0, 1).
@@ -88,7 +88,7 @@ class VisualBackbone(nn.Module):
         t = (frames - 1 - 1) // 2  # convolution 2, pooling 2
         s = ((size - 4) // 3 - 2) // 2  # convolution 5, pooling 3, convolution 3, pooling 2
         if t < 1 or s < 1:
-            raise ValueError(f"frames={frames}, size={size}: the backbone needs at least 4 frames of 19 pixels")
+            raise ValueError(f"frames={frames}, size={size}: the backbone needs at least 4 frames of 16 pixels")
         if led not in FILTERS:
             raise ValueError(f"led={led!r}: allowed are {', '.join(FILTERS)}")
         self.led: nn.Module | None = None

@@ -8,7 +8,7 @@ Where this departs, and why:
   puts it after the prompt and reads it back there. `token_order` has both.
 - The script loads a causal LM and computes vocabulary logits and all hidden states, to use one. The base model without
   the head gives the same last hidden state.
-- LoRA weights are fp32 whatever the base; the visual token is cast to the base's type and the result back to fp32.
+- LoRA weights are fp32 whatever the base; the visual token is cast to the base's type, the result back.
 - LoRA dropout 0.1 is the script's. The prompt is tokenised the tokenizer's own way (some put a start token first); an
   empty prompt gives no token at all.
 """
@@ -90,6 +90,7 @@ class LLMReasoner(nn.Module):
 
     The given model is not changed: adapters go on a copy of its module tree that shares the frozen weights, so one
     loaded LLM serves any number of reasoners, each with its own fresh LoRA (drawn from the global torch generator).
+    Moving a reasoner to another device or type moves what is shared.
 
     Args:
         checkpoint: as for `load`, or the `(model, tokenizer)` that it returned.
@@ -151,7 +152,7 @@ class LLMReasoner(nn.Module):
                     p.data = p.data.float()  # peft creates adapters in the base's type
 
     def forward(self, token: Tensor) -> Tensor:
-        """visual token `[b, d]` -> hidden state of the last position after the final norm, `[b, d]`, fp32 at least."""
+        """visual token `[b, d]` -> hidden state of the last position after the final norm, `[b, d]`, in its type."""
         prompt = self.llm.get_input_embeddings()(self.prompt_ids)  # p d
         prompt = prompt.expand(len(token), -1, -1)  # b p d
         visual = token.to(self.llm.dtype)[:, None]  # b 1 d
@@ -265,8 +266,10 @@ def _check_folder(path: Path) -> None:
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else []
     except (ValueError, KeyError) as error:
         raise ValueError(f"llm={str(path)!r}: {index.name} is damaged; copy the checkpoint again") from error
-    needed = ["config.json", "tokenizer_config.json", *(shards or ["model.safetensors"])]
-    if missing := [n for n in needed if not (path / n).is_file()]:
+    missing = [n for n in ("config.json", *(shards or ["model.safetensors"])) if not (path / n).is_file()]
+    if not any((path / n).is_file() for n in ("tokenizer.json", "vocab.json", "tokenizer.model")):
+        missing.append("tokenizer.json")
+    if missing:
         raise FileNotFoundError(
             f"llm={str(path)!r}: incomplete checkpoint folder, lacks {', '.join(missing)}. Copy the whole checkpoint "
             "(config, tokenizer and safetensors weights; other weight formats are not read)"

@@ -59,7 +59,7 @@ class Recipe(_Settings):
 
     # clip
     frames: int = _field(6, "paper 3.1, T", low=4)
-    size: int = _field(64, "paper 3.1, H = W, pixels", low=19)
+    size: int = _field(64, "paper 3.1, H = W, pixels", low=16)
     jitter: bool = _field(True, "released script: random end of the clip in training")
     # temporal filter
     led: str = _field("led", "paper 3.1; the others are ablations of ours", choices=("led", "raw", "difference"))
@@ -148,8 +148,8 @@ class Experiment(_Settings):
         super().__post_init__()
         if not self.name or not self.variant:
             raise ValueError("Experiment.name and Experiment.variant must not be empty")
-        if not self.aus or len(set(self.aus)) < len(self.aus) or min(self.aus) < 1:
-            raise ValueError(f"Experiment.aus={self.aus}: needs at least one AU number, each once and above 0")
+        if len(set(self.aus)) < len(self.aus) or min(self.aus) < 1:
+            raise ValueError(f"Experiment.aus={self.aus}: AU numbers are above 0, each once")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -184,6 +184,8 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
 
 
 def _in_range(name: str, value: Any, allowed: Any) -> None:
+    if value == ():
+        raise ValueError(f"{name}={value!r}: needs at least one")
     if allowed.get("choices") and value not in allowed["choices"]:
         raise ValueError(f"{name}={value!r}: allowed are {', '.join(allowed['choices'])}")
     if isinstance(value, bool) or not isinstance(value, int | float):

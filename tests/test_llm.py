@@ -1,0 +1,327 @@
+"""The LLM wrapper against transformers used by hand; checkpoints good and bad; the tiny LLM."""
+
+import copy
+import json
+import socket
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GemmaConfig,
+    GemmaForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+from transformers.utils import logging as hf_logging
+
+from aullm_lib.llm import LLMReasoner, build_tiny, hidden_size, load
+
+PROMPT = "Analyze the facial features:"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return build_tiny(tmp_path_factory.mktemp("llm") / "tiny")
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    """A copy of the checkpoint, to be spoilt."""
+    for f in tiny.iterdir():
+        (tmp_path / f.name).write_bytes(f.read_bytes())
+    return tmp_path
+
+
+def reasoner(checkpoint, **options):
+    """With adapters that do something."""
+    torch.manual_seed(0)
+    module = LLMReasoner(checkpoint, **{"prompt": PROMPT, **options}).eval()
+    for name, p in module.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.2)
+    return module
+
+
+def by_hand(checkpoint, token, order, module=None):
+    """A causal LM with the adapters merged into its weights, prompt and token concatenated, the last hidden state."""
+    lm = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    if module is not None:
+        lora = {n: p.detach() for n, p in module.llm.named_parameters() if "lora_" in n}
+        for name in [n for n in lora if "lora_A" in n]:
+            a, b = lora[name], lora[name.replace("lora_A", "lora_B")]
+            lm.get_parameter("model." + name.split(".lora_A")[0] + ".weight").data += b @ a * (32 / 16)
+    ids = AutoTokenizer.from_pretrained(checkpoint)(PROMPT, return_tensors="pt").input_ids
+    text = lm.get_input_embeddings()(ids).expand(len(token), -1, -1)
+    parts = [token[:, None], text]
+    embeds = torch.cat(parts if order == "visual-first" else parts[::-1], 1)
+    with torch.no_grad():
+        return lm(inputs_embeds=embeds, output_hidden_states=True).hidden_states[-1][:, -1]
+
+
+@pytest.mark.parametrize("order", ["visual-first", "prompt-first"])
+def test_output_is_that_of_the_plain_concatenation(tiny, order):
+    module, token = reasoner(tiny, token_order=order), torch.randn(3, 64)
+    got = module(token)
+    assert got.shape == (3, 64)
+    torch.testing.assert_close(got, by_hand(tiny, token, order, module), rtol=1e-4, atol=1e-5)
+    assert (got - by_hand(tiny, token, order)).abs().max() > 1e-2  # the adapters are heard
+    assert torch.equal(got, module(token))
+
+
+def test_fresh_adapters_change_nothing(tiny):
+    token = torch.randn(2, 64)
+    got = LLMReasoner(tiny, prompt=PROMPT).eval()(token)
+    torch.testing.assert_close(got, by_hand(tiny, token, "visual-first"), rtol=1e-4, atol=1e-5)
+    frozen = LLMReasoner(tiny, prompt=PROMPT, adapt="frozen")
+    torch.testing.assert_close(frozen(token), got)
+    assert not [n for n, p in frozen.named_parameters() if p.requires_grad or "lora" in n]
+
+
+def test_no_prompt_is_the_token_alone(tiny):
+    module, token = LLMReasoner(tiny, prompt="", adapt="frozen"), torch.randn(2, 64)
+    with torch.no_grad():
+        want = load(tiny)[0](inputs_embeds=token[:, None]).last_hidden_state[:, 0]
+    assert len(module.prompt_ids) == 0
+    torch.testing.assert_close(module(token), want)
+
+
+def test_only_lora_trains_and_all_of_it(tiny):
+    module = reasoner(tiny, lora_r=4).train()
+    token = torch.randn(2, 64, requires_grad=True)
+    module(token).square().sum().backward()
+    trains = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    assert set(trains) == {
+        f"llm.layers.{layer}.self_attn.{target}.lora_{ab}.default.weight"
+        for layer in (0, 1)
+        for target in ("q_proj", "v_proj")
+        for ab in "AB"
+    }
+    assert sum(p.numel() for p in trains.values()) == 2 * (4 * (64 + 64) + 4 * (64 + 32))
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in trains.values())
+    assert token.grad is not None and token.grad.abs().max() > 0
+    assert not [n for n, p in module.named_parameters() if p.grad is not None and "lora" not in n]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_base_with_full_precision_adapters(tiny, dtype):
+    module, exact, token = reasoner(tiny, dtype=dtype), reasoner(tiny), torch.randn(4, 64)
+    kinds = {p.dtype for n, p in module.named_parameters() if "lora" not in n}
+    assert kinds == {getattr(torch, dtype)}
+    assert {p.dtype for n, p in module.named_parameters() if "lora" in n} == {torch.float32}
+    out = module(token)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, exact(token), rtol=0.1, atol=0.1)
+    module.train()(token).sum().backward()
+    assert all(p.grad.isfinite().all() for n, p in module.named_parameters() if "lora" in n)
+
+
+def test_one_loaded_llm_serves_many_reasoners(tiny):
+    pair = load(tiny)
+    names, embeds = set(pair[0].state_dict()), torch.randn(1, 3, 64)
+    before = pair[0](inputs_embeds=embeds).last_hidden_state
+    first, second = reasoner(pair), LLMReasoner(pair, prompt=PROMPT).eval()
+    assert set(pair[0].state_dict()) == names and torch.equal(before, pair[0](inputs_embeds=embeds).last_hidden_state)
+    frozen = dict(pair[0].named_parameters())["layers.0.mlp.up_proj.weight"]
+    assert all(m.llm.layers[0].mlp.up_proj.weight is frozen for m in (first, second))  # no second copy in memory
+    token = torch.randn(2, 64)
+    assert torch.equal(first(token), reasoner(tiny)(token))  # as if it had been loaded afresh
+    assert (first(token) - second(token)).abs().max() > 1e-3
+
+
+def test_training_drops_out_inside_lora_only(tiny):
+    module, token = reasoner(tiny, lora_dropout=0.5).train(), torch.randn(2, 64)
+    assert not torch.equal(module(token), module(token))
+    frozen = LLMReasoner(tiny, prompt=PROMPT, adapt="frozen").train()
+    assert torch.equal(frozen(token), frozen(token))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma"])
+def test_other_decoders_load(tiny, tmp_path, family):
+    shape = {
+        "vocab_size": 512,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 64,
+    }
+    lm = (
+        LlamaForCausalLM(LlamaConfig(**shape))
+        if family == "llama"
+        else GemmaForCausalLM(GemmaConfig(**shape, head_dim=16))
+    )
+    lm.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(tmp_path)
+    module, token = reasoner(tmp_path, token_order="prompt-first"), torch.randn(2, 32)
+    assert hidden_size(tmp_path) == module.d == 32
+    want = by_hand(tmp_path, token, "prompt-first", module)
+    torch.testing.assert_close(module(token), want, rtol=1e-4, atol=1e-5)
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize("name", ["./nothing", "/nothing/here", "~/nothing-here", "a/b/c", "", "owner\\name"])
+def test_a_missing_folder_is_named_and_never_looked_up(name, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("touched the network")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for f in (load, hidden_size):
+        with pytest.raises(FileNotFoundError, match=r"llm=.*no such folder"):
+            f(name)
+
+
+def test_a_hub_name_that_cannot_be_had():
+    for f in (load, hidden_size):
+        with pytest.raises(FileNotFoundError, match=r"llm='nobody/no-such-llm'.*HF_HUB_OFFLINE"):
+            f("nobody/no-such-llm")
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_an_incomplete_folder_says_what_it_lacks(folder, lost):
+    (folder / lost).unlink()
+    with pytest.raises(FileNotFoundError, match=f"incomplete.*{lost}"):
+        load(folder)
+
+
+def test_pickled_weights_are_not_read(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="safetensors"):
+        load(folder)
+
+
+def test_a_missing_shard(folder):
+    index = {"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(FileNotFoundError, match="lacks model-00001-of-00002"):
+        load(folder)
+    (folder / "model.safetensors.index.json").write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        load(folder)
+
+
+def test_truncated_weights(folder):
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match="damaged"):
+        load(folder)
+
+
+def test_weights_that_lack_a_tensor_are_not_filled_with_noise(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"1 weights are missing.*up_proj"):
+        load(folder)
+
+
+def test_weights_of_another_shape(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 32}))
+    with pytest.raises(ValueError, match="unusable"):
+        load(folder)
+
+
+def test_code_in_a_checkpoint_is_not_run(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "evil.C", "AutoModel": "evil.M"}
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "evil"}))
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    with pytest.raises(ValueError):
+        load(folder)
+    assert not (folder / "ran").exists()
+
+
+def test_choices(tiny):
+    pair = load(tiny)
+    for bad, words in (
+        ({"token_order": "last"}, "visual-first, prompt-first"),
+        ({"adapt": "full"}, "lora, frozen"),
+        ({"dtype": "bfloat16"}, "loaded as torch.float32"),
+        ({"lora_targets": ("query",)}, "query"),
+        ({"prompt": "again and " * 600}, "at most 512"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            LLMReasoner(pair, **{"prompt": PROMPT, **bad})
+    with pytest.raises(ValueError, match="float32, bfloat16, float16"):
+        load(tiny, dtype="int8")
+
+
+# --- the tiny LLM
+
+
+def test_tiny_is_the_same_to_the_byte_for_a_seed(tiny, tmp_path):
+    again, other = build_tiny(tmp_path / "x" / "deep" / "a"), build_tiny(tmp_path / "x" / "b", seed=1)
+    files = {f.name: f.read_bytes() for f in tiny.iterdir()}
+    assert {f.name: f.read_bytes() for f in again.iterdir()} == files
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
+    changed = {f.name for f in other.iterdir() if f.read_bytes() != files[f.name]}
+    assert changed == {"model.safetensors", "tiny.json"}
+    assert sorted(p.name for p in (tmp_path / "x").iterdir()) == ["b", "deep"]  # nothing temporary left
+
+
+def test_tiny_is_not_built_twice_nor_over_something_else(tiny):
+    def stamps():
+        return {f.name: f.stat().st_mtime_ns for f in tiny.iterdir()}
+
+    before = stamps()
+    assert build_tiny(tiny) == tiny and stamps() == before
+    with pytest.raises(FileExistsError, match="something other"):
+        build_tiny(tiny, hidden=32)
+    with pytest.raises(FileExistsError, match="something other"):
+        build_tiny(tiny.parent)
+    assert stamps() == before
+
+
+def test_a_killed_build_leaves_nothing_that_looks_done(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as m:
+        m.setattr("aullm_lib.llm.Qwen2ForCausalLM.save_pretrained", full)
+        with pytest.raises(OSError, match="No space"):
+            build_tiny(tmp_path / "x" / "t")
+    assert not list((tmp_path / "x").iterdir())
+    assert (build_tiny(tmp_path / "x" / "t") / "model.safetensors").exists()
+
+
+def test_the_tokenizer_keeps_text(tiny):
+    tokenizer = load(tiny)[1]
+    for text in (PROMPT, "请分析人脸视频特征，对动作单元分类：", "naïve — 12 £", " "):
+        ids = tokenizer(text)["input_ids"]
+        assert tokenizer.decode(ids) == text and max(ids) < 512
+    assert len(tokenizer(PROMPT)["input_ids"]) < len(PROMPT)  # merges were learnt
+
+
+def test_shape_of_the_tiny_llm(tmp_path):
+    path = build_tiny(tmp_path / "t", hidden=48, layers=3, heads=6, kv_heads=3, vocab=300)
+    config = load(path)[0].config
+    assert (config.hidden_size, config.num_hidden_layers, config.vocab_size) == (48, 3, 300)
+    assert (config.num_attention_heads, config.num_key_value_heads) == (6, 3) and hidden_size(path) == 48
+    for bad in ({"hidden": 50}, {"kv_heads": 3}, {"vocab": 256}, {"layers": 0}, {"hidden": 12}):
+        with pytest.raises(ValueError, match="need"):
+            build_tiny(tmp_path / "bad", **bad)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_building_and_loading_are_silent_and_leave_the_world_alone(tmp_path, capfd):
+    torch.manual_seed(3)
+    state, level = torch.get_rng_state(), hf_logging.get_verbosity()
+    path = build_tiny(tmp_path / "t")
+    load(path)
+    assert torch.equal(state, torch.get_rng_state())
+    assert hf_logging.get_verbosity() == level and hf_logging.is_progress_bar_enabled()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_reasoner_survives_a_copy(tiny):
+    module, token = reasoner(tiny), torch.randn(1, 64)
+    assert torch.equal(copy.deepcopy(module)(token), module(token))

@@ -1,0 +1,148 @@
+"""AU-LLM and its variants: what is in them, what trains, and that training works."""
+
+import pytest
+import torch
+
+from aullm_lib import asl
+from aullm_lib.llm import build_tiny, load
+from aullm_lib.model import AULLM, D_PAPER, VARIANTS
+from aullm_lib.recipe import Recipe
+
+SMALL = {"size": 28, "efp_hidden": 24, "llm_dtype": "float32", "lora_r": 4}
+RECIPES = {"paper": Recipe.paper(**SMALL), "released": Recipe.released(**SMALL)}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return build_tiny(tmp_path_factory.mktemp("llm") / "tiny", hidden=32, heads=2, kv_heads=1, vocab=300)
+
+
+def batch(b=6, n=3, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    clips = torch.randint(0, 256, (b, 6, 28, 28), dtype=torch.uint8, generator=g)
+    return clips, (torch.rand(b, n, generator=g) < 0.4).float()
+
+
+def build(tiny, variant="all", recipe="paper", seed=0, n=3):
+    torch.manual_seed(seed)
+    return AULLM(RECIPES[recipe], n, llm=tiny, variant=variant)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_runs_and_every_trainable_parameter_gets_a_gradient(tiny, variant, recipe):
+    model, (clips, targets) = build(tiny, variant, recipe), batch()
+    for name, p in model.named_parameters():
+        if "lora_B" in name:  # 0 at first, which would hide lora_A
+            torch.nn.init.normal_(p, std=0.1)
+    logits = model(clips)
+    assert logits.shape == (6, 3) and logits.dtype == torch.float32
+    r = RECIPES[recipe]
+    asl.build(r.loss, clip=r.clip, reduction=r.reduction)(logits, targets).backward()
+    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trainable.values())
+    still = {n for n, p in trainable.items() if p.grad.abs().max() == 0}
+    assert still <= {"backbone.led.log_alpha"}  # it cancels, see led.py
+    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+
+
+def test_what_trains_is_led_cnn_efp_lora_and_head(tiny):
+    model = build(tiny)
+    names = {n for n, p in model.named_parameters() if p.requires_grad}
+    bn = {f"backbone.{b}.{w}" for b in ("block1.3", "block2.2") for w in ("weight", "bias")}
+    cnn = {f"backbone.{c}.{w}" for c in ("block1.0", "block2.0", "fc.0") for w in ("weight", "bias")}
+    se = {f"backbone.block2.3.{w}.weight" for w in ("squeeze", "excite")}
+    led = {f"backbone.led.{w}" for w in ("log_alpha", "logit_r1", "logit_r2")}
+    efp = {f"efp.mlp.{i}.{w}" for i in (0, 3) for w in ("weight", "bias")}
+    lora = {
+        f"llm.llm.layers.{i}.self_attn.{t}.lora_{ab}.default.weight"
+        for i in (0, 1)
+        for t in ("q_proj", "v_proj")
+        for ab in "AB"
+    }
+    assert names == led | cnn | bn | se | efp | lora | {"head.weight", "head.bias"}
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert frozen and all(n.startswith("llm.llm.") for n in frozen)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ten_steps_lower_the_loss_and_leave_the_llm_alone(tiny, variant):
+    model, (clips, targets) = build(tiny, variant).train(), batch(16)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    loss = asl.build("asl")
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trainable, lr=2e-3, weight_decay=0.005)
+    values = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        value = loss(model(clips), targets)
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert sum(values[-3:]) < 0.9 * sum(values[:3])
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) != p.requires_grad, name
+
+
+def test_the_parts_of_each_variant(tiny):
+    d_mid, has = 64 * 2 * 3 * 3, {v: build(tiny, v) for v in VARIANTS}
+    first = {v: m.efp.mlp[0].in_features for v, m in has.items() if m.efp is not None and v != "efp-"}
+    assert first == {"all": d_mid + 256, "high": 256, "mid": d_mid, "no-llm": d_mid + 256, "frozen-llm": d_mid + 256}
+    assert isinstance(has["efp-"].efp.mlp, torch.nn.Linear) and has["efp-"].efp.mlp.in_features == d_mid + 256
+    assert {v for v, m in has.items() if m.llm is None} == {"no-llm", "backbone"} and has["backbone"].efp is None
+    lora = {v for v, m in has.items() if any("lora" in n for n, _ in m.named_parameters())}
+    assert lora == {"all", "high", "mid", "efp-"}
+    assert has["mid"].backbone.fc is None
+    assert {v: m.head.in_features for v, m in has.items()} == {v: 256 if v == "backbone" else 32 for v in VARIANTS}
+
+
+def test_the_same_seed_gives_the_same_model_however_the_llm_comes(tiny):
+    clips, _ = batch()
+    pair = load(tiny)
+    models = [build(llm).eval() for llm in (tiny, str(tiny), pair, pair)]
+    states = [torch.get_rng_state() for llm in (tiny, pair) if build(llm)]
+    assert torch.equal(*states)  # what is drawn afterwards agrees too
+    outputs = [m(clips) for m in models]
+    assert all(torch.equal(outputs[0], o) for o in outputs) and torch.equal(outputs[0], models[0](clips))
+    assert not torch.equal(outputs[0], build(tiny, seed=1).eval()(clips))
+
+
+def test_one_clip_does_not_see_another(tiny):
+    model, (clips, _) = build(tiny).eval(), batch()
+    torch.testing.assert_close(model(clips)[2:3], model(clips[2:3]), rtol=1e-4, atol=1e-5)
+
+
+def test_the_order_of_the_tokens_and_the_prompt_matter(tiny):
+    clips, _ = batch()
+    outputs = []
+    for change in ({}, {"token_order": "prompt-first"}, {"prompt": "Which muscles moved?"}, {"prompt": ""}):
+        torch.manual_seed(0)
+        outputs.append(AULLM(Recipe.paper(**SMALL, **change), 3, llm=load(tiny)).eval()(clips))
+    assert all((a - b).abs().max() > 1e-5 for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+def test_without_an_llm():
+    assert build("", "backbone").head.in_features == build(None, "backbone").head.in_features == 256
+    assert build(None, "no-llm").head.in_features == D_PAPER
+
+
+@pytest.mark.parametrize("led", ["raw", "difference"])
+def test_recipe_reaches_the_layers(tiny, led):
+    recipe = Recipe.paper(**SMALL, led=led, se=False, dropout=0.1, efp_activation="gelu", lora_dropout=0.2)
+    model = AULLM(recipe, 2, llm=tiny)
+    assert not any("led" in n or "squeeze" in n for n, _ in model.named_parameters())
+    drops = {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout3d | torch.nn.Dropout)}
+    assert drops == {0.1, 0.2} and isinstance(model.efp.mlp[-1], torch.nn.GELU)
+    assert model(batch()[0]).shape == (6, 2)
+
+
+def test_what_is_refused(tiny, tmp_path):
+    with pytest.raises(ValueError, match=r"'everything'.*all, high, mid, efp-"):
+        AULLM(RECIPES["paper"], 3, llm=tiny, variant="everything")
+    for nothing in (None, ""):
+        with pytest.raises(ValueError, match="needs an LLM"):
+            AULLM(RECIPES["paper"], 3, llm=nothing)
+    with pytest.raises(ValueError, match="n_aus=0"):
+        AULLM(RECIPES["paper"], 0, llm=tiny)
+    with pytest.raises(FileNotFoundError, match="incomplete"):
+        AULLM(RECIPES["paper"], 3, llm=tmp_path)
