@@ -2,14 +2,14 @@
 
 An action unit (AU) is a short table of pulls (patches of skin that move) and creases (furrows that darken, bulges that
 brighten), placed by the landmarks of the face's own anatomy and mirrored to both sides.  The places follow the
-FACS descriptions of the muscles; the shapes are Gaussians.  Units as in `portrait`: R, `u` right, `v` down.
+FACS descriptions of the muscles; the shapes are Gaussians.  Units as in `anatomy`: R, `u` right, `v` down.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from aullm_lib.datasets.portrait import Anatomy, Array, bump, ramp
+from aullm_lib.datasets.anatomy import Anatomy, Array, bump, ramp
 
 __all__ = ["AMPLITUDE", "SPONTANEOUS", "Move", "field"]
 

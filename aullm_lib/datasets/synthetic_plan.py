@@ -6,14 +6,17 @@ whole release by quota and then shuffled over subjects, so that they tell nothin
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from aullm_lib.datasets.face import Action
+from aullm_lib.datasets.film import Action
 
-__all__ = ["BENCHMARK", "SPECS", "Spec", "annotation", "deal", "draw_actions", "emotion"]
+__all__ = ["BENCHMARK", "MOST_CLIPS", "SPECS", "SUBJECTS", "PlannedClip", "Spec", "deal", "plan", "stream"]
 
 BENCHMARK = {"casme2": (1, 2, 4, 7, 12, 14, 15, 17), "samm": (2, 4, 7, 12)}
+SUBJECTS = {"casme2": tuple(range(1, 27)), "samm": tuple(k for k in range(6, 38) if k not in (8, 27, 29))}
+MOST_CLIPS = 200  # of a subject: names are drawn from pools that are a little larger
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ SPECS = {
     "samm": Spec(
         code=3,
         combinations=(
-            ((7,), 31), ((4, 7), 6), ((4, 7, 9), 2), ((4, 9), 2), ((4,), 12), ((6, 7, 12), 1), ((7, 12), 1), ((2, 7), 1),
-            ((7, 10), 2), ((7, 24), 2), ((12,), 22), ((6, 12), 2), ((12, 25), 2), ((2,), 8), ((1, 2), 4), ((1, 2, 4), 1),
-            ((2, 5), 3), ((1, 2, 5), 1), ((14,), 12), ((14, 17), 1), ((5,), 6), ((10,), 4), ((15,), 3), ((15, 17), 1),
-            ((17,), 4), ((20,), 6), ((20, 25), 1), ((24,), 7), ((25,), 4), ((9,), 1), ((26,), 6),
+            ((7,), 31), ((4, 7), 6), ((4, 7, 9), 2), ((4, 9), 2), ((4,), 12), ((6, 7, 12), 1), ((7, 12), 1),
+            ((2, 7), 1), ((7, 10), 2), ((7, 24), 2), ((12,), 22), ((6, 12), 2), ((12, 25), 2), ((2,), 8), ((1, 2), 4),
+            ((1, 2, 4), 1), ((2, 5), 3), ((1, 2, 5), 1), ((14,), 12), ((14, 17), 1), ((5,), 6), ((10,), 4), ((15,), 3),
+            ((15, 17), 1), ((17,), 4), ((20,), 6), ((20, 25), 1), ((24,), 7), ((25,), 4), ((9,), 1), ((26,), 6),
         ),
         median_length=78,
         spread=0.24,
@@ -163,3 +166,54 @@ def emotion(aus: tuple[int, ...], release: str) -> str:
     elif release == "samm":
         name = "contempt" if 14 in seen else "sadness" if 15 in seen else "anger" if {4, 7} & seen else "other"
     return name if release == "casme2" else name.replace("others", "other").capitalize()
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """One clip as planned: everything but the pictures."""
+
+    subject: int
+    index: int  # 1-based within the subject
+    name: str
+    onset: int
+    apex: int
+    offset: int
+    digits: int  # the frame number is padded to this many
+    actions: tuple[Action, ...]
+    coded: str  # the AU string
+    emotion: str
+
+
+def stream(settings: dict[str, Any], subject: int, clip: int, tag: int) -> np.random.Generator:
+    """An independent random stream; always five numbers, since a shorter seed is one padded with zeros."""
+    return np.random.default_rng([settings["seed"], SPECS[settings["release"]].code, subject, clip, tag])
+
+
+def plan(settings: dict[str, Any]) -> list[PlannedClip]:
+    """Every clip of the release, subject by subject."""
+    release, per_subject = settings["release"], settings["clips_per_subject"]
+    spec = SPECS[release]
+    numbers = SUBJECTS[release][: settings["subjects"]]
+    dealt = deal(release, len(numbers), per_subject, stream(settings, 0, 0, 1))
+    clips = []
+    for subject, combinations in zip(numbers, dealt, strict=True):
+        # The pool has a fixed size, so that the k-th name does not depend on how many are used.
+        pool = stream(settings, subject, 0, 2).permutation(19 * 13 if release == "casme2" else 7 * 30)
+        for index, aus in enumerate(combinations, 1):
+            # Labels and everything else come from streams of their own: length, numbers and names cannot tell labels.
+            labels, rest = stream(settings, subject, index, 3), stream(settings, subject, index, 4)
+            actions = draw_actions(aus, labels)
+            length = round(
+                float(np.clip(spec.median_length * np.exp(rest.normal(0, spec.spread)), spec.shortest, spec.longest))
+            )
+            onset = int(rest.integers(20, 400) if release == "casme2" else rest.integers(300, 9000))
+            apex = onset + round(float(rest.uniform(0.3, 0.6)) * (length - 1))
+            which, suffix, odd = int(pool[index - 1]), rest.random() < 0.28, rest.random() < 0.04
+            if release == "casme2":
+                name, digits = f"EP{which // 13 + 1:02d}_{which % 13 + 1:02d}{'f' if suffix else ''}", 0
+            else:
+                name, digits = f"{subject:03d}_{which // 30 + 1}_{which % 30 + 1}", 4 if odd else 5
+            coded = annotation(actions, release, labels)
+            where = (subject, index, name, onset, apex, onset + length - 1, digits)
+            clips.append(PlannedClip(*where, actions, coded, emotion(aus, release)))
+    return clips
