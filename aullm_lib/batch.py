@@ -15,11 +15,15 @@ from pathlib import Path
 
 import papermill
 import yaml
+from traitlets.config import Config
 
 from aullm_lib import files, notebook
 from aullm_lib.workspace import Workspace, home, require_roots
 
 log = logging.getLogger("aullm")
+
+# Kernels are spoken to over Unix sockets, which other users of a shared machine cannot listen to.
+KERNEL = Config({} if sys.platform == "win32" else {"KernelManager": {"transport": "ipc"}})
 
 
 def library_digest() -> str:
@@ -66,7 +70,7 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
         with files.explained(folder, "the executed notebooks"):
             papermill.execute_notebook(
                 source, target, parameters=settings, kernel_name="python3", cwd=str(home()),
-                progress_bar=sys.stderr.isatty(), log_output=False,
+                progress_bar=sys.stderr.isatty(), log_output=False, config=KERNEL,
             )  # fmt: skip
             if not _intact(work, name):
                 raise RuntimeError(f"{target}: ended without its record, although no cell failed; look into that file")

@@ -84,11 +84,16 @@ class Workspace:
         options = {"variant": settings["casme2_variant"] or None} if release == "casme2" else {}
         return datasets.load(release, settings[ROOTS[release]], **options)
 
+    def store_folder(self, table: pd.DataFrame, settings: Mapping) -> Path:
+        """Where the clip store of a table with these settings lies."""
+        root, release = Path(table.attrs["root"]).name, table.attrs["dataset"]
+        label = root if table.attrs["synthetic"] else f"{release}-{len(table)}"
+        return self.folder / "clips" / f"{label}-{settings['size']}px"
+
     def store(self, release: str, settings: Mapping) -> ClipStore:
         """The clip store of a release, built if it is not there."""
         table = self.table(release, settings)
-        label = Path(table.attrs["root"]).name if table.attrs["synthetic"] else f"{release}-{len(table)}"
-        return preprocess.build(table, self.folder / "clips" / f"{label}-{settings['size']}px", settings["size"])
+        return preprocess.build(table, self.store_folder(table, settings), settings["size"])
 
     def llm(self, name: str) -> str:
         """A checkpoint folder or hub name for ``Experiment.llm``; "tiny" is built here: a random Qwen2, 2 layers."""

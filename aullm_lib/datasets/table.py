@@ -139,7 +139,7 @@ def check(table: pd.DataFrame) -> None:
     for column in ("dataset", "subject", "clip"):
         wrong = [i for i, value in table[column].items() if not isinstance(value, str) or not value]
         if wrong:
-            raise ReleaseError(f"{wrong[0]}: {column} is {table.loc[wrong[0], column]!r}, expected text")
+            raise ReleaseError(f"{wrong[0]}: {column} is {table.loc[wrong[0], column]}, expected text")
     wrong = table.index[table.index != table["dataset"] + "/" + table["subject"] + "/" + table["clip"]]
     if len(wrong):
         raise ReleaseError(f"clip_id {wrong[0]!r} is not its dataset/subject/clip")
@@ -155,6 +155,6 @@ def check(table: pd.DataFrame) -> None:
     for column in au_columns(table):
         wrong = table.index[~table[column].isin((0, 1))]
         if len(wrong):
-            raise ReleaseError(f"{wrong[0]}: {column} is {table.loc[wrong[0], column]!r}, expected 0 or 1")
+            raise ReleaseError(f"{wrong[0]}: {column} is {table.loc[wrong[0], column]}, expected 0 or 1")
         if int(column[2:]) not in facs.NAMES:
             raise ReleaseError(f"{column}: FACS has no such action unit")

@@ -95,6 +95,22 @@ def film(
     return figure
 
 
+def alignment(samples: Mapping[str, tuple[np.ndarray, tuple[int, int, int, int] | None, np.ndarray]]) -> Figure:
+    """What was cut out of each frame: title -> (frame, its box (left, top, width, height) or None, the stored frame)."""
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = plt.subplots(2, len(samples), figsize=(2.1 * len(samples), 3.6), squeeze=False)
+        for (above, below), (title, (frame, box, stored)) in zip(axes.T, samples.items(), strict=True):
+            above.imshow(frame, cmap="gray", vmin=0, vmax=255)
+            if box is not None:
+                above.add_patch(plt.Rectangle(box[:2], *box[2:], fill=False, edgecolor=ORANGE, lw=1.5))
+            below.imshow(stored, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            above.set_title(title, fontsize=8)
+            for axis in (above, below):
+                axis.set_axis_off()
+    plt.close(figure)
+    return figure
+
+
 def au_counts(counts: Mapping[str, pd.Series], note: str = "") -> Figure:
     """How many clips show each AU, a panel a release; the AUs that the paper scores are darker."""
     with plt.rc_context(STYLE):

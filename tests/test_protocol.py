@@ -1,0 +1,41 @@
+"""Leave-one-subject-out against scikit-learn, and every leak refused by name."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.model_selection import LeaveOneGroupOut
+
+from aullm_lib import protocol
+
+
+def table(subjects):
+    clips = [f"c{i}" for i in range(len(subjects))]
+    frame = pd.DataFrame({"dataset": "x", "subject": subjects, "clip": clips})
+    return frame.set_index(frame["dataset"] + "/" + frame["subject"] + "/" + frame["clip"])
+
+
+@given(st.lists(st.sampled_from(["006", "011", "1", "11", "sub01"]), min_size=2, max_size=30))
+def test_loso_equals_scikit_learn(subjects):
+    if len(set(subjects)) < 2:
+        with pytest.raises(ValueError, match="at least 2 subjects"):
+            protocol.loso(table(subjects))
+        return
+    frame = table(subjects)
+    splits = LeaveOneGroupOut().split(frame, groups=frame["subject"])
+    expected = {(frozenset(frame.index[a]), frozenset(frame.index[b])) for a, b in splits}
+    folds = protocol.loso(frame)
+    assert {(frozenset(f.train), frozenset(f.test)) for f in folds} == expected
+    assert len({f.name for f in folds}) == len(folds)
+
+
+def test_leaks_are_refused_by_name():
+    frame = table(["a", "a", "b"])
+    a0, a1, b2 = frame.index
+    with pytest.raises(protocol.Leak, match=f"clip {a0} is in train and in test"):
+        protocol.refuse_leak(protocol.Fold("f", (a0, b2), (a0,)), frame)
+    with pytest.raises(protocol.Leak, match="subject x/a"):
+        protocol.refuse_leak(protocol.Fold("f", (a0, b2), (a1,)), frame)
+    twins = frame.assign(sha256=["same", "other", "same"])
+    with pytest.raises(protocol.Leak, match=f"{b2} .* hold the same frames|{a0} .* hold the same frames"):
+        protocol.loso(twins)
