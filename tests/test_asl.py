@@ -76,14 +76,15 @@ def test_reductions():
 @pytest.mark.parametrize("name", asl.LOSSES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_extreme_logits_stay_finite(name, dtype):
-    x = torch.tensor([[-100.0, -30, 0, 30, 100]] * 2, dtype=dtype).requires_grad_()
-    y = torch.tensor([[0.0] * 5, [1.0] * 5])
+    x = torch.tensor([[-1e4, -100, -30, 0, 30, 100, 1e4]] * 2, dtype=dtype).requires_grad_()
+    y = torch.tensor([[0.0] * 7, [1.0] * 7])
     for gammas in (
         {},
         {"gamma_pos": 0.5, "gamma_neg": 0.5},
         {"gamma_pos": 2, "gamma_neg": 0},
         {"clip": 0},
         {"clip": 1e-10},
+        {"clip": 0, "gamma_pos": 0.5, "gamma_neg": 0.5},
     ):
         value = asl.build(name, **gammas)(x, y)
         assert value.dtype == torch.float32 and value.isfinite() and value >= 0
