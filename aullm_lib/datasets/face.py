@@ -34,8 +34,8 @@ class Face:
         portrait = paint(anatomy, (2 * shape[0], 2 * shape[1]), twice, 2 * radius)
         picture = portrait.image
         self.still = cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
-        x0, x1 = (int(np.clip(centre[0] + k * 1.5 * radius, 0, shape[1])) for k in (-1, 1))
-        y0, y1 = (int(np.clip(centre[1] + k * radius, 0, shape[0])) for k in (-1.9, 1.95))
+        x0, x1 = (int(np.clip(centre[0] + k * 1.34 * radius, 0, shape[1])) for k in (-1, 1))
+        y0, y1 = (int(np.clip(centre[1] + k * radius, 0, shape[0])) for k in (-1.8, 1.92))
         self.box = (slice(y0, y1), slice(x0, x1))  # the part of the frame that moves
         self.picture = np.ascontiguousarray(picture[2 * y0 : 2 * y1, 2 * x0 : 2 * x1])
         self.lids = [

@@ -129,7 +129,7 @@ class Film:
         c, s = np.cos(self._pose.angle) / self._pose.scale, np.sin(self._pose.angle) / self._pose.scale
         px, py = (np.float32(c) * dx + np.float32(s) * dy), (np.float32(c) * dy - np.float32(s) * dx)
         u, v = px / np.float32(size), py / np.float32(size)
-        hold_still = ramp(outline(u, v, face.anatomy) + 0.26, 0.2)  # 1 on the head, 0 at the box's edge
+        hold_still = ramp(outline(u, v, face.anatomy) + 0.24, 0.2)  # 1 on the head, 0 at the box's edge
         edge = np.minimum(
             np.minimum(x - columns.start, columns.stop - 1 - x), np.minimum(y - rows.start, rows.stop - 1 - y)
         )
@@ -208,7 +208,9 @@ class Film:
             KeyError: an AU that the film does not have.
         """
         move = self.moves[au]
-        size, shade = np.hypot(move.shift[..., 0], move.shift[..., 1]), np.abs(move.shade)
+        # Blurred a little: the region between two furrows, or between two patches that meet, belongs to it.
+        soft = [np.hypot(move.shift[..., 0], move.shift[..., 1]), np.abs(move.shade)]
+        size, shade = (cv2.GaussianBlur(k, (0, 0), 0.04 * self.face.radius) for k in soft)
         mask = np.zeros(self.face.shape, np.uint8)
         mask[self.face.box][(size > MASK_SHARE * size.max()) | (shade > MASK_SHARE * shade.max())] = 255
         return mask
@@ -232,12 +234,12 @@ class Film:
                         cv2.scaleAdd(crease, amount, shade[at], shade[at])
             if self._blink[t] > 0 or (t and self._blink[t - 1] > 0):
                 for at, shut, opening in face.lids:
-                    closed = ramp(1.15 * float(self._blink[t]) - opening - 0.05, 0.1)
-                    closed = closed[..., None] if picture.ndim == 3 else closed
-                    picture[at] = face.picture[at] + (shut - face.picture[at]) * closed
+                    edge = 1.15 * float(self._blink[t]) - 0.05 - opening
+                    lash = 1 - 0.7 * np.exp(-((edge / 0.13) ** 2)) * min(1.0, 4 * float(self._blink[t]))
+                    closed, lash = (k[..., None] if picture.ndim == 3 else k for k in (ramp(edge, 0.1), lash))
+                    picture[at] = (face.picture[at] + (shut - face.picture[at]) * closed) * lash
             cv2.remap(picture, warp, _NO_MAP, cv2.INTER_LINEAR, moved, cv2.BORDER_REPLICATE)
-            cv2.multiply(moved, shade if face.grey else cv2.merge([shade] * 3), moved)
-            canvas[face.box] = moved
+            cv2.multiply(moved, shade if face.grey else cv2.merge([shade] * 3), canvas[face.box])
             y, x = self._cuts[t]
             noise = tile[y : y + height, x : x + width]
             yield cv2.addWeighted(canvas, float(self._gain[t]), noise, 1.0, 0.0, dtype=cv2.CV_8U)

@@ -130,9 +130,9 @@ def _table(au: int, a: Anatomy) -> tuple[list[_Pull], list[_Crease]]:
                 _Crease(corner, mouth + 0.03, 0.03, 0.025, -0.08),
             ]
         case 17:
-            pulls = [_Pull(0.0, chin - 0.27, 0.24, 0.15, 0, -1), _Pull(0.0, mouth + 0.08, 0.22, 0.07, 0, -0.55)]
+            pulls = [_Pull(0.0, chin - 0.27, 0.24, 0.15, 0, -1), _Pull(0.0, mouth + 0.08, 0.22, 0.07, 0, -0.75)]
             creases = [
-                _Crease(0.0, mouth + a.lip_low + 0.07, 0.2, 0.026, -0.13),
+                _Crease(0.0, mouth + a.lip_low + 0.07, 0.2, 0.03, -0.16),
                 _Crease(0.0, chin - 0.2, 0.16, 0.08, 0.06),
             ]
             creases += [_Crease(0.11, chin - 0.23, 0.035, 0.03, -0.07), _Crease(0.05, chin - 0.15, 0.035, 0.025, -0.07)]

@@ -151,7 +151,8 @@ def _paint_eye(image: Array, u: Array, v: Array, a: Anatomy, side: int, px: floa
     lash = np.exp(-0.5 * ((v - upper + 0.008) / (0.013 + 0.005 * np.clip(s, -1, 1))) ** 2) * span
     _blend(image, (20, 20, 24), 0.9 * lash)
     _blend(image, (70, 75, 105), 0.35 * np.exp(-0.5 * ((v - lower - 0.006) / 0.01) ** 2) * span)
-    return shut, np.asarray((v - upper) / np.maximum(lower - upper, 0.02), dtype=np.float32)
+    height = np.where(np.abs(s) < 1.0, (v - upper) / np.maximum(lower - upper, 0.02), 9.0)  # 9: no lid there
+    return shut, np.asarray(height, dtype=np.float32)
 
 
 def _darken(image: Array, u: Array, v: Array, at: tuple[float, float], size: tuple[float, float], by: float) -> None:
