@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from aullm_lib import protocol
+from aullm_lib import llm, protocol
 from aullm_lib.clips import ClipStore
+from aullm_lib.model import needs_llm
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Experiment
 from aullm_lib.runs import Run
@@ -52,6 +53,7 @@ def run(
     missing = set(record.missing)
     if missing:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        loaded = llm.load(experiment.llm, dtype=experiment.recipe.llm_dtype) if needs_llm(experiment.variant) else None
         store.to(device)
         total = len(missing) * experiment.recipe.epochs
         with tqdm(total=total, desc=experiment.name, unit="epoch", disable=None) as bar:
@@ -63,6 +65,7 @@ def run(
                     bar.set_postfix_str(f"{fold.name} loss {loss:.3f}", refresh=False)
                     bar.update()
 
-                record.write_fold(fold.name, *train_fold(experiment, store, table, fold, device=device, progress=step))
+                result = train_fold(experiment, store, table, fold, llm=loaded, device=device, progress=step)
+                record.write_fold(fold.name, *result)
     record.finish()
     return record.path

@@ -1,7 +1,7 @@
 """The LLM reasoning module: one visual token and a text prompt through a pretrained LLM with LoRA (paper 3.3).
 
 `load` reads a decoder-only checkpoint (folder or hub name) without its language-model head; `LLMReasoner` puts LoRA on
-it and returns the last hidden state of the last position; `build_tiny` writes a small random Qwen2 that loads so too.
+it and returns the last hidden state of the last position.
 
 Where this departs, and why:
 - The paper puts the visual token before the prompt and reads the last token, one of the prompt's. The released script
@@ -17,8 +17,6 @@ import contextlib
 import copy
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -58,7 +56,7 @@ def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", revision: str
     if options["local_files_only"]:
         _check_folder(Path(source))
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
             model, info = AutoModel.from_pretrained(
                 source, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **options
@@ -79,7 +77,7 @@ def hidden_size(llm: str | os.PathLike | Loaded) -> int:
         return _text_config(llm[0].config).hidden_size
     source, options = _locate(llm, None)
     try:
-        with _quiet():
+        with quiet():
             return _text_config(AutoConfig.from_pretrained(source, **options)).hidden_size
     except OSError as error:
         raise FileNotFoundError(_not_had(llm, error)) from error
@@ -161,94 +159,6 @@ class LLMReasoner(nn.Module):
         return hidden[:, -1].to(token.dtype)  # b d
 
 
-def build_tiny(
-    path: str | os.PathLike,
-    *,
-    seed: int = 0,
-    hidden: int = 64,
-    layers: int = 2,
-    heads: int = 4,
-    kv_heads: int = 2,
-    vocab: int = 512,
-) -> Path:
-    """Write a small random Qwen2 with a byte-level tokenizer as a checkpoint folder, and return its path.
-
-    It stands in for a pretrained LLM where there is none: it has the parts and the files, and knows nothing. The same
-    settings and library versions give the same bytes. A folder that is there with the same settings is left as it is.
-    The folder appears whole or not at all. The global torch generator is left alone.
-
-    Args:
-        path: the folder; its parents are made.
-        seed: of the weights.
-        hidden, layers, heads, kv_heads: shape of the decoder; heads divides hidden, kv_heads divides heads.
-        vocab: size of the vocabulary, at least 257 (all bytes and the end token).
-
-    Raises:
-        ValueError: a shape that does not work.
-        FileExistsError: something else is at `path`.
-    """
-    if hidden % heads or heads % kv_heads or (hidden // heads) % 2:
-        raise ValueError(f"{hidden=}, {heads=}, {kv_heads=}: need heads | hidden, kv_heads | heads, an even head width")
-    if vocab < 257 or layers < 1:
-        raise ValueError(f"{vocab=}, {layers=}: need at least 257 and 1")
-    path = Path(path).expanduser()
-    settings = {
-        "seed": seed,
-        "hidden": hidden,
-        "layers": layers,
-        "heads": heads,
-        "kv_heads": kv_heads,
-        "vocab": vocab,
-    }
-    if path.exists():
-        return _same_tiny(path, settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            tokenizer = Qwen2Tokenizer().train_new_from_iterator(_CORPUS, vocab_size=vocab, show_progress=False)
-            config = Qwen2Config(
-                vocab_size=vocab,
-                hidden_size=hidden,
-                intermediate_size=4 * hidden,
-                num_hidden_layers=layers,
-                num_attention_heads=heads,
-                num_key_value_heads=kv_heads,
-                max_position_embeddings=512,
-                tie_word_embeddings=True,
-                bos_token_id=tokenizer.eos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-            )
-            Qwen2ForCausalLM(config).save_pretrained(part)
-            tokenizer.save_pretrained(part)
-        (part / _TINY).write_text(json.dumps(settings, indent=2) + "\n")
-        try:
-            part.rename(path)
-        except OSError:
-            if not path.exists():
-                raise
-            return _same_tiny(path, settings)  # someone else was first
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return path
-
-
-_TINY = "tiny.json"  # the settings that a tiny checkpoint was built with
-
-
-def _same_tiny(path: Path, settings: dict[str, int]) -> Path:
-    try:
-        found = json.loads((path / _TINY).read_text())
-    except (OSError, ValueError):
-        found = None
-    if found != settings:
-        raise FileExistsError(
-            f"{path}: holds something other than the tiny LLM {settings}; give another path or delete it"
-        )
-    return path
-
-
 def _locate(checkpoint: str | os.PathLike, revision: str | None) -> tuple[str, dict[str, Any]]:
     """What to give to `from_pretrained`: the place and the options that keep it safe and, for a folder, local."""
     name = os.fspath(checkpoint)
@@ -293,7 +203,7 @@ def _shared_copy(model: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars nor log lines from transformers inside; the user's own settings outside."""
     level, bar = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
@@ -304,19 +214,3 @@ def _quiet() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bar:
             hf_logging.enable_progress_bar()
-
-
-_CORPUS = (  # what the tiny tokenizer learns its merges from
-    "Analyze the facial features to classify action units:",
-    "A brow that rises, a lid that tightens, a lip corner that pulls: each is one action unit.",
-    "The clip starts at rest, moves for a fraction of a second, and comes back to rest.",
-    "Which muscles of the face have moved, and on which side?",
-    "Small movements are hard to see; a camera at two hundred frames a second helps.",
-    "The inner and the outer part of the brow can rise alone or together.",
-    "Describe the change between the first frame and the strongest one.",
-    "请分析融合后的人脸视频特征，对面部动作单元进行分类：",
-    "眉毛内侧上扬，嘴角向外拉动，下巴微微抬起。",
-    "微表情持续的时间很短，幅度也很小。",
-    "请说明视频中哪些面部肌肉发生了运动。",
-    "高速摄像机能够记录细微的面部变化。",
-)

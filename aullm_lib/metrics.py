@@ -25,11 +25,11 @@ def check(predictions: pd.DataFrame) -> None:
         raise ValueError(f"{twice.iloc[0].clip_id}, {twice.iloc[0].au}: predicted twice")
     wrong = predictions[~predictions["label"].isin((0, 1))]
     if len(wrong):
-        raise ValueError(f"{wrong.iloc[0].clip_id}, {wrong.iloc[0].au}: label {wrong.iloc[0].label!r}, expected 0 or 1")
+        raise ValueError(f"{wrong.iloc[0].clip_id}, {wrong.iloc[0].au}: label {wrong.iloc[0].label}, expected 0 or 1")
     wrong = predictions[~predictions["probability"].between(0, 1)]
     if len(wrong):
         first = wrong.iloc[0]
-        raise ValueError(f"{first.clip_id}, {first.au}: probability {first.probability!r}, expected 0 to 1")
+        raise ValueError(f"{first.clip_id}, {first.au}: probability {first.probability}, expected 0 to 1")
     sizes = predictions.groupby("clip_id")["au"].nunique()
     short = sizes.index[sizes < predictions["au"].nunique()]
     if len(short):

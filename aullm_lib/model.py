@@ -38,6 +38,13 @@ VARIANTS: dict[str, Parts] = {
 }
 
 
+def needs_llm(variant: str) -> bool:
+    """Whether a variant of `VARIANTS` has a language model. Raises ValueError for another name."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r}: allowed are {', '.join(VARIANTS)}")
+    return VARIANTS[variant].llm != "none"
+
+
 class AULLM(nn.Module):
     """Clip -> one logit for each AU.
 
@@ -63,15 +70,13 @@ class AULLM(nn.Module):
         variant: str = "all",
     ) -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            raise ValueError(f"variant={variant!r}: allowed are {', '.join(VARIANTS)}")
         if n_aus < 1:
             raise ValueError(f"n_aus={n_aus}: at least 1")
-        parts = VARIANTS[variant]
-        if parts.llm != "none":
+        if needs_llm(variant):
             if not llm:
                 raise ValueError(f"variant={variant!r} needs an LLM: give llm a checkpoint folder or a hub name")
             llm = llm if isinstance(llm, tuple) else load(llm, dtype=recipe.llm_dtype)
+        parts = VARIANTS[variant]
         self.backbone = VisualBackbone(
             frames=recipe.frames,
             size=recipe.size,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from aullm_lib import asl
 from aullm_lib.clips import ClipStore
+from aullm_lib.llm import Loaded
 from aullm_lib.model import AULLM
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Experiment
@@ -48,19 +49,21 @@ def train_fold(
     table: pd.DataFrame,
     fold: Fold,
     *,
+    llm: Loaded | None = None,
     device: str | torch.device = "cpu",
     progress: Callable[[float], object] = lambda loss: None,
 ) -> Result:
     """Trains on ``fold.train``, predicts ``fold.test``.
 
-    store: on ``device`` already. progress: called once an epoch with the mean loss.
+    store: on ``device`` already. llm: ``experiment.llm`` as ``llm.load`` gives it, so that many folds share its frozen
+    weights; loaded here if None. progress: called once an epoch with the mean loss.
     Raises ``Diverged`` at the end of an epoch whose loss is not finite.
     """
     started = time.perf_counter()
     recipe = experiment.recipe
     seed = fold_seed(experiment.seed, fold.name)
     torch.manual_seed(seed)
-    model = AULLM(recipe, len(experiment.aus), llm=experiment.llm or None, variant=experiment.variant).to(device)
+    model = AULLM(recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant).to(device)
     criterion = asl.build(
         recipe.loss,
         gamma_pos=recipe.gamma_pos,

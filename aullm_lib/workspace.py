@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib import datasets, files, llm, preprocess
+from aullm_lib import datasets, files, preprocess, tiny
 from aullm_lib.clips import ClipStore
 from aullm_lib.runs import provenance
 
@@ -97,7 +97,7 @@ class Workspace:
 
     def llm(self, name: str) -> str:
         """A checkpoint folder or hub name for ``Experiment.llm``; "tiny" is built here: a random Qwen2, 2 layers."""
-        return str(llm.build_tiny(Path("runs/llm/tiny-qwen2"))) if name == TINY_LLM else name
+        return str(tiny.build_tiny(Path("runs/llm/tiny-qwen2"))) if name == TINY_LLM else name
 
     def record(self, notebook: str, settings: Mapping, **results: object) -> Path:
         """Stores what a notebook found, with its parameters and provenance; read by later notebooks and the report."""

@@ -10,7 +10,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from aullm_lib import llm, preprocess
+from aullm_lib import preprocess, tiny
 from aullm_lib.datasets import table as tables
 from aullm_lib.recipe import Experiment, Recipe
 
@@ -66,7 +66,7 @@ def hand_store(hand_table, session_folder):
 
 @pytest.fixture(scope="session")
 def tiny_llm(session_folder) -> str:
-    return str(llm.build_tiny(session_folder / "tiny-llm", hidden=32, layers=1, heads=2, kv_heads=1))
+    return str(tiny.build_tiny(session_folder / "tiny-llm", hidden=32, layers=1, heads=2, kv_heads=1))
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from aullm_lib.llm import LLMReasoner, build_tiny, hidden_size, load
+from aullm_lib.llm import LLMReasoner, hidden_size, load
+from aullm_lib.tiny import build_tiny
 
 PROMPT = "Analyze the facial features:"
 
@@ -286,7 +287,7 @@ def test_a_killed_build_leaves_nothing_that_looks_done(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as m:
-        m.setattr("aullm_lib.llm.Qwen2ForCausalLM.save_pretrained", full)
+        m.setattr("aullm_lib.tiny.Qwen2ForCausalLM.save_pretrained", full)
         with pytest.raises(OSError, match="No space"):
             build_tiny(tmp_path / "x" / "t")
     assert not list((tmp_path / "x").iterdir())
