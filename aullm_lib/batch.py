@@ -18,7 +18,7 @@ import yaml
 from traitlets.config import Config
 
 from aullm_lib import files, notebook
-from aullm_lib.workspace import Workspace, home, require_roots
+from aullm_lib.workspace import Workspace, check_data, home
 
 log = logging.getLogger("aullm")
 
@@ -47,8 +47,8 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
             raise notebook.ParameterError(f"no notebook has the parameter {key!r}")
     for name, settings in plan.items():
         plan[name] = notebook.checked(name, settings | {k: v for k, v in (overrides or {}).items() if k in settings})
-        if "data" in settings:
-            require_roots(plan[name])
+        if "releases" in settings:
+            check_data(plan[name])
     os.chdir(home())
     work = Workspace(profile)
     folder = work.folder / "notebooks"

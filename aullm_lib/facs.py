@@ -7,7 +7,7 @@ The grammar covers the notations of CASME, CASME II, SAMM, CAS(ME)3, 4DME and MM
 
 import re
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 
 NAMES = {
     1: "Inner Brow Raiser", 2: "Outer Brow Raiser", 4: "Brow Lowerer", 5: "Upper Lid Raiser", 6: "Cheek Raiser",
@@ -57,8 +57,8 @@ def parse_aus(text: object) -> tuple[ActionUnit, ...]:
     """
     if text is None or (isinstance(text, Real) and text != text):
         return ()
-    if isinstance(text, Real) and not isinstance(text, bool) and (isinstance(text, Integral) or float(text) % 1 == 0):
-        text = str(int(text))
+    if isinstance(text, Real) and not isinstance(text, bool) and float(text).is_integer():
+        text = str(round(float(text)))
     if not isinstance(text, str):
         raise ValueError(f"AU annotation {text!r}: expected text such as '4+R14' or a whole number")
     found = []

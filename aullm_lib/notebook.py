@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from aullm_lib.workspace import SOURCES, Workspace, home
+from aullm_lib.workspace import Workspace, check_data, home
 
 SOURCE = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -104,7 +104,8 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
     in JupyterLab, papermill and nbval.
 
     namespace: the notebook's ``globals()``. Returns the workspace and the parameters.
-    Raises ParameterError for an injected name that the notebook does not have, a wrong type, or a bad profile name.
+    Raises ParameterError for an injected name that the notebook does not have, a wrong type, or a bad
+    profile name, and ValueError for data that cannot be had (``workspace.check_data``).
     """
     schema = defaults(name)
     settings = checked(name, {key: namespace[key] for key in schema if key in namespace})
@@ -113,7 +114,7 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
             checked(name, _literals(source))
     if not settings["profile"].replace("-", "").isalnum():
         raise ParameterError(f"{name}: profile is {settings['profile']!r}; expected letters, digits and hyphens")
-    if settings.get("data", "synthetic") not in SOURCES:
-        raise ParameterError(f"{name}: data is {settings['data']!r}; choose one of {', '.join(SOURCES)}")
+    if "releases" in settings:
+        check_data(settings)
     os.chdir(home())
     return Workspace(settings["profile"]), settings

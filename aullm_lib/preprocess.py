@@ -13,6 +13,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from aullm_lib.datasets import table as tables
 
 ALIGNMENTS = ("none", "crop")
 MARGIN = 0.06  # of the detector's box, added on each side, and once more below, where the chin is
+CASCADE = str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml")
 _cascades = local()
 
 
@@ -38,7 +40,7 @@ def find_face(image: np.ndarray) -> tuple[int, int, int] | None:
     OpenCV's bundled frontal cascade, asked first strictly (6 agreeing boxes), then leniently (2).
     """
     if not hasattr(_cascades, "frontal"):  # a cascade object must not be shared between threads
-        _cascades.frontal = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_alt2.xml"))
+        _cascades.frontal = cv2.CascadeClassifier(CASCADE)
     smallest = min(image.shape) // 6
     for neighbours in (6, 2):
         boxes = _cascades.frontal.detectMultiScale(image, 1.1, neighbours, minSize=(smallest, smallest))
@@ -98,7 +100,7 @@ def build(
         raise ValueError(f"align={align!r}: choose one of {', '.join(ALIGNMENTS)}")
     if not 8 <= size <= 1024:
         raise ValueError(f"size={size!r}: expected 8 to 1024 pixels")
-    settings = {
+    settings: dict[str, Any] = {
         "release": {k: v for k, v in table.attrs.items() if k != "root"},
         "size": size,
         "align": align,

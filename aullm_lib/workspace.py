@@ -32,10 +32,13 @@ def home() -> Path:
     return Path(os.environ.get("AULLM_HOME") or Path(__file__).resolve().parent.parent)
 
 
-def require_roots(settings: Mapping) -> None:
-    """Raises ValueError naming the first setting that licensed data needs and that is missing or no folder."""
-    if settings.get("data") not in SOURCES:
-        raise ValueError(f"data is {settings.get('data')!r}; choose one of {', '.join(SOURCES)}")
+def check_data(settings: Mapping) -> None:
+    """Raises ValueError naming the first of ``releases``, ``data`` and the roots of licensed data that is wrong."""
+    for release in settings["releases"]:
+        if release not in ROOTS:
+            raise ValueError(f"releases: unknown {release!r}; choose from {', '.join(ROOTS)}")
+    if settings["data"] not in SOURCES:
+        raise ValueError(f"data is {settings['data']!r}; choose one of {', '.join(SOURCES)}")
     if settings["data"] == "synthetic":
         return
     for release in settings["releases"]:
@@ -80,7 +83,7 @@ class Workspace:
                 subjects=subjects, clips_per_subject=clips, intensity=intensity, seed=seed,
             )  # fmt: skip
             return datasets.load(release, root)
-        require_roots(settings)
+        check_data(settings)
         options = {"variant": settings["casme2_variant"] or None} if release == "casme2" else {}
         return datasets.load(release, settings[ROOTS[release]], **options)
 

@@ -1,5 +1,6 @@
 """A release on disk -> the clip table. One adapter a release; ``table.py`` holds the schema and its checks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pandas as pd
 from aullm_lib.datasets import casme2, samm
 from aullm_lib.datasets.synthetic import synthesize
 
-ADAPTERS = {"casme2": casme2.load, "samm": samm.load}
+ADAPTERS: dict[str, Callable[..., pd.DataFrame]] = {"casme2": casme2.load, "samm": samm.load}
 
 __all__ = ["ADAPTERS", "load", "synthesize"]
 

@@ -5,6 +5,7 @@ Colours are Okabe and Ito's, safe for colour-blind readers; every series also di
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +17,7 @@ from aullm_lib import facs, files
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
 PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
-STYLE = {
+STYLE: Any = {
     "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "axes.grid.axis": "y", "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
     "figure.dpi": 110, "savefig.dpi": 200, "pdf.fonttype": 42, "legend.frameon": False,
@@ -96,7 +97,7 @@ def film(
 
 
 def alignment(samples: Mapping[str, tuple[np.ndarray, tuple[int, int, int, int] | None, np.ndarray]]) -> Figure:
-    """What was cut out of each frame: title -> (frame, its box (left, top, width, height) or None, the stored frame)."""
+    """What was cut out of each frame: title -> (frame, its box (left, top, width, height), the stored one)."""
     with plt.rc_context(STYLE | {"axes.grid": False}):
         figure, axes = plt.subplots(2, len(samples), figsize=(2.1 * len(samples), 3.6), squeeze=False)
         for (above, below), (title, (frame, box, stored)) in zip(axes.T, samples.items(), strict=True):

@@ -1,0 +1,108 @@
+"""Every notebook through papermill with the smoke profile, then what a second call and bad calls do."""
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from aullm_lib import batch, notebook
+from aullm_lib.runs import Run
+from aullm_lib.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A home in which ``python -m aullm_lib.batch smoke`` has run."""
+    home = tmp_path_factory.mktemp("smoke")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AULLM_HOME", str(home))
+        done = call("smoke")
+    assert done.returncode == 0, done.stderr
+    return home, done.stderr
+
+
+def call(*arguments):
+    command = [sys.executable, "-m", "aullm_lib.batch", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ)
+
+
+@pytest.fixture
+def inside(smoke, monkeypatch):
+    monkeypatch.setenv("AULLM_HOME", str(smoke[0]))
+    monkeypatch.chdir(smoke[0])
+    return smoke[0]
+
+
+def test_every_notebook_ran_and_left_its_record_and_files(inside):
+    work = Workspace("smoke")
+    for name in notebook.names():
+        book = nbformat.read(inside / "runs" / "smoke" / "notebooks" / f"{name}.ipynb", as_version=4)
+        outputs = [o for c in book.cells if c.cell_type == "code" for o in c.outputs]
+        assert not [o for o in outputs if o.output_type == "error"]
+        assert [o for o in outputs if "data" in o and {"image/png", "text/html"} & set(o.data)], name
+        written = work.recorded(name)["files"]
+        assert all((inside / path).exists() for path in written)
+    assert {p.name for p in inside.iterdir()} == {"runs", "figures"}
+
+
+def test_tables_say_what_they_are_and_come_from_the_runs(inside):
+    text = (inside / "figures" / "smoke" / "table1_casme2.md").read_text()
+    assert "synthetic release" in text
+    assert "no result on the true release" in text
+    assert "all-absent" in text
+    for entry in Workspace("smoke").recorded("02_train_loso")["runs"]:
+        run = Run(entry["path"])
+        assert run.missing == []
+        assert run.info["data"]["synthetic"]
+
+
+def test_it_prints_where_everything_is(smoke):
+    for word in ("runs/smoke/notebooks", "runs/smoke/results", "figures/smoke", "figures/smoke/table1_casme2.html"):
+        assert word in smoke[1]
+
+
+def test_a_second_call_redoes_nothing(inside):
+    before = {p: p.stat().st_mtime_ns for p in inside.rglob("*") if p.is_file()}
+    batch.run("smoke")
+    assert {p: p.stat().st_mtime_ns for p in inside.rglob("*") if p.is_file()} == before
+
+
+def test_a_missing_file_brings_back_its_notebook_only(inside):
+    figure = inside / "figures" / "smoke" / "scores_per_au.png"
+    content = figure.read_bytes()
+    figure.unlink()
+    before = {p: p.stat().st_mtime_ns for p in (inside / "runs").rglob("predictions.csv")}
+    batch.run("smoke")
+    assert figure.read_bytes() == content  # the same inputs give the same bytes
+    assert {p: p.stat().st_mtime_ns for p in (inside / "runs").rglob("predictions.csv")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tiny"], "unknown profile 'tiny'"),
+        (["smoke", "-p", "subject=3"], "no notebook has the parameter 'subject'"),
+        (["smoke", "-p", "subjects=many"], "subjects is 'many', a str; expected a int"),
+        (["smoke", "--only", "09_x"], "no notebook '09_x'"),
+        (["paper"], "casme2_root is not set; give the folder of the unpacked release: make paper CASME2_ROOT="),
+        (["smoke", "-p", "releases=[casme3]"], "releases: unknown 'casme3'; choose from casme2, samm"),
+    ],
+)
+def test_bad_calls_end_at_once_with_one_clear_line(home, arguments, message, caplog):
+    assert batch.main(arguments) == 2
+    assert message in caplog.text
+    assert not list(home.rglob("*.ipynb"))
+
+
+def test_an_unwritable_home_is_named(home, caplog):
+    (home / "runs").write_text("a file")
+    assert batch.main(["smoke"]) == 2
+    assert "cannot write the executed notebooks at runs/smoke/notebooks" in caplog.text
+
+
+def test_a_failing_cell_says_which_error_and_where(home, caplog):
+    assert batch.main(["smoke", "--only", "02_train_loso", "-p", "overrides={epoch: 3}"]) == 1
+    assert "no field 'epoch'" in caplog.text
+    assert "runs/smoke/notebooks" in caplog.text
