@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from aullm_lib.datasets.anatomy import draw_anatomy
-from aullm_lib.datasets.face import Face, render_still
-from aullm_lib.datasets.film import Action, Film
-from aullm_lib.datasets.muscles import AMPLITUDE, field
-from aullm_lib.datasets.synthetic_plan import BENCHMARK, SPECS, deal
+from aullm_lib.datasets.synthetic.anatomy import draw_anatomy
+from aullm_lib.datasets.synthetic.face import Face, render_still
+from aullm_lib.datasets.synthetic.film import Action, Film
+from aullm_lib.datasets.synthetic.muscles import AMPLITUDE, field
+from aullm_lib.datasets.synthetic.plan import SPECS, deal
+from aullm_lib.facs import BENCHMARK
 
 # Where on the face (u, v in R; the person's left side) the middle of each benchmark AU's motion has to lie.
 PLACES = {

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aullm_lib import metrics
-from aullm_lib.report import figures, tables
+from aullm_lib.report import figures, pictures, tables
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,15 @@ def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path
         "curve": lambda: figures.intensity_curve(points),
         "losses": lambda: figures.losses(log, "t"),
         "counts": lambda: figures.au_counts({"casme2": pd.Series({"AU1": 3, "AU5": 1})}),
-        "film": lambda: figures.film({"a": [image], "b": [image - 100.0]}, ["t"], signed=["b"]),
-        "alignment": lambda: figures.alignment({"t": (image, (2, 2, 8, 8), image[2:10, 2:10])}),
+        "film": lambda: pictures.film({"a": [image], "b": [image - 100.0]}, ["t"], signed=["b"]),
+        "pipeline": lambda: pictures.pipeline(
+            np.stack([image] * 6),
+            np.stack([image - 9.0] * 5),
+            [("A", "b")],
+            pd.Series({"AU1": 0.2, "AU4": 0.9}),
+            ["AU4"],
+        ),
+        "alignment": lambda: pictures.alignment({"t": (image, (2, 2, 8, 8), image[2:10, 2:10])}),
     }
     for name, make in makers.items():
         first = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "1" / name, {"a": 1})}

@@ -10,10 +10,9 @@ import numpy as np
 import openpyxl
 import pytest
 
-from aullm_lib.datasets import synthetic
-from aullm_lib.datasets.film import Film
 from aullm_lib.datasets.synthetic import synthesize
-from aullm_lib.datasets.synthetic_plan import SUBJECTS, plan, stream
+from aullm_lib.datasets.synthetic.film import Film
+from aullm_lib.datasets.synthetic.plan import SUBJECTS, plan, stream
 
 
 def settings(release: str, **changes: object) -> dict:
@@ -105,7 +104,7 @@ def test_truth_beside_the_release(casme2: Path, samm: Path) -> None:
 
 
 def test_same_settings_give_the_same_bytes(casme2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic.os, "cpu_count", lambda: 1)  # and the number of threads does not matter
+    monkeypatch.setattr(writer.os, "cpu_count", lambda: 1)  # and the number of threads does not matter
     threads = cv2.getNumThreads()
     again = synthesize(tmp_path / "again", subjects=2, clips_per_subject=2)
     assert cv2.getNumThreads() == threads
@@ -136,7 +135,7 @@ def test_a_full_disk_is_reported_and_leaves_no_release(tmp_path: Path, monkeypat
     def full(path: Path, image: np.ndarray) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(synthetic, "_write_image", full)
+    monkeypatch.setattr(writer, "_write_image", full)
     with pytest.raises(OSError, match=r"No space left on device.*Make room") as caught:
         synthesize(tmp_path / "casme2", subjects=1, clips_per_subject=2)
     assert caught.value.errno == errno.ENOSPC
@@ -200,7 +199,7 @@ def test_an_ordinary_detector_finds_the_face_in_samm_frames() -> None:
     for clip in plan(wanted)[::5]:
         assert clip.subject in SUBJECTS["samm"]
         rng = stream(wanted, clip.subject, clip.index, 8)
-        film = Film(synthetic._seat(wanted, clip.subject), clip.actions, n_frames=9, apex=4, intensity=1.0, rng=rng)
+        film = Film(writer._seat(wanted, clip.subject), clip.actions, n_frames=9, apex=4, intensity=1.0, rng=rng)
         x, y, width, height = film.face_box
         for image in list(film.frames())[::4]:
             boxes = detector.detectMultiScale(image, 1.1, 4, minSize=(80, 80))

@@ -3,7 +3,7 @@
 Colours are Okabe and Ito's, safe for colour-blind readers; every series also differs in shape or position.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,47 +67,6 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper right", ncols=3)
         figure.supxlabel(note, fontsize=7.5, color=GREY, ha="left", x=0.01)
-    plt.close(figure)
-    return figure
-
-
-def film(
-    rows: Mapping[str, np.ndarray], columns: Sequence[str], *, signed: Sequence[str] = (), note: str = ""
-) -> Figure:
-    """Rows of small images [n, H, W], labelled; rows named in ``signed`` are drawn in blue-white-red around zero."""
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        across = max(len(images) for images in rows.values())
-        figure, axes = plt.subplots(
-            len(rows), across, figsize=(1.15 * across + 1.2, 1.2 * len(rows) + 0.45), squeeze=False
-        )
-        for line, (name, images) in zip(axes, rows.items(), strict=True):
-            limit = max(float(np.abs(images).max()), 1e-6)
-            for j, axis in enumerate(line):
-                axis.set_axis_off()
-                if j < len(images):
-                    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if name in signed else {
-                        "cmap": "gray", "vmin": 0, "vmax": 255}  # fmt: skip
-                    axis.imshow(images[j], **colours, interpolation="nearest")
-            line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center")
-        for axis, title in zip(axes[0], columns, strict=False):
-            axis.set_title(title, fontsize=9)
-        figure.supxlabel(note, fontsize=7.5, color=GREY)
-    plt.close(figure)
-    return figure
-
-
-def alignment(samples: Mapping[str, tuple[np.ndarray, tuple[int, int, int, int] | None, np.ndarray]]) -> Figure:
-    """What was cut out of each frame: title -> (frame, its box (left, top, width, height), the stored one)."""
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, axes = plt.subplots(2, len(samples), figsize=(2.1 * len(samples), 3.6), squeeze=False)
-        for (above, below), (title, (frame, box, stored)) in zip(axes.T, samples.items(), strict=True):
-            above.imshow(frame, cmap="gray", vmin=0, vmax=255)
-            if box is not None:
-                above.add_patch(plt.Rectangle(box[:2], *box[2:], fill=False, edgecolor=ORANGE, lw=1.5))
-            below.imshow(stored, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            above.set_title(title, fontsize=8)
-            for axis in (above, below):
-                axis.set_axis_off()
     plt.close(figure)
     return figure
 

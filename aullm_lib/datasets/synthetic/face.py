@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from aullm_lib.datasets.anatomy import Anatomy, Array, draw_anatomy
-from aullm_lib.datasets.muscles import field
-from aullm_lib.datasets.portrait import paint
+from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, draw_anatomy
+from aullm_lib.datasets.synthetic.muscles import field
+from aullm_lib.datasets.synthetic.portrait import paint
 
 __all__ = ["Face", "render_still"]
 

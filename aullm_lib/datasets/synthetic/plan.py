@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from aullm_lib.datasets.film import Action
+from aullm_lib.datasets.synthetic.film import Action
+from aullm_lib.facs import BENCHMARK
 
-__all__ = ["BENCHMARK", "MOST_CLIPS", "SPECS", "SUBJECTS", "PlannedClip", "Spec", "deal", "plan", "stream"]
+__all__ = ["MOST_CLIPS", "SPECS", "SUBJECTS", "PlannedClip", "Spec", "deal", "plan", "stream"]
 
-BENCHMARK = {"casme2": (1, 2, 4, 7, 12, 14, 15, 17), "samm": (2, 4, 7, 12)}
 SUBJECTS = {"casme2": tuple(range(1, 27)), "samm": tuple(k for k in range(6, 38) if k not in (8, 27, 29))}
 MOST_CLIPS = 200  # of a subject: names are drawn from pools that are a little larger
 

@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from aullm_lib.datasets.anatomy import Array, draw_anatomy
-from aullm_lib.datasets.face import Face
-from aullm_lib.datasets.film import Film
-from aullm_lib.datasets.muscles import AMPLITUDE
-from aullm_lib.datasets.synthetic_plan import MOST_CLIPS, SUBJECTS, PlannedClip, plan, stream
-from aullm_lib.datasets.synthetic_sheets import write_casme2_sheet, write_samm_sheet
+from aullm_lib.datasets.synthetic.anatomy import Array, draw_anatomy
+from aullm_lib.datasets.synthetic.face import Face
+from aullm_lib.datasets.synthetic.film import Film
+from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
+from aullm_lib.datasets.synthetic.plan import MOST_CLIPS, SUBJECTS, PlannedClip, plan, stream
+from aullm_lib.datasets.synthetic.sheets import write_casme2_sheet, write_samm_sheet
 
 __all__ = ["VERSION", "synthesize"]
 

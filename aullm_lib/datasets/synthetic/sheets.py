@@ -8,7 +8,7 @@ from typing import Any
 
 import openpyxl
 
-from aullm_lib.datasets.synthetic_plan import PlannedClip
+from aullm_lib.datasets.synthetic.plan import PlannedClip
 
 __all__ = ["write_casme2_sheet", "write_samm_sheet"]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aullm_lib.datasets.anatomy import Anatomy, Array, bump, ramp
+from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, bump, ramp
 
 __all__ = ["AMPLITUDE", "SPONTANEOUS", "Move", "field"]
 

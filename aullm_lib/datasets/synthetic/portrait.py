@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from aullm_lib.datasets.anatomy import Anatomy, Array, bump, outline, ramp
+from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, bump, outline, ramp
 
 __all__ = ["Portrait", "paint"]
 

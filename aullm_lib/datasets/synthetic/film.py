@@ -14,9 +14,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from aullm_lib.datasets.anatomy import Array, outline, ramp
-from aullm_lib.datasets.face import Face
-from aullm_lib.datasets.muscles import SPONTANEOUS, Move, field
+from aullm_lib.datasets.synthetic.anatomy import Array, outline, ramp
+from aullm_lib.datasets.synthetic.face import Face
+from aullm_lib.datasets.synthetic.muscles import SPONTANEOUS, Move, field
 
 __all__ = ["MASK_SHARE", "Action", "Film"]
 
