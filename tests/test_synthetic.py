@@ -10,6 +10,7 @@ import numpy as np
 import openpyxl
 import pytest
 
+from aullm_lib.datasets.synthetic import release as writer
 from aullm_lib.datasets.synthetic import synthesize
 from aullm_lib.datasets.synthetic.film import Film
 from aullm_lib.datasets.synthetic.plan import SUBJECTS, plan, stream
