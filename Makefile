@@ -10,6 +10,8 @@ CASME2_ROOT ?=
 SAMM_ROOT ?=
 RELEASES ?= casme2,samm
 LLM ?= Qwen/Qwen2.5-1.5B
+# More for the batch runner, such as ARGS="--only 02_train_loso -p recipe=released".
+ARGS ?=
 
 # A training step frees and takes some hundred megabytes; glibc would hand them back to the kernel and fault them in
 # again each time. These three settings halve a step on the CPU, and must be there before a process starts.
@@ -36,10 +38,10 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## the main job on synthetic data with a tiny LLM: about 10 minutes on 2 cores, no GPU
-	@$(BIN)/python -m aullm_lib.batch demo
+	@$(BIN)/python -m aullm_lib.batch demo $(ARGS)
 
 demo-full: $(READY) ## every table row and variant at demo size: up to an hour on 2 cores
-	@$(BIN)/python -m aullm_lib.batch demo-full
+	@$(BIN)/python -m aullm_lib.batch demo-full $(ARGS)
 
 paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_ROOT=... [RELEASES=casme2] [LLM=...]
 	@for release in $$(tr ',a-z' ' A-Z' <<< '$(RELEASES)'); do \
@@ -49,13 +51,14 @@ paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_
 	    "folder of the unpacked release, make paper $${release}_ROOT=/path/to/it, or leave it out with RELEASES=..." >&2; \
 	    exit 2; fi; done
 	@$(MAKE) --no-print-directory setup
-	@$(BIN)/python -m aullm_lib.batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
-	  -p 'casme2_root=$(if $(CASME2_ROOT),$(abspath $(CASME2_ROOT)))' -p 'samm_root=$(if $(SAMM_ROOT),$(abspath $(SAMM_ROOT)))'
+	@quoted() { [ -z "$$1" ] || printf '"%s"' "$$(realpath -- "$$1")"; }; \
+	  $(BIN)/python -m aullm_lib.batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
+	  -p "casme2_root=$$(quoted '$(CASME2_ROOT)')" -p "samm_root=$$(quoted '$(SAMM_ROOT)')" $(ARGS)
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
 
-# The notebooks run once through nbval and once, inside tests/notebooks, through papermill: each in a home of its own.
+# The notebooks run once through papermill, in tests/test_batch.py, and once through nbval: each in a home of its own.
 test: $(READY) ## run every test: units, and every notebook through papermill and nbval
 	$(BIN)/python -m pytest tests
 	rm -rf runs/nbval

@@ -8,17 +8,15 @@ import argparse
 import hashlib
 import json
 import logging
-import os
 import sys
 import time
 from pathlib import Path
 
 import papermill
-import yaml
 from traitlets.config import Config
 
 from aullm_lib import files, notebook
-from aullm_lib.workspace import Workspace, check_data, home
+from aullm_lib.workspace import Workspace, check_data, enter_home, home
 
 log = logging.getLogger("aullm")
 
@@ -43,25 +41,28 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
     for name in only or []:
         notebook.defaults(name)
     for key in overrides or {}:
+        if key == "profile":
+            raise notebook.ParameterError("profile is the first argument, no parameter to override")
         if not any(key in settings for settings in plan.values()):
             raise notebook.ParameterError(f"no notebook has the parameter {key!r}")
     for name, settings in plan.items():
         plan[name] = notebook.checked(name, settings | {k: v for k, v in (overrides or {}).items() if k in settings})
         if "releases" in settings:
             check_data(plan[name])
-    os.chdir(home())
+    enter_home()
     work = Workspace(profile)
     folder = work.folder / "notebooks"
     with files.explained(folder, "the executed notebooks"):
         folder.mkdir(parents=True, exist_ok=True)
-    chain, done = library_digest(), []
+    library, done = library_digest(), []
     for name, settings in plan.items():
         if only and name not in only:
             continue
         source, target, stamp = notebook.SOURCE / f"{name}.ipynb", folder / f"{name}.ipynb", folder / f".{name}.done"
-        chain = hashlib.sha256(chain.encode() + source.read_bytes() + json.dumps(settings).encode()).hexdigest()
+        earlier = [[n, work.recorded(n)] for n in plan if n < name]  # what it may read
+        digest = hashlib.sha256(library.encode() + source.read_bytes() + json.dumps([settings, earlier]).encode())
         done.append(target)
-        if files.read_json(stamp, missing=None) == chain and target.is_file() and _intact(work, name):
+        if files.read_json(stamp, missing=None) == digest.hexdigest() and target.is_file() and _intact(work, name):
             log.info("%-16s up to date", name)
             continue
         log.info("%-16s running ...", name)
@@ -74,7 +75,7 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
             )  # fmt: skip
             if not _intact(work, name):
                 raise RuntimeError(f"{target}: ended without its record, although no cell failed; look into that file")
-            files.write_json(stamp, chain)
+            files.write_json(stamp, digest.hexdigest())
         log.info("%-16s %.0f s", name, time.perf_counter() - started)
     return done
 
@@ -96,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     try:
         pairs = [text.partition("=") for text in options.p]
-        overrides = {key: yaml.safe_load(value) if value else "" for key, _, value in pairs}
+        overrides = {key: notebook.parse_yaml(value, f"-p {key}") if value else "" for key, _, value in pairs}
         run(options.profile, overrides, options.only)
     except papermill.PapermillExecutionError as error:
         where = Workspace(options.profile).folder / "notebooks"

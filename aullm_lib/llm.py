@@ -15,6 +15,7 @@ Where this departs, and why:
 
 import contextlib
 import copy
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -81,6 +82,26 @@ def hidden_size(llm: str | os.PathLike | Loaded) -> int:
             return _text_config(AutoConfig.from_pretrained(source, **options)).hidden_size
     except OSError as error:
         raise FileNotFoundError(_not_had(llm, error)) from error
+
+
+def identity(checkpoint: str | os.PathLike) -> str:
+    """What the weights are, not what they are called: a hub name's commit, or a hash of a folder's own files.
+
+    Raises as `load` does.
+    """
+    source, options = _locate(checkpoint, None)
+    if options["local_files_only"]:
+        _check_folder(Path(source))
+        digest = hashlib.sha256()
+        for path in sorted([*Path(source).glob("*.json"), *Path(source).glob("*.safetensors")]):
+            with path.open("rb") as file:
+                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return digest.hexdigest()
+    try:
+        with quiet():
+            return str(AutoConfig.from_pretrained(source, **options)._commit_hash)
+    except OSError as error:
+        raise FileNotFoundError(_not_had(checkpoint, error)) from error
 
 
 class LLMReasoner(nn.Module):

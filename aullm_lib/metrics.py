@@ -39,13 +39,14 @@ def check(predictions: pd.DataFrame) -> None:
 def f1(counts: np.ndarray) -> np.ndarray:
     """Confusion counts [..., 4] (TP FP FN TN) -> [..., 2]: F1 of Eq. 5, and two-class macro F1; 0/0 counts as 0.
 
-    Both are NaN where there is no positive: a score for a class that the sample does not hold means nothing.
+    Both are NaN where there is no positive, and macro F1 also where there is no negative: a score for a class that the
+    sample does not hold means nothing.
     """
     tp, fp, fn, tn = np.moveaxis(np.asarray(counts, float), -1, 0)
     present = 2 * tp / np.maximum(2 * tp + fp + fn, 1)
     absent = 2 * tn / np.maximum(2 * tn + fp + fn, 1)
-    scores = np.stack([present, (present + absent) / 2], -1)
-    return np.where((tp + fn > 0)[..., None], scores, np.nan)
+    some, both = tp + fn > 0, (tp + fn > 0) & (tn + fp > 0)
+    return np.stack([np.where(some, present, np.nan), np.where(both, (present + absent) / 2, np.nan)], -1)
 
 
 def score(predictions: pd.DataFrame, threshold: float = 0.5, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -53,7 +54,8 @@ def score(predictions: pd.DataFrame, threshold: float = 0.5, *, resamples: int =
 
     predictions: ``Run.predictions()``. threshold: an AU is predicted where its probability is at least this.
     Columns: ``f1`` (Eq. 5), ``f1_macro`` (two-class), each with ``_low`` and ``_high`` (95 % percentile bootstrap
-    over subjects), then TP FP FN TN; F1s from 0 to 1, NaN where no clip has the AU. Raises ValueError (``check``).
+    over subjects; the mean's over resamples that hold every AU), then TP FP FN TN; F1s from 0 to 1, NaN where no clip
+    has the AU. Raises ValueError (``check``).
     """
     check(predictions)
     if not 0 < threshold < 1:
@@ -66,11 +68,14 @@ def score(predictions: pd.DataFrame, threshold: float = 0.5, *, resamples: int =
     cube = np.stack([by_subject.xs(au, level="au").reindex(subjects, fill_value=0) for au in units], 1)  # [s, au, 4]
     # A resample draws subjects with replacement; its counts are a weighted sum, so no prediction is touched again.
     draws = np.random.default_rng(seed).multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), resamples)
-    resampled = _with_mean(f1(np.einsum("rs,sac->rac", draws, cube)))  # [r, au + 1, 2]
     total = cube.sum(0)
-    with np.errstate(all="ignore"):
-        low, high = (_quantile(resampled, q) for q in (0.025, 0.975))
-    point = _with_mean(f1(total)[None])[0]
+    point = _with_mean(f1(total))  # [au + 1, 2]
+    resampled = f1(np.einsum("rs,sac->rac", draws, cube))  # [r, au, 2]
+    # A resample without the positives of some AU says nothing about the mean over all of them.
+    partial = (np.isnan(resampled) & ~np.isnan(point[:-1])).any(1)  # [r, 2]
+    resampled = _with_mean(resampled)  # [r, au + 1, 2]
+    resampled[:, -1] = np.where(partial, np.nan, resampled[:, -1])
+    low, high = (_quantile(resampled, q) for q in (0.025, 0.975))
     out = pd.DataFrame(index=pd.Index([*units, "mean"], name="au"))
     for i, name in enumerate(SCORES):
         out[name], out[f"{name}_low"], out[f"{name}_high"] = point[:, i], low[:, i], high[:, i]

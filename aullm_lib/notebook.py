@@ -6,14 +6,13 @@ under a notebook's name for that one.
 """
 
 import ast
-import os
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
 
-from aullm_lib.workspace import Workspace, check_data, home
+from aullm_lib.workspace import Workspace, check_data, enter_home
 
 SOURCE = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -42,7 +41,10 @@ def _literals(source: str) -> dict[str, Any]:
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = ast.literal_eval(node.value)
+            try:
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:
+                raise ParameterError(f"a parameter is a plain literal, not {ast.unparse(node)!r}") from None
         else:
             raise ParameterError(f"a parameters cell holds plain 'name = literal' lines, not {ast.unparse(node)!r}")
     return found
@@ -81,7 +83,9 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise ParameterError(f"unknown profile {name!r}; {folder} holds {known}")
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    content = parse_yaml(path.read_text(encoding="utf-8"), path.name) or {}
+    if not isinstance(content, dict) or not all(isinstance(v, dict | None) for v in content.values()):
+        raise ParameterError(f"{path.name}: expected 'all:' or a notebook's name, and parameters below it")
     shared = content.pop("all", None) or {}
     schemas = {notebook: defaults(notebook) for notebook in names()}
     for key in content:
@@ -97,6 +101,14 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
         )
         for notebook, schema in schemas.items()
     }
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """A YAML value. Raises ParameterError naming ``where`` it stands."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{where}: not readable as YAML ({' '.join(str(error).split())})") from None
 
 
 def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, Any]]:
@@ -116,5 +128,5 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
         raise ParameterError(f"{name}: profile is {settings['profile']!r}; expected letters, digits and hyphens")
     if "releases" in settings:
         check_data(settings)
-    os.chdir(home())
+    enter_home()
     return Workspace(settings["profile"]), settings

@@ -34,6 +34,10 @@ class NoFace(ValueError):
     """No face was found in the frames looked at; the message names the file."""
 
 
+class BadImage(ValueError):
+    """A file that is no picture; the message names it."""
+
+
 def find_face(image: np.ndarray) -> tuple[int, int, int] | None:
     """The largest face of a grey image [H, W] uint8 as (left, top, side) in pixels, or None.
 
@@ -45,16 +49,17 @@ def find_face(image: np.ndarray) -> tuple[int, int, int] | None:
     for neighbours in (6, 2):
         boxes = _cascades.frontal.detectMultiScale(image, 1.1, neighbours, minSize=(smallest, smallest))
         if len(boxes):
-            left, top, width, _ = max(boxes.tolist(), key=lambda box: box[2])
+            left, top, width, _ = max(boxes.tolist(), key=lambda box: (box[2], -box[0], -box[1]))
             return left, top, width
     return None
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """A frame as [H, W] uint8. Raises OSError naming a file that is no readable image."""
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    """A frame as [H, W] uint8. Raises BadImage naming a file that is no picture, OSError if the disk fails."""
+    content = path.read_bytes()
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE) if content else None
     if image is None:
-        raise OSError(f"{path}: not a readable image")
+        raise BadImage(f"{path}: not a readable image")
     return image
 
 
@@ -89,9 +94,9 @@ def build(
     size: side of the stored frames in pixels. align: "none" squashes the whole frame, "crop" cuts the face found in
     the onset frame; None crops unless the release's frames are cropped faces already.
     Clips are stored one by one below ``<out>.partial``, so a killed call goes on where it was. A clip without a
-    readable frame or a face fails by name (``store.failed``, and a warning) and the others go on.
+    readable frame or a face fails by name (``store.failed``, and a warning at every call) and the others go on.
     Raises ``ReleaseError`` for a bad table, FileExistsError for a store of other data at ``out``, OSError where
-    nothing can be written.
+    something cannot be read or written.
     """
     tables.check(table)
     out = Path(out)
@@ -111,28 +116,37 @@ def build(
         changed = [key for key, value in settings.items() if store.info["settings"].get(key) != value]
         if changed:
             raise FileExistsError(f"{out} holds a clip store with another {' and '.join(changed)}; name another folder")
-        return store
+        return _said(store)
     partial = out.with_name(out.name + ".partial")
+    clips = partial / "clips"
     if partial.exists() and files.read_json(partial / "settings.json", missing={}) != settings:
         shutil.rmtree(partial)
     with files.explained(partial, "the clip store"):
-        partial.mkdir(parents=True, exist_ok=True)
+        clips.mkdir(parents=True, exist_ok=True)
         files.write_json(partial / "settings.json", settings)
 
         def one(item: tuple[int, tuple]) -> tuple[int, str | None]:
-            return item[0], _store_clip(partial / f"{item[0]:05d}", item[1], size, align)
+            return item[0], _store_clip(clips / f"{item[0]:05d}", item[1], size, align)
 
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            jobs = pool.map(one, enumerate(table["frames"]))
-            reasons = dict(tqdm(jobs, total=len(table), desc=f"clips of {out.name}", unit="clip", disable=None))
-        failed = {table.index[i]: reason for i, reason in reasons.items() if reason}
-        for clip_id, reason in failed.items():
-            warnings.warn(f"{clip_id} left out: {reason}", stacklevel=2)
-        if len(failed) == len(table):
-            raise tables.ReleaseError(f"no clip of {settings['release']['dataset']} could be stored; first: {reason}")
-        _assemble(partial, table, settings, failed)
+        if not (partial / "store.json").exists():  # written last by _assemble
+            with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+                jobs = pool.map(one, enumerate(table["frames"]))
+                reasons = dict(tqdm(jobs, total=len(table), desc=f"clips of {out.name}", unit="clip", disable=None))
+            failed = {table.index[i]: reason for i, reason in reasons.items() if reason}
+            if len(failed) == len(table):
+                first = next(iter(failed.values()))
+                raise tables.ReleaseError(f"no clip of {settings['release']['dataset']} could be stored: {first}")
+            _assemble(partial, clips, table, settings, failed)
+        shutil.rmtree(clips)
         partial.rename(out)
-    return ClipStore(out)
+    return _said(ClipStore(out))
+
+
+def _said(store: ClipStore) -> ClipStore:
+    """Warns of every clip that the store had to leave out."""
+    for clip_id, reason in store.failed.items():
+        warnings.warn(f"{clip_id} left out: {reason}", stacklevel=3)
+    return store
 
 
 def _store_clip(target: Path, paths: tuple[Path, ...], size: int, align: str) -> str | None:
@@ -142,31 +156,27 @@ def _store_clip(target: Path, paths: tuple[Path, ...], size: int, align: str) ->
     try:
         box = face_box(paths) if align == "crop" else None
         frames = np.stack([crop_and_resize(read_grey(path), box, size) for path in paths])
-    except (NoFace, cv2.error) as error:
-        return str(error)
-    except OSError as error:
-        if error.errno is not None:  # the disk's trouble, not the picture's
-            raise
+    except (NoFace, BadImage, cv2.error) as error:
         return str(error)
     np.save(target.with_suffix(".npy"), frames)
     files.write_json(target.with_suffix(".json"), {"box": box, "sha256": hashlib.sha256(frames.tobytes()).hexdigest()})
     return None
 
 
-def _assemble(partial: Path, table: pd.DataFrame, settings: dict, failed: dict[str, str]) -> None:
-    """The stored clips -> one array, its index and its description; the single clips go."""
+def _assemble(partial: Path, clips: Path, table: pd.DataFrame, settings: dict, failed: dict[str, str]) -> None:
+    """The stored clips -> one array, its index, and last its description."""
     kept = [i for i, clip_id in enumerate(table.index) if clip_id not in failed]
-    notes = [files.read_json(partial / f"{i:05d}.json") for i in kept]
+    notes = [files.read_json(clips / f"{i:05d}.json") for i in kept]
     index = table.iloc[kept].drop(columns="frames")
     index.insert(0, "first", np.r_[0, index["n_frames"].cumsum()[:-1]].astype(int))
     index["box"] = [json.dumps(note["box"]) for note in notes]
     index["sha256"] = [note["sha256"] for note in notes]
     size = settings["size"]
     shape = (int(index["n_frames"].sum()), size, size)
-    frames = np.lib.format.open_memmap(partial / "frames.npy", mode="w+", dtype=np.uint8, shape=shape)
-    for i, first, count in zip(kept, index["first"], index["n_frames"], strict=True):
-        frames[first : first + count] = np.load(partial / f"{i:05d}.npy", allow_pickle=False)
-    frames.flush()
+    with (partial / "frames.npy").open("wb") as file:  # written, not mapped: a full disk is then an error, not a signal
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for i in kept:
+            file.write(np.load(clips / f"{i:05d}.npy", allow_pickle=False).tobytes())
     index.to_csv(partial / "index.csv")
     files.write_json(
         partial / "store.json",
@@ -178,7 +188,3 @@ def _assemble(partial: Path, table: pd.DataFrame, settings: dict, failed: dict[s
             "fingerprint": hashlib.sha256((partial / "index.csv").read_bytes()).hexdigest(),
         },
     )
-    for i in range(len(table)):
-        (partial / f"{i:05d}.npy").unlink(missing_ok=True)
-        (partial / f"{i:05d}.json").unlink(missing_ok=True)
-    (partial / "settings.json").unlink()

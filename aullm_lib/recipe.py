@@ -66,7 +66,7 @@ class Recipe(_Settings):
     led_alpha: float = _field(10.0, "released script (paper: 'prior work'), initial", above=0)
     led_r1: float = _field(0.4, "released script (paper: 'prior work'), initial", above=0, below=1)
     led_r2: float = _field(0.05, "released script (paper: 'prior work'), initial", above=0, below=1)
-    led_eps: float = _field(1e-8, "released script", low=0)
+    led_eps: float = _field(1e-8, "released script", above=0)
     # backbone
     dropout: float = _field(0.3, "released script; backbone and EFP", low=0, below=1)
     se: bool = _field(True, "paper 3.1; False is an ablation of ours")
@@ -107,6 +107,13 @@ class Recipe(_Settings):
     weight_decay: float = _field(0.005, "paper 4.2", low=0)
     batch_size: int = _field(256, "paper 4.2", low=1)
     epochs: int = _field(350, "released script", low=1)
+
+    @classmethod
+    def named(cls, name: str, **overrides: Any) -> Self:
+        """`paper` or `released`, by its name; raises ValueError for another."""
+        if name not in ("paper", "released"):
+            raise ValueError(f"recipe={name!r}: allowed are paper, released")
+        return getattr(cls, name)(**overrides)
 
     @classmethod
     def paper(cls, **overrides: Any) -> Self:

@@ -1,11 +1,11 @@
 """Where results live. A run is a folder that a person can read, and that a killed job resumes.
 
     <name>-<key>/
-      run.json             the experiment, the data's fingerprint, the folds, versions, git revision
+      run.json             the experiment, the data's fingerprint, the folds
       folds/<fold>/        one held-out subject, written whole under a temporary name, then renamed
         predictions.csv    clip_id, subject, au, label, probability
         log.csv            epoch, loss
-        fold.json          sizes, seconds, device, threads
+        fold.json          sizes, seconds, device, threads, versions, git revision
       predictions.csv      all folds, once the last one is there
 
 The key is a hash of experiment, data and folds: another configuration is another folder.
@@ -13,10 +13,10 @@ The key is a hash of experiment, data and folds: another configuration is anothe
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
@@ -28,6 +28,7 @@ from aullm_lib import __version__, files
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Experiment
 
+MADE_BY = ("versions", "platform", "git")
 COLUMNS = ["clip_id", "subject", "au", "label", "probability"]
 TEXT = {"clip_id": str, "subject": str, "au": str, "fold": str}
 
@@ -78,7 +79,7 @@ class Run:
         if not (path / "run.json").is_file():
             with files.explained(path, "the run"):
                 names = [fold.name for fold in folds]
-                files.write_json(path / "run.json", config | {"key": key, "folds": names} | provenance())
+                files.write_json(path / "run.json", config | {"key": key, "folds": names})
         return cls(path)
 
     @property
@@ -87,26 +88,38 @@ class Run:
         return [name for name in self.folds if not (self.path / "folds" / name / "fold.json").is_file()]
 
     def write_fold(self, name: str, predictions: pd.DataFrame, log: pd.DataFrame, info: dict) -> None:
-        """Stores one fold whole: a reader, or a killed process, never sees half of it."""
+        """Stores one fold whole: a reader, or a killed process, never sees half of it. The first of two wins."""
         target = self.path / "folds" / name
         with files.explained(target, f"fold {name}"):
-            temporary = target.with_name(f".{name}.{os.getpid()}")
+            target.parent.mkdir(exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=target.parent))
             try:
-                temporary.mkdir(parents=True)
+                temporary.chmod(0o755)
                 predictions[COLUMNS].to_csv(temporary / "predictions.csv", index=False)
                 log.to_csv(temporary / "log.csv", index=False)
-                files.write_json(temporary / "fold.json", info)
-                temporary.rename(target)
+                files.write_json(temporary / "fold.json", info | provenance())
+                if not target.exists():
+                    temporary.rename(target)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
     def finish(self) -> None:
-        """Writes the pooled predictions if every fold is there; drops what killed processes left behind."""
+        """Once every fold is there: writes the pooled predictions, drops what killed processes left behind."""
+        if self.missing:
+            return
         for leftover in self.path.glob("folds/.*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        if not self.missing and not (self.path / "predictions.csv").is_file():
+        if not (self.path / "predictions.csv").is_file():
             with files.explained(self.path, "the pooled predictions"):
                 files.write_text(self.path / "predictions.csv", self.predictions().to_csv(index=False))
+
+    def made_by(self) -> list[dict]:
+        """The versions and git revisions that made the finished folds, each once: more than one is worth a look."""
+        kept = [
+            {k: v for k, v in files.read_json(self.path / "folds" / name / "fold.json").items() if k in MADE_BY}
+            for name in self.folds if name not in self.missing
+        ]  # fmt: skip
+        return [made for i, made in enumerate(kept) if made not in kept[:i]]
 
     def predictions(self) -> pd.DataFrame:
         """One row a (clip, AU): fold, clip_id, subject, au, label (0/1), probability; all finished folds, pooled.

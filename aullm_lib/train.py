@@ -57,7 +57,7 @@ def train_fold(
 
     store: on ``device`` already. llm: ``experiment.llm`` as ``llm.load`` gives it, so that many folds share its frozen
     weights; loaded here if None. progress: called once an epoch with the mean loss.
-    Raises ``Diverged`` at the end of an epoch whose loss is not finite.
+    Raises ``Diverged`` at the end of an epoch whose loss is not finite, or for predictions that are not.
     """
     started = time.perf_counter()
     recipe = experiment.recipe
@@ -92,6 +92,11 @@ def train_fold(
         history.append({"epoch": epoch, "loss": mean})
         progress(mean)
     probabilities = predict(model, store, fold.test, recipe.frames, recipe.batch_size)
+    if not probabilities.isfinite().all():
+        raise Diverged(
+            f"fold {fold.name}: probabilities of its test clips are no numbers; lower Recipe.lr, or use another "
+            f"Recipe.llm_dtype (now {recipe.llm_dtype})"
+        )
     units = [f"AU{n}" for n in experiment.aus]
     truth = labels(table, fold.test, experiment.aus).int()
     predictions = pd.DataFrame(

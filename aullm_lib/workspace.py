@@ -11,6 +11,8 @@
 ``home`` is the repository, or the folder that the environment variable AULLM_HOME names.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ def home() -> Path:
 
 def check_data(settings: Mapping) -> None:
     """Raises ValueError naming the first of ``releases``, ``data`` and the roots of licensed data that is wrong."""
+    if not settings["releases"]:
+        raise ValueError(f"releases is empty; choose from {', '.join(ROOTS)}")
     for release in settings["releases"]:
         if release not in ROOTS:
             raise ValueError(f"releases: unknown {release!r}; choose from {', '.join(ROOTS)}")
@@ -48,6 +52,15 @@ def check_data(settings: Mapping) -> None:
             raise ValueError(f"{name} is not set; {advice} (or leave {release} out: RELEASES=...)")
         if not Path(settings[name]).expanduser().is_dir():
             raise ValueError(f"{name}: {settings[name]} is no folder; {advice}")
+
+
+def enter_home() -> None:
+    """Goes to ``home``, made if it is not there, and pins it for the processes that are started from here."""
+    folder = home().expanduser().resolve()
+    with files.explained(folder, "runs and figures"):
+        folder.mkdir(parents=True, exist_ok=True)
+    os.environ["AULLM_HOME"] = str(folder)
+    os.chdir(folder)
 
 
 @dataclass(frozen=True)
@@ -89,9 +102,10 @@ class Workspace:
 
     def store_folder(self, table: pd.DataFrame, settings: Mapping) -> Path:
         """Where the clip store of a table with these settings lies."""
-        root, release = Path(table.attrs["root"]).name, table.attrs["dataset"]
-        label = root if table.attrs["synthetic"] else f"{release}-{len(table)}"
-        return self.folder / "clips" / f"{label}-{settings['size']}px"
+        known = {k: v for k, v in table.attrs.items() if k != "root"}
+        content = json.dumps(known, sort_keys=True) + table.drop(columns="frames").to_csv()
+        key = hashlib.sha256(content.encode()).hexdigest()[:8]
+        return self.folder / "clips" / f"{table.attrs['dataset']}-{len(table)}-{settings['size']}px-{key}"
 
     def store(self, release: str, settings: Mapping) -> ClipStore:
         """The clip store of a release, built if it is not there."""

@@ -1,10 +1,12 @@
 """Every notebook through papermill with the smoke profile, then what a second call and bad calls do."""
 
+import json
 import os
 import subprocess
 import sys
 
 import nbformat
+import papermill
 import pytest
 
 from aullm_lib import batch, notebook
@@ -58,6 +60,22 @@ def test_tables_say_what_they_are_and_come_from_the_runs(inside):
         assert run.info["data"]["synthetic"]
 
 
+def test_every_table_and_figure_says_that_its_data_are_synthetic(inside):
+    drawn = {p.stem for p in (inside / "figures" / "smoke").iterdir()}
+    assert {"table1_casme2", "table2_samm", "scores_per_au", "pipeline", "quickstart_intensity"} <= drawn
+    for stem in drawn:
+        made = json.loads((inside / "figures" / "smoke" / f"{stem}.json").read_text())
+        assert made["synthetic"] is True, stem
+        assert made["versions"], stem
+
+
+def test_papermill_alone_is_stopped_by_an_unknown_parameter(home):
+    """Papermill itself only warns of it."""
+    source = notebook.SOURCE / "07_paper.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError, match="07_paper has no parameter 'profil'"):
+        papermill.execute_notebook(source, home / "out.ipynb", parameters={"profil": "x"}, progress_bar=False)
+
+
 def test_it_prints_where_everything_is(smoke):
     for word in ("runs/smoke/notebooks", "runs/smoke/results", "figures/smoke", "figures/smoke/table1_casme2.html"):
         assert word in smoke[1]
@@ -86,6 +104,9 @@ def test_a_missing_file_brings_back_its_notebook_only(inside):
         (["smoke", "-p", "subject=3"], "no notebook has the parameter 'subject'"),
         (["smoke", "-p", "subjects=many"], "subjects is 'many', a str; expected a int"),
         (["smoke", "--only", "09_x"], "no notebook '09_x'"),
+        (["smoke", "-p", "subjects=[3"], "-p subjects: not readable as YAML"),
+        (["smoke", "-p", "profile=x"], "profile is the first argument"),
+        (["smoke", "-p", "releases=[]"], "releases is empty"),
         (["paper"], "casme2_root is not set; give the folder of the unpacked release: make paper CASME2_ROOT="),
         (["smoke", "-p", "releases=[casme3]"], "releases: unknown 'casme3'; choose from casme2, samm"),
     ],

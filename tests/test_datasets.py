@@ -66,6 +66,30 @@ def test_raw_frames_and_nested_folders(casme2):
     nested = datasets.load("casme2", casme2)
     assert nested.attrs["cropped"]
     assert (nested["n_frames"] == raw["n_frames"]).all()
+    (casme2 / "Cropped" / "Cropped").rename(casme2 / "Cropped" / "updated")
+    (casme2 / "Cropped").rename(casme2 / "Cropped-updated")
+    (casme2 / "Cropped-updated" / "updated").rename(casme2 / "Cropped-updated" / "Cropped")
+    for path in (casme2 / "Cropped-updated" / "Cropped").iterdir():
+        path.rename(path.with_name(str(int(path.name[3:]))))  # unpadded subjects
+    assert (datasets.load("casme2", casme2)["n_frames"] == raw["n_frames"]).all()
+
+
+@pytest.mark.parametrize("name", ["casme2", "samm"])
+def test_a_release_below_the_root_is_found_and_still_known_as_synthetic(releases, tmp_path, name):
+    (tmp_path / "disk" / "unpacked").mkdir(parents=True)
+    (tmp_path / "disk" / "unpacked" / name).symlink_to(releases[name])
+    table = datasets.load(name, tmp_path / "disk")
+    assert table.attrs["synthetic"]
+    assert (table["n_frames"] == datasets.load(name, releases[name])["n_frames"]).all()
+
+
+def test_missing_frames_are_a_warning_that_names_the_clip(casme2):
+    table = datasets.load("casme2", casme2)
+    clip = table.index[5]
+    table.loc[clip, "frames"][7].unlink()
+    count = table.loc[clip, "n_frames"]
+    with pytest.warns(UserWarning, match=f"1 clips lack frames .* first {clip} with {count - 1} of {count}"):
+        datasets.load("casme2", casme2)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import time
 import pytest
 import torch
 
-from aullm_lib import engine, metrics, protocol, runs, train
+from aullm_lib import engine, metrics, protocol, runs, tiny, train
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
 
@@ -28,7 +29,8 @@ def test_a_run_is_whole_readable_and_not_run_again(experiment, hand_store, tmp_p
     assert run.missing == []
     assert run.experiment == experiment
     assert run.info["data"]["fingerprint"] == hand_store.fingerprint
-    assert run.info["versions"]["torch"] == torch.__version__
+    (made,) = run.made_by()
+    assert made["versions"]["torch"] == torch.__version__
     table = run.predictions()
     assert sorted(table["clip_id"].unique()) == sorted(hand_store.ids)
     assert len(table) == len(hand_store) * 3
@@ -135,12 +137,45 @@ def test_what_cannot_be_run_is_refused_before_training(experiment, hand_store, t
         engine.run(experiment, hand_store, folds=leak, out=tmp_path)
     with pytest.raises(ValueError, match="backend='slurm'"):
         engine.run(experiment, hand_store, backend="slurm", out=tmp_path)
-    assert not list(tmp_path.glob("tiny-*"))
-    with pytest.raises(FileNotFoundError, match="no run here"):
-        Run(tmp_path)
     missing_llm = dataclasses.replace(experiment, variant="all", llm=str(tmp_path / "no-llm"))
     with pytest.raises(FileNotFoundError, match="no-llm"):
         engine.run(missing_llm, hand_store, out=tmp_path)
+    with pytest.raises(ValueError, match="variant='hgih': allowed are all, high"):
+        engine.run(dataclasses.replace(experiment, variant="hgih"), hand_store, out=tmp_path)
+    large = dataclasses.replace(experiment, recipe=dataclasses.replace(experiment.recipe, size=64))
+    with pytest.raises(ValueError, match=r"Recipe.size=64, but the frames of .* have 32 pixels"):
+        engine.run(large, hand_store, out=tmp_path)
+    assert not list(tmp_path.glob("tiny-*"))
+    with pytest.raises(FileNotFoundError, match="no run here"):
+        Run(tmp_path)
+
+
+def test_other_weights_under_the_same_name_are_another_run(experiment, hand_store, tmp_path):
+    whole = dataclasses.replace(experiment, variant="frozen-llm", llm=str(tmp_path / "llm"))
+    settings = {"hidden": 32, "layers": 1, "heads": 2, "kv_heads": 1}
+    tiny.build_tiny(tmp_path / "llm", **settings)
+    first = engine.run(whole, hand_store, out=tmp_path)
+    shutil.rmtree(tmp_path / "llm")
+    tiny.build_tiny(tmp_path / "llm", seed=1, **settings)
+    assert engine.run(whole, hand_store, out=tmp_path) != first
+
+
+def test_folds_of_another_revision_are_kept_with_a_warning(experiment, hand_store, tmp_path):
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    info = json.loads((path / "folds" / "hand-s1" / "fold.json").read_text())
+    info["versions"]["torch"] = "1.0"
+    (path / "folds" / "hand-s1" / "fold.json").write_text(json.dumps(info))
+    shutil.rmtree(path / "folds" / "hand-s0")
+    with pytest.warns(UserWarning, match="made by another version or revision"):
+        engine.run(experiment, hand_store, out=tmp_path)
+    assert len(Run(path).made_by()) == 2
+
+
+def test_predictions_that_are_no_numbers_stop_the_fold(experiment, hand_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "predict", lambda *a: torch.full((4, 3), float("nan")))
+    with pytest.raises(train.Diverged, match="fold hand-s0: the probabilities of its test clips are no numbers"):
+        engine.run(experiment, hand_store, out=tmp_path)
+    assert len(Run(next(tmp_path.glob("tiny-*"))).missing) == 3
 
 
 def test_a_loss_that_is_no_number_stops_the_fold_by_name(experiment, hand_store, tmp_path):

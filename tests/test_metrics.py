@@ -27,7 +27,7 @@ def predictions(labels, probabilities, subjects=None):
 def test_equal_to_scikit_learn(seed, clips, aus, threshold):
     rng = np.random.default_rng(seed)
     labels, scores = rng.integers(0, 2, (clips, aus)), rng.random((clips, aus))
-    labels[0] = 1
+    labels[0], labels[1] = 1, 0
     table = metrics.score(predictions(labels, scores), threshold, resamples=5)
     said = (scores >= threshold).astype(int)
     for j in range(aus):
@@ -72,6 +72,22 @@ def test_an_au_without_a_positive_is_undefined_not_zero():
     table = metrics.score(predictions(labels, np.full((3, 2), 0.9)))
     assert table.loc["AU2", ["f1", "f1_macro", "f1_low"]].isna().all()
     assert table.loc["mean", "f1"] == table.loc["AU1", "f1"]
+
+
+def test_the_interval_of_the_mean_holds_every_au():
+    """AU1 is perfect, AU2 always missed and all its positives are one subject's: without it no mean is taken."""
+    labels = np.array([[i % 2, int(i == 0)] for i in range(16)])
+    scores = np.stack([labels[:, 0], np.zeros(16)], 1)
+    table = metrics.score(predictions(labels, scores, [f"s{i // 2}" for i in range(16)]))
+    assert table.loc["AU1", "f1_macro"] == 1
+    assert table.loc["mean", "f1_macro_high"] < 0.75 + 1e-9
+    assert table.loc["mean", "f1_high"] == 0.5
+
+
+def test_macro_f1_without_a_negative_is_undefined():
+    table = metrics.score(predictions(np.ones((4, 1), int), np.full((4, 1), 0.9)))
+    assert table.loc["AU1", "f1"] == 1
+    assert np.isnan(table.loc["AU1", "f1_macro"])
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ def test_parameters_of_the_same_name_have_the_same_default():
         ("02_train_loso: {epochs: 3}", "02_train_loso has no parameter 'epochs'; it has profile, data"),
         ("all: {subjects: '3'}", "subjects is '3', a str; expected a int"),
         ("all: {subjects: true}", "subjects is True, a bool; expected a int"),
+        ("[1, 2]", "mine.yaml: expected 'all:'"),
+        ("all: {", "mine.yaml: not readable as YAML"),
         ("all: {intensity: 1e-4}", "write 1.0e-4"),
         ("all: {releases: casme2}", "releases is 'casme2', a str; expected a list"),
         ("all: {releases: [1]}", r"releases\[0\] is 1, a int; expected a str"),

@@ -1,6 +1,7 @@
 """Tables and figures: they show the numbers given, escape text from data, and repeat to the byte."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ def scored(predictions):
 def test_a_table_shows_the_scores_given(scored, tmp_path):
     scores, floors = scored
     paths = tables.write(tmp_path / "t", scores, floors, title="T <1>", notes=["a & b"], provenance={"runs": ["x"]})
-    markdown, page, _, made = (p.read_text() for p in paths)
+    markdown, page, _, made = (p.read_text(encoding="utf-8") for p in paths)
     assert "| <b>evil</b> & co | **100.0** | **100.0** | **100.0** |" in markdown
     floor = 100 * floors["all-absent"].loc["AU1", "f1_macro"]
     assert f"| all-absent | *{floor:.1f}* |" in markdown
@@ -41,6 +42,8 @@ def test_a_table_shows_the_scores_given(scored, tmp_path):
     assert stored.loc[("random", "mean"), "f1_macro"] == scores["random"].loc["mean", "f1_macro"]
     assert json.loads(made) == {"runs": ["x"]}
     assert "http" not in page
+    rules = re.search(r"<style>(.*?)</style>", page)[1].split("}")
+    assert all(part.startswith(".aullm") for part in rules if part)  # nothing of JupyterLab's own page changes
     before = [p.read_bytes() for p in paths]
     tables.write(tmp_path / "t", scores, floors, title="T <1>", notes=["a & b"], provenance={"runs": ["x"]})
     assert [p.read_bytes() for p in paths] == before

@@ -12,8 +12,7 @@ import pandas as pd
 from aullm_lib import facs
 from aullm_lib.datasets import table as tables
 
-FIELDS = {"Subject": 0, "Filename": 1, "OnsetFrame": 3, "ApexFrame": 4, "OffsetFrame": 5, "Action Units": 7,
-          "Estimated Emotion": 8}  # fmt: skip
+FIELDS = ("Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion")
 EXTRA_CLIP = ("24", "EP02_07")  # labelled in the 256-row sheet only
 RARE_EMOTIONS = ("sadness", "fear")
 FOLDERS = {"cropped": r"cropped(-updated)?", "raw_selected": r"casme2[_-]raw[_-]selected"}
@@ -31,8 +30,8 @@ def load(root: Path, *, variant: int | None = None, images: str = "cropped") -> 
     if images not in FOLDERS:
         raise ValueError(f"images={images!r}: choose one of {', '.join(FOLDERS)}")
     workbook = tables.find(root, r"casme2-coding.*\.xlsx", "CASME II coding workbook")
-    folder = tables.unnest(tables.find(root, FOLDERS[images], f"CASME II frame folder ({images})"))
-    sheet = tables.read_workbook(workbook, header=0)
+    folder = tables.unnest(tables.find(root, FOLDERS[images], f"CASME II frame folder ({images})"), FOLDERS[images])
+    sheet = tables.read_workbook(workbook, header=0).rename(columns=lambda name: str(name).strip())
     missing = [name for name in FIELDS if name not in sheet.columns]
     if missing:
         raise tables.ReleaseError(f"{workbook.name}: no column {missing[0]!r}; found {list(sheet.columns)}")
@@ -71,8 +70,8 @@ def load(root: Path, *, variant: int | None = None, images: str = "cropped") -> 
             }
         )
     table = tables.finish(
-        rows, dataset="casme2", root=root, workbook=workbook.name, images=images, cropped=images == "cropped",
-        variant=variant,
+        rows, dataset="casme2", root=workbook.parent, workbook=workbook.name, images=images,
+        cropped=images == "cropped", variant=variant,
     )  # fmt: skip
     if variant is not None and len(table) != variant:
         warnings.warn(f"{workbook}: {len(table)} clips where variant {variant} has {variant}", stacklevel=3)

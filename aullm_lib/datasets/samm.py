@@ -43,7 +43,7 @@ def load(root: Path, *, count_ref: bool = True) -> pd.DataFrame:
             units = facs.parse_aus(record["Action Units"])
         except ValueError as error:
             raise tables.ReleaseError(f"{where}, Action Units: {error}") from None
-        path = tables.clip_folder(tables.unnest(root), (subject, f"{int(subject)}"), clip, where=where)
+        path = tables.clip_folder(workbook.parent, (subject, f"{int(subject)}"), clip, where=where)
         rows.append(
             {
                 "subject": subject,
@@ -57,4 +57,6 @@ def load(root: Path, *, count_ref: bool = True) -> pd.DataFrame:
                 "units": [u for u in units if u.alternative == 0 and (count_ref or not u.referenced)],
             }
         )
-    return tables.finish(rows, dataset="samm", root=root, workbook=workbook.name, cropped=False, count_ref=count_ref)
+    return tables.finish(
+        rows, dataset="samm", root=workbook.parent, workbook=workbook.name, cropped=False, count_ref=count_ref
+    )

@@ -8,6 +8,7 @@ annotated), ``frames`` (tuple of paths in temporal order), and one 0/1 column ``
 
 import json
 import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from zipfile import BadZipFile
@@ -40,7 +41,7 @@ def find(root: Path, pattern: str, what: str) -> Path:
         raise FileNotFoundError(f"{root}: no such folder (looked for {what}); give the folder of the unpacked release")
     level = [root]
     for _ in range(4):  # archives nest their own name up to twice
-        below = sorted(p for d in level for p in d.iterdir() if not p.is_symlink())
+        below = sorted(p for d in level for p in d.iterdir())
         hits = [p for p in below if re.fullmatch(pattern, p.name, re.IGNORECASE)]
         if hits:
             return hits[-1]  # of several dated workbooks, the latest
@@ -48,10 +49,10 @@ def find(root: Path, pattern: str, what: str) -> Path:
     raise FileNotFoundError(f"{root}: found no {what} (a name like {pattern!r}) in it or three folders down")
 
 
-def unnest(folder: Path) -> Path:
-    """``Cropped/Cropped`` -> the inner one: zip tools often repeat the folder name."""
+def unnest(folder: Path, pattern: str) -> Path:
+    """``Cropped/Cropped`` -> the inner one: archives often repeat the folder's name, or a variant of it."""
     inner = [p for p in folder.iterdir() if p.is_dir()]
-    return inner[0] if len(inner) == 1 and inner[0].name.lower() == folder.name.lower() else folder
+    return inner[0] if len(inner) == 1 and re.fullmatch(pattern, inner[0].name, re.IGNORECASE) else folder
 
 
 def read_workbook(path: Path, *, header: int | None) -> pd.DataFrame:
@@ -104,7 +105,11 @@ def inside(root: Path, *names: str, where: str) -> Path:
 
 
 def finish(rows: Iterable[dict], *, dataset: str, root: Path, **attrs) -> pd.DataFrame:
-    """Rows of ``COLUMNS`` (without ``dataset`` and ``n_frames``) plus ``units``, the parsed AUs -> the clip table."""
+    """Rows of ``COLUMNS`` (without ``dataset`` and ``n_frames``) plus ``units``, the parsed AUs -> the clip table.
+
+    root: the folder of the workbook, where a synthetic release has its marker. Clips with fewer images than their
+    onset and offset say are a warning.
+    """
     records = []
     for row in rows:
         units = {unit.number for unit in row["units"]}
@@ -125,6 +130,14 @@ def finish(rows: Iterable[dict], *, dataset: str, root: Path, **attrs) -> pd.Dat
     table = table[COLUMNS + labels]
     table.attrs = {"dataset": dataset, "root": str(root), "synthetic": made is not None, "made": made} | attrs
     check(table)
+    short = table[table["n_frames"] < table["offset"] - table["onset"] + 1]
+    if len(short):
+        clip = short.iloc[0]
+        warnings.warn(
+            f"{dataset}: {len(short)} clips lack frames between onset and offset, first {short.index[0]} with "
+            f"{clip['n_frames']} of {clip['offset'] - clip['onset'] + 1}; was the archive unpacked whole?",
+            stacklevel=4,
+        )
     return table
 
 

@@ -85,7 +85,7 @@ def au_counts(counts: Mapping[str, pd.Series], note: str = "") -> Figure:
     return figure
 
 
-def losses(logs: pd.DataFrame, title: str) -> Figure:
+def losses(logs: pd.DataFrame, title: str, note: str = "") -> Figure:
     """Training loss over epochs, a thin line a fold, a thick one for their mean. logs: fold, epoch, loss."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(4.6, 2.8))
@@ -94,6 +94,7 @@ def losses(logs: pd.DataFrame, title: str) -> Figure:
         axis.plot(wide.index, wide.mean(axis=1), color=BLUE, lw=2, label=f"mean of {wide.shape[1]} folds")
         axis.set(title=title, xlabel="epoch", ylabel="training loss a clip", yscale="log")
         axis.legend()
+        figure.supxlabel(note, fontsize=7.5, color=GREY)
     plt.close(figure)
     return figure
 

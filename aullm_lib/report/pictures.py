@@ -29,13 +29,15 @@ def film(
                     axis.imshow(images[j], **colours, interpolation="nearest")
             line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center")
         for axis, title in zip(axes[0], columns, strict=False):
-            axis.set_title(title, fontsize=9)
+            axis.set_title(title, fontsize=8)
         figure.supxlabel(note, fontsize=7.5, color=GREY)
     plt.close(figure)
     return figure
 
 
-def alignment(samples: Mapping[str, tuple[np.ndarray, tuple[int, int, int, int] | None, np.ndarray]]) -> Figure:
+def alignment(
+    samples: Mapping[str, tuple[np.ndarray, tuple[int, int, int, int] | None, np.ndarray]], note: str = ""
+) -> Figure:
     """What was cut out of each frame: title -> (frame, its box (left, top, width, height), the stored one)."""
     with plt.rc_context(STYLE | {"axes.grid": False}):
         figure, axes = plt.subplots(2, len(samples), figsize=(2.1 * len(samples), 3.6), squeeze=False)
@@ -47,6 +49,7 @@ def alignment(samples: Mapping[str, tuple[np.ndarray, tuple[int, int, int, int] 
             above.set_title(title, fontsize=8)
             for axis in (above, below):
                 axis.set_axis_off()
+        figure.supxlabel(note, fontsize=7.5, color=GREY)
     plt.close(figure)
     return figure
 
@@ -57,6 +60,7 @@ def pipeline(
     boxes: Sequence[tuple[str, str]],
     probabilities: pd.Series,
     truth: Sequence[str],
+    note: str = "",
 ) -> Figure:
     """The way of one clip through the model (paper Fig. 1), from left to right.
 
@@ -97,5 +101,6 @@ def pipeline(
         axis.set(xlim=(0, 1), xlabel="probability", title="orange: AUs of the clip")
         axis.title.set_fontsize(8)
         axis.tick_params(labelsize=7.5, length=0)
+        figure.text(0.33, 0.03, note, fontsize=7.5, color=GREY)
     plt.close(figure)
     return figure

@@ -10,11 +10,14 @@ from aullm_lib import files
 
 HEADINGS = {"f1_macro": "two-class macro F1", "f1": "F1 of Eq. 5"}
 _STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#1a1a1a}"
-    "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid;font-variant-numeric:tabular-nums}"
-    "th,td{padding:.25em .7em;text-align:right;white-space:nowrap}th:first-child,td:first-child{text-align:left}"
-    "thead{border-bottom:1px solid}td.floor{color:#767676}caption{text-align:left;padding:.5em 0}"
-    "div{overflow-x:auto}footer{color:#555;font-size:13px}"
+    ".aullm{font:15px/1.5 system-ui,sans-serif;max-width:60em}"
+    ".aullm div{overflow-x:auto}"
+    ".aullm table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid;margin:.3em 0 1em;"
+    "font-variant-numeric:tabular-nums}"
+    ".aullm :is(th,td){padding:.25em .7em;text-align:right;white-space:nowrap;border:0}"
+    ".aullm :is(th,td):first-child{text-align:left}.aullm thead{border-bottom:1px solid}"
+    ".aullm td.floor{color:#767676}.aullm caption{text-align:left;padding:.3em 0}"
+    ".aullm footer{opacity:.75;font-size:13px}"
 )
 
 
@@ -42,41 +45,55 @@ def _cells(table: pd.DataFrame, floor: pd.Series) -> list[list[tuple[str, str]]]
     return out
 
 
+def page(scores: Mapping[str, pd.DataFrame], floors: Mapping[str, pd.DataFrame], title: str, notes: list[str]) -> str:
+    """The tables as one HTML section whose style touches nothing outside it; all text is escaped.
+
+    The best cell of a column is bold, and cells that do not exceed the better constant predictor are grey.
+    """
+    tags = {"best": "<td><b>{}</b></td>", "floor": '<td class="floor">{}</td>', "": "<td>{}</td>"}
+    out = [f'<section class="aullm"><style>{_STYLE}</style><h2>{html.escape(title)}</h2>']
+    for measure, heading in HEADINGS.items():
+        table = results({**floors, **scores}, measure)
+        cells = _cells(table, results(floors, measure).max())
+        out += [
+            f"<div><table><caption>{heading} (%), pooled over folds, threshold 0.5</caption><thead><tr>",
+            "".join(f"<th>{html.escape(str(h))}</th>" for h in ["Method", *table.columns]) + "</tr></thead><tbody>",
+            *("<tr>" + "".join(tags[k].format(html.escape(t)) for t, k in line) + "</tr>" for line in cells),
+            "</tbody></table></div>",
+        ]
+    out += ["<footer>", *(f"<p>{html.escape(note)}</p>" for note in notes), "</footer></section>"]
+    return "\n".join(out) + "\n"
+
+
+def markdown(
+    scores: Mapping[str, pd.DataFrame], floors: Mapping[str, pd.DataFrame], title: str, notes: list[str]
+) -> str:
+    """The tables in Markdown: the best cell of a column in bold, cells that do not exceed the constants in italics."""
+    marks = {"best": "**", "floor": "*", "": ""}
+    out = [f"**{title}**", ""]
+    for measure, heading in HEADINGS.items():
+        table = results({**floors, **scores}, measure)
+        cells = _cells(table, results(floors, measure).max())
+        out += [f"{heading} (%), pooled over folds, threshold 0.5", ""]
+        out += ["| " + " | ".join(["Method", *table.columns]) + " |", "| --- |" + " ---: |" * len(table.columns)]
+        out += ["| " + " | ".join(f"{marks[k]}{t}{marks[k]}" for t, k in line) + " |" for line in cells] + [""]
+    return "\n".join([*out, *(f"{note}  " for note in notes)]) + "\n"
+
+
 def write(
     path: Path, scores: Mapping[str, pd.DataFrame], floors: Mapping[str, pd.DataFrame], *, title: str, notes: list[str],
     provenance: dict,
 ) -> list[Path]:  # fmt: skip
     """Writes ``path``.md, .html, .csv (full precision, with intervals) and .json (provenance); returns them.
 
-    scores: method -> scores; floors: the constant predictors. In the Markdown and HTML the best cell of a column is
-    bold and cells that do not exceed the better constant predictor are grey (HTML) or in italics (Markdown).
+    scores: method -> ``metrics.score``; floors: the constant predictors' scores.
     """
-    markdown = [f"**{title}**", ""]
-    page = [f"<h1>{html.escape(title)}</h1>"]
-    for measure, heading in HEADINGS.items():
-        table = results({**floors, **scores}, measure)
-        cells = _cells(table, results(floors, measure).max())
-        head = ["Method", *table.columns]
-        markdown += [f"{heading} (%), pooled over folds, threshold 0.5", ""]
-        markdown += ["| " + " | ".join(head) + " |", "|" + " --- |" + " ---: |" * len(table.columns)]
-        marks = {"best": "**", "floor": "*", "": ""}
-        markdown += ["| " + " | ".join(f"{marks[k]}{t}{marks[k]}" for t, k in line) + " |" for line in cells] + [""]
-        tags = {"best": "<td><b>{}</b></td>", "floor": '<td class="floor">{}</td>', "": "<td>{}</td>"}
-        page += [
-            f"<div><table><caption>{heading} (%), pooled over folds, threshold 0.5</caption><thead><tr>",
-            "".join(f"<th>{html.escape(str(h))}</th>" for h in head) + "</tr></thead><tbody>",
-            *("<tr>" + "".join(tags[k].format(html.escape(t)) for t, k in line) + "</tr>" for line in cells),
-            "</tbody></table></div>",
-        ]
-    markdown += [f"{note}  " for note in notes]
-    page += ["<footer>" + "".join(f"<p>{html.escape(note)}</p>" for note in notes) + "</footer>"]
-    head_tags = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-    head_tags += f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
-    everything = pd.concat({**floors, **scores}, names=["method", "au"])
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    head += '<meta name="viewport" content="width=device-width"><body style="margin:2em">'
     texts = {
-        ".md": "\n".join(markdown) + "\n",
-        ".html": head_tags + "\n".join(page) + "\n",
-        ".csv": everything.to_csv(),
+        ".md": markdown(scores, floors, title, notes),
+        ".html": head + page(scores, floors, title, notes),
+        ".csv": pd.concat({**floors, **scores}, names=["method", "au"]).to_csv(),
     }
     with files.explained(path.parent, "the table"):
         for suffix, text in texts.items():
