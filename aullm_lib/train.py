@@ -94,8 +94,8 @@ def train_fold(
     probabilities = predict(model, store, fold.test, recipe.frames, recipe.batch_size)
     if not probabilities.isfinite().all():
         raise Diverged(
-            f"fold {fold.name}: probabilities of its test clips are no numbers; lower Recipe.lr, or use another "
-            f"Recipe.llm_dtype (now {recipe.llm_dtype})"
+            f"fold {fold.name}: the probabilities of its test clips are no numbers; lower Recipe.lr (now "
+            f"{recipe.lr:g}), or use another Recipe.llm_dtype (now {recipe.llm_dtype})"
         )
     units = [f"AU{n}" for n in experiment.aus]
     truth = labels(table, fold.test, experiment.aus).int()
