@@ -78,7 +78,7 @@ def run(
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         store.to(device)
         total = len(missing) * experiment.recipe.epochs
-        with tqdm(total=total, desc=experiment.name, unit="epoch", disable=None) as bar:
+        with tqdm(total=total, desc=experiment.name, unit="epoch") as bar:
             for fold in folds:
                 if fold.name not in missing:
                     continue

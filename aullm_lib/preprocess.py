@@ -131,7 +131,7 @@ def build(
         if not (partial / "store.json").exists():  # written last by _assemble
             with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
                 jobs = pool.map(one, enumerate(table["frames"]))
-                reasons = dict(tqdm(jobs, total=len(table), desc=f"clips of {out.name}", unit="clip", disable=None))
+                reasons = dict(tqdm(jobs, total=len(table), desc=f"clips of {out.name}", unit="clip"))
             failed = {table.index[i]: reason for i, reason in reasons.items() if reason}
             if len(failed) == len(table):
                 first = next(iter(failed.values()))

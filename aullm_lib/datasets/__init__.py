@@ -10,7 +10,9 @@ from aullm_lib.datasets.synthetic import synthesize
 
 ADAPTERS: dict[str, Callable[..., pd.DataFrame]] = {"casme2": casme2.load, "samm": samm.load}
 
-__all__ = ["ADAPTERS", "load", "synthesize"]
+TITLES = {"casme2": "CASME II", "samm": "SAMM"}
+
+__all__ = ["ADAPTERS", "TITLES", "load", "synthesize"]
 
 
 def load(name: str, root: str | Path, **options) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def pipeline(
             colour = PALETTE[i % len(PALETTE)]
             canvas.annotate("", (x, 0.5), (x - 0.26 * width, 0.5), arrowprops={"arrowstyle": "-|>", "color": GREY})
             canvas.add_patch(plt.Rectangle((x, 0.32), 0.72 * width, 0.36, facecolor=colour + "22", edgecolor=colour))
-            canvas.text(x + 0.36 * width, 0.5, part, ha="center", va="center", fontsize=8.5)
+            canvas.text(x + 0.36 * width, 0.5, part, ha="center", va="center", fontsize=8)
             canvas.text(x + 0.36 * width, 0.27, hands_on, ha="center", va="top", fontsize=7.5, color=GREY)
         end = left + len(boxes) * width
         canvas.annotate("", (end, 0.5), (end - 0.26 * width, 0.5), arrowprops={"arrowstyle": "-|>", "color": GREY})

@@ -17,7 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from aullm_lib.datasets.synthetic.anatomy import Array, draw_anatomy
 from aullm_lib.datasets.synthetic.face import Face
@@ -145,7 +145,7 @@ def _write(root: Path, settings: dict[str, Any]) -> None:
                     faces[ahead] = pool.submit(_seat, settings, ahead)
             face = faces.pop(subject) if k else faces[subject]
             jobs += [pool.submit(_write_clip, root, settings, clip, face) for clip in clips if clip.subject == subject]
-        rows = [job.result() for job in tqdm(jobs, desc=f"synthetic {settings['release']}", unit="clip", disable=None)]
+        rows = [job.result() for job in tqdm(jobs, desc=f"synthetic {settings['release']}", unit="clip")]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
