@@ -1,4 +1,4 @@
-"""Scores from stored probabilities: F1 of Eq. 5, two-class macro F1, constant predictors, intervals over subjects.
+"""Scores from stored probabilities: F1 of Eq. 5, two-class macro F1, intervals over subjects, floors.
 
 The paper words its measure as the F1 of Eq. 5 averaged over AUs; its released script, and the LED baseline, take for
 each AU the mean of the F1 of "present" and the F1 of "absent" (two-class macro F1) on predictions pooled over all
@@ -99,9 +99,25 @@ def _quantile(values: np.ndarray, q: float) -> np.ndarray:
     return out
 
 
-def constants(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """What predictors that never look at a clip score on these labels: "all-absent" and "all-present"."""
-    return {
-        "all-absent": score(predictions.assign(probability=0.0)),
-        "all-present": score(predictions.assign(probability=1.0)),
-    }
+def floors(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """What predictors that never look at a clip score on these labels, as ``score`` frames.
+
+    "all-absent" and "all-present" are constant. "prior-random" guesses each AU at its own base rate: the mean over
+    simulated draws (seeded), with their 2.5 % and 97.5 % quantiles and mean counts.
+    """
+    absent, present = (score(predictions.assign(probability=p)) for p in (0.0, 1.0))
+    positives, negatives = present["TP"].to_numpy()[:-1], present["FP"].to_numpy()[:-1]
+    rate = positives / (positives + negatives)
+    rng = np.random.default_rng(seed)
+    tp, fp = (rng.binomial(n, rate, (draws, len(rate))) for n in (positives, negatives))
+    counts = np.stack([tp, fp, positives - tp, negatives - fp], -1)  # [draws, au, 4]
+    scores = _with_mean(f1(counts))  # [draws, au + 1, 2]
+    chance = present.copy()
+    for i, name in enumerate(SCORES):
+        values = scores[..., i]
+        chance[name], chance[f"{name}_low"], chance[f"{name}_high"] = (
+            values.mean(0), _quantile(values, 0.025), _quantile(values, 0.975),
+        )  # fmt: skip
+    means = counts.mean(0)
+    chance[COUNTS] = np.vstack([means, means.sum(0)])
+    return {"all-absent": absent, "all-present": present, "prior-random": chance}

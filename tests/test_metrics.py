@@ -44,9 +44,24 @@ def test_equal_to_scikit_learn(seed, clips, aus, threshold):
 def test_all_absent_scores_of_the_published_label_counts(positives, clips, percent):
     labels = np.zeros((clips, 1), int)
     labels[:positives] = 1
-    floor = metrics.constants(predictions(labels, np.full((clips, 1), 0.7)))["all-absent"]
+    floor = metrics.floors(predictions(labels, np.full((clips, 1), 0.7)))["all-absent"]
     assert round(100 * floor.loc["AU1", "f1_macro"], 2) == percent
     assert floor.loc["AU1", "f1"] == 0
+
+
+def test_random_guesses_at_the_base_rate_equal_a_naive_simulation():
+    labels = np.zeros((40, 2), int)
+    labels[:6, 0] = labels[:20, 1] = 1
+    rng = np.random.default_rng(5)
+    naive = []
+    for _ in range(3000):
+        said = rng.random((40, 2)) < labels.mean(0)
+        naive.append([f1_score(labels[:, j], said[:, j], average="macro", zero_division=0) for j in range(2)])
+    got = metrics.floors(predictions(labels, np.full((40, 2), 0.5)))["prior-random"]
+    assert got["f1_macro"].to_numpy()[:2] == pytest.approx(np.mean(naive, 0), abs=0.01)
+    assert got["f1_macro_low"].to_numpy()[:2] == pytest.approx(np.quantile(naive, 0.025, axis=0), abs=0.02)
+    assert got.loc["mean", "f1_macro"] == pytest.approx(got["f1_macro"][:-1].mean())
+    assert got.loc["AU1", ["TP", "FN"]].sum() == 6
 
 
 def test_intervals_equal_a_naive_bootstrap_over_subjects():

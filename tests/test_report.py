@@ -23,9 +23,7 @@ def predictions():
 @pytest.fixture(scope="module")
 def scored(predictions):
     good = predictions.assign(probability=0.2 + 0.6 * predictions["label"])
-    return {"<b>evil</b> & co": metrics.score(good), "random": metrics.score(predictions)}, metrics.constants(
-        predictions
-    )
+    return {"<b>evil</b> & co": metrics.score(good), "random": metrics.score(predictions)}, metrics.floors(predictions)
 
 
 def test_a_table_shows_the_scores_given(scored, tmp_path):
@@ -52,7 +50,7 @@ def test_a_table_shows_the_scores_given(scored, tmp_path):
 def test_an_undefined_score_is_a_dash_not_a_number(predictions, tmp_path):
     none = predictions.assign(label=predictions["label"] * (predictions["au"] == "AU1"))
     paths = tables.write(
-        tmp_path / "t", {"m": metrics.score(none)}, metrics.constants(none), title="t", notes=[], provenance={}
+        tmp_path / "t", {"m": metrics.score(none)}, metrics.floors(none), title="t", notes=[], provenance={}
     )
     assert "| m | " in paths[0].read_text()
     assert "| – |" in paths[0].read_text()
@@ -61,8 +59,8 @@ def test_an_undefined_score_is_a_dash_not_a_number(predictions, tmp_path):
 def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path):
     scores, floors = scored
     points = pd.DataFrame(
-        {"intensity": [0.0, 0.0, 1.0, 1.0], "seed": [1, 2, 1, 2], "f1_macro": [0.45, 0.46, 0.8, 0.7], "floor": 0.45}
-    )
+        {"intensity": [0.0, 0.0, 1.0, 1.0], "seed": [1, 2, 1, 2], "f1_macro": [0.45, 0.46, 0.8, 0.7]}
+    ).assign(**{"all-absent": 0.45, "prior-random": 0.5})
     log = pd.DataFrame({"fold": ["a", "a", "b", "b"], "epoch": [1, 2, 1, 2], "loss": [1.0, 0.5, 1.1, 0.4]})
     image = np.arange(256, dtype=np.uint8).reshape(16, 16)
     makers = {

@@ -100,17 +100,18 @@ def losses(logs: pd.DataFrame, title: str, note: str = "") -> Figure:
 
 
 def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
-    """Score over the synthetic release's intensity: a dot a seed, a line through the means, the all-absent floor.
+    """Score over the synthetic release's intensity: a dot a seed, a line through the means, and two floors.
 
-    points: intensity, seed, f1_macro, floor (0 to 1).
+    points: intensity, seed, f1_macro, all-absent, prior-random (0 to 1).
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(4.6, 3.1))
         sns.lineplot(data=points, x="intensity", y=100 * points["f1_macro"], errorbar=None, color=BLUE, ax=axis,
                      label="3D-CNN, linear head (mean)")  # fmt: skip
         axis.plot(points["intensity"], 100 * points["f1_macro"], "o", color=BLUE, alpha=0.5, ms=4, label="one seed")
-        means = points.groupby("intensity")["floor"].mean()
-        axis.plot(means.index, 100 * means, "--", color=GREY, label="all-absent predictor")
+        means = points.groupby("intensity")[["all-absent", "prior-random"]].mean()
+        axis.plot(means.index, 100 * means["all-absent"], "--", color=GREY, label="always saying absent")
+        axis.plot(means.index, 100 * means["prior-random"], ":", color=GREY, label="guessing at the base rate")
         axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)", ylim=(35, 100))
         axis.legend(loc="upper left")
         figure.supxlabel(note, fontsize=7.5, color=GREY)

@@ -1,4 +1,4 @@
-"""Tables in the paper's layout: a row a method, a column an AU, the average; always with the constants."""
+"""Tables in the paper's layout: a row a method, a column an AU, the average; always with the floors."""
 
 import html
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ def _cells(table: pd.DataFrame, floor: pd.Series) -> list[list[tuple[str, str]]]
 def page(scores: Mapping[str, pd.DataFrame], floors: Mapping[str, pd.DataFrame], title: str, notes: list[str]) -> str:
     """The tables as one HTML section whose style touches nothing outside it; all text is escaped.
 
-    The best cell of a column is bold, and cells that do not exceed the better constant predictor are grey.
+    The best cell of a column is bold, and cells that do not exceed the best floor are grey.
     """
     tags = {"best": "<td><b>{}</b></td>", "floor": '<td class="floor">{}</td>', "": "<td>{}</td>"}
     out = [f'<section class="aullm"><style>{_STYLE}</style><h2>{html.escape(title)}</h2>']
@@ -68,7 +68,7 @@ def page(scores: Mapping[str, pd.DataFrame], floors: Mapping[str, pd.DataFrame],
 def markdown(
     scores: Mapping[str, pd.DataFrame], floors: Mapping[str, pd.DataFrame], title: str, notes: list[str]
 ) -> str:
-    """The tables in Markdown: the best cell of a column in bold, cells that do not exceed the constants in italics."""
+    """The tables in Markdown: the best cell of a column in bold, cells that do not exceed the best floor in italics."""
     marks = {"best": "**", "floor": "*", "": ""}
     out = [f"**{title}**", ""]
     for measure, heading in HEADINGS.items():
@@ -86,7 +86,7 @@ def write(
 ) -> list[Path]:  # fmt: skip
     """Writes ``path``.md, .html, .csv (full precision, with intervals) and .json (provenance); returns them.
 
-    scores: method -> ``metrics.score``; floors: the constant predictors' scores.
+    scores: method -> ``metrics.score``; floors: ``metrics.floors``.
     """
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
     head += '<meta name="viewport" content="width=device-width"><body style="margin:2em">'
