@@ -1,0 +1,34 @@
+"""The kit's own test that nothing leaks and that training trains: a whole leave-one-subject-out at two intensities."""
+
+import pytest
+
+from aullm_lib import datasets, engine, facs, metrics, preprocess
+from aullm_lib.recipe import Experiment, Recipe
+from aullm_lib.runs import Run
+
+
+@pytest.fixture(scope="module")
+def scored(session_folder):
+    """Intensity -> (scores, floors) of the visual backbone with a linear head, on the same plan of clips."""
+    recipe = Recipe.paper(epochs=14, batch_size=8, lr=2e-3, loss="bce")
+    experiment = Experiment(name="curve", aus=facs.BENCHMARK["casme2"], recipe=recipe, variant="backbone")
+    found = {}
+    for level in (0.0, 2.0):
+        root = session_folder / f"intensity-{level:g}"
+        datasets.synthesize(root, "casme2", subjects=5, clips_per_subject=9, intensity=level, seed=3)
+        store = preprocess.build(datasets.load("casme2", root), session_folder / f"store-{level:g}")
+        predictions = Run(engine.run(experiment, store, out=session_folder / "results")).predictions()
+        found[level] = metrics.score(predictions), metrics.floors(predictions)
+    return found
+
+
+def test_without_motion_the_score_is_that_of_a_predictor_that_looks_at_nothing(scored):
+    score, floors = scored[0.0]
+    assert score.loc["mean", "f1_macro_low"] <= floors["prior-random"].loc["mean", "f1_macro"]
+    assert score.loc["mean", "f1_macro"] < 0.55
+
+
+def test_with_motion_it_clears_every_floor(scored):
+    score, floors = scored[2.0]
+    assert score.loc["mean", "f1_macro"] > max(f.loc["mean", "f1_macro"] for f in floors.values()) + 0.10
+    assert score.loc["mean", "f1_macro_low"] > floors["all-absent"].loc["mean", "f1_macro"]
