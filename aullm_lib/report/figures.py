@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from aullm_lib import facs, files
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
-PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
 STYLE: Any = {
     "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "axes.grid.axis": "y", "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -56,8 +57,8 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str
                 y = 100 * score["f1_macro"]
                 low, high = y - 100 * score["f1_macro_low"], 100 * score["f1_macro_high"] - y
                 axis.errorbar(
-                    x + offset, y, np.clip([low, high], 0, None), fmt="osD^v"[i % 5], ms=5, lw=1.2, capsize=2.5,
-                    color=PALETTE[i % len(PALETTE)], label=method,
+                    x + offset, y, np.clip([low, high], 0, None), fmt=MARKERS[i % 7], ms=5, lw=1.2, capsize=2.5,
+                    color=PALETTE[i % 7], label=method,
                 )  # fmt: skip
             axis.set_xticks(x, [*floor.index[:-1], "mean"])
             axis.axvspan(x[-1] - 0.5, x[-1] + 0.5, color="#f2f2f2", zorder=0)
@@ -65,7 +66,7 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str
             axis.tick_params(axis="x", length=0)
         axes[0, 0].set_ylabel("two-class macro F1 (%)")
         handles, names = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper right", ncols=3)
+        figure.legend(handles, names, loc="outside upper center", ncols=4)
         figure.supxlabel(note, fontsize=7.5, color=GREY, ha="left", x=0.01)
     plt.close(figure)
     return figure
@@ -112,8 +113,8 @@ def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
         means = points.groupby("intensity")[["all-absent", "prior-random"]].mean()
         axis.plot(means.index, 100 * means["all-absent"], "--", color=GREY, label="always saying absent")
         axis.plot(means.index, 100 * means["prior-random"], ":", color=GREY, label="guessing at the base rate")
-        axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)", ylim=(35, 100))
-        axis.legend(loc="upper left")
+        axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)", ylim=(20, 100))
+        axis.legend(loc="lower right", fontsize=8)
         figure.supxlabel(note, fontsize=7.5, color=GREY)
     plt.close(figure)
     return figure
