@@ -62,7 +62,7 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str
                 )  # fmt: skip
             axis.set_xticks(x, [*floor.index[:-1], "mean"])
             axis.axvspan(x[-1] - 0.5, x[-1] + 0.5, color="#f2f2f2", zorder=0)
-            axis.set(title=release, ylim=(0, 100), xlim=(-0.6, x[-1] + 0.5))
+            axis.set(title=release, ylim=(0, 103), xlim=(-0.6, x[-1] + 0.5))
             axis.tick_params(axis="x", length=0)
         axes[0, 0].set_ylabel("two-class macro F1 (%)")
         handles, names = axes[0, 0].get_legend_handles_labels()
