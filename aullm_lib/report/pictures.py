@@ -13,17 +13,20 @@ from aullm_lib.report.figures import GREY, ORANGE, PALETTE, STYLE
 def film(
     rows: Mapping[str, np.ndarray], columns: Sequence[str], *, signed: Sequence[str] = (), note: str = ""
 ) -> Figure:
-    """Rows of small images [n, H, W], labelled; rows named in ``signed`` are drawn in blue-white-red around zero."""
+    """Rows of small images [n, H, W], labelled; rows named in ``signed`` are drawn in blue-white-red around zero.
+
+    A signed image's colours end at the 98th percentile of its own magnitudes, so that a blink does not hide the rest.
+    """
     with plt.rc_context(STYLE | {"axes.grid": False}):
         across = max(len(images) for images in rows.values())
         figure, axes = plt.subplots(
             len(rows), across, figsize=(1.15 * across + 1.2, 1.2 * len(rows) + 0.45), squeeze=False
         )
         for line, (name, images) in zip(axes, rows.items(), strict=True):
-            limit = max(float(np.abs(images).max()), 1e-6)
             for j, axis in enumerate(line):
                 axis.set_axis_off()
                 if j < len(images):
+                    limit = max(float(np.quantile(np.abs(images[j]), 0.98)), 1e-6)
                     colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if name in signed else {
                         "cmap": "gray", "vmin": 0, "vmax": 255}  # fmt: skip
                     axis.imshow(images[j], **colours, interpolation="nearest")
