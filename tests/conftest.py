@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -28,6 +29,13 @@ def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("AULLM_HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same numbers, whichever ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  # some libraries still draw from it
 
 
 def make_table(folder: Path, subjects: int = 3, clips: int = 4, size: int = 40) -> pd.DataFrame:
