@@ -113,8 +113,8 @@ def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
         means = points.groupby("intensity")[["all-absent", "prior-random"]].mean()
         axis.plot(means.index, 100 * means["all-absent"], "--", color=GREY, label="always saying absent")
         axis.plot(means.index, 100 * means["prior-random"], ":", color=GREY, label="guessing at the base rate")
-        axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)", ylim=(20, 100))
-        axis.legend(loc="lower right", fontsize=8)
+        axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)", ylim=(35, 100))
+        axis.legend(loc="center right", bbox_to_anchor=(1, 0.44), fontsize=8)
         figure.supxlabel(note, fontsize=7.5, color=GREY)
     plt.close(figure)
     return figure
