@@ -50,7 +50,7 @@ paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_
 	  if [ ! -d "$$root" ]; then echo "$${release}_ROOT is $${root:-not set}$${root:+, which is no folder}: give the" \
 	    "folder of the unpacked release, make paper $${release}_ROOT=/path/to/it, or leave it out with RELEASES=..." >&2; \
 	    exit 2; fi; done
-	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --silent --no-print-directory setup
 	@quoted() { [ -z "$$1" ] || printf '"%s"' "$$(realpath -- "$$1")"; }; \
 	  $(BIN)/python -m aullm_lib.batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
 	  -p "casme2_root=$$(quoted '$(CASME2_ROOT)')" -p "samm_root=$$(quoted '$(SAMM_ROOT)')" $(ARGS)
