@@ -57,9 +57,11 @@ def run(
             "was left out); use table.loc[store.ids]"
         )
     table = table.drop(columns="sha256", errors="ignore").join(store.table["sha256"])
-    folds = protocol.loso(table) if folds is None else list(folds)
-    for fold in folds:
-        protocol.refuse_leak(fold, table)
+    if folds is None:
+        folds = protocol.loso(table)  # refuses leaks itself
+    else:
+        for fold in folds:
+            protocol.refuse_leak(fold, table)
     data = {"fingerprint": store.fingerprint, "clips": len(table), **store.info["settings"]["release"]}
     if needs_llm(experiment.variant):
         data["llm"] = llm.identity(experiment.llm)

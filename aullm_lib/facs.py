@@ -91,8 +91,3 @@ def parse_aus(text: object) -> tuple[ActionUnit, ...]:
                 )
             )
     return tuple(found)
-
-
-def label(number: int) -> str:
-    """``12`` -> ``"AU12 Lip Corner Puller"``."""
-    return f"AU{number} {NAMES[number]}"

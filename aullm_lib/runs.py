@@ -87,6 +87,23 @@ class Run:
         """Folds that are not done, in order."""
         return [name for name in self.folds if not (self.path / "folds" / name / "fold.json").is_file()]
 
+    @property
+    def done(self) -> list[str]:
+        """Folds that are done, in order."""
+        missing = set(self.missing)
+        return [name for name in self.folds if name not in missing]
+
+    def _notes(self) -> list[dict]:
+        return [files.read_json(self.path / "folds" / name / "fold.json") for name in self.done]
+
+    def _pooled(self, file: str) -> pd.DataFrame:
+        """The same CSV file of all finished folds, with the column ``fold`` in front."""
+        done = self.done
+        if not done:
+            raise FileNotFoundError(f"{self.path}: no finished fold yet; run it with engine.run (notebook 02)")
+        parts = [pd.read_csv(self.path / "folds" / name / file, dtype=TEXT) for name in done]
+        return pd.concat(parts, keys=done, names=["fold", None]).reset_index("fold").reset_index(drop=True)
+
     def write_fold(self, name: str, predictions: pd.DataFrame, log: pd.DataFrame, info: dict) -> None:
         """Stores one fold whole: a reader, or a killed process, never sees half of it. The first of two wins."""
         target = self.path / "folds" / name
@@ -115,10 +132,7 @@ class Run:
 
     def made_by(self) -> list[dict]:
         """The versions and git revisions that made the finished folds, each once: more than one is worth a look."""
-        kept = [
-            {k: v for k, v in files.read_json(self.path / "folds" / name / "fold.json").items() if k in MADE_BY}
-            for name in self.folds if name not in self.missing
-        ]  # fmt: skip
+        kept = [{k: v for k, v in note.items() if k in MADE_BY} for note in self._notes()]
         return [made for i, made in enumerate(kept) if made not in kept[:i]]
 
     def predictions(self) -> pd.DataFrame:
@@ -126,19 +140,12 @@ class Run:
 
         Raises FileNotFoundError if no fold is finished.
         """
-        done = [name for name in self.folds if name not in self.missing]
-        if not done:
-            raise FileNotFoundError(f"{self.path}: no finished fold yet; run it with engine.run (notebook 02)")
-        parts = [pd.read_csv(self.path / "folds" / name / "predictions.csv", dtype=TEXT) for name in done]
-        return pd.concat(parts, keys=done, names=["fold", None]).reset_index("fold").reset_index(drop=True)
+        return self._pooled("predictions.csv")
 
     def logs(self) -> pd.DataFrame:
-        """Training losses: fold, epoch, loss."""
-        done = [name for name in self.folds if name not in self.missing]
-        parts = [pd.read_csv(self.path / "folds" / name / "log.csv") for name in done]
-        return pd.concat(parts, keys=done, names=["fold", None]).reset_index("fold").reset_index(drop=True)
+        """Training losses: fold, epoch, loss. Raises FileNotFoundError if no fold is finished."""
+        return self._pooled("log.csv")
 
     def seconds(self) -> float:
         """Training and test time of the finished folds, summed."""
-        done = [name for name in self.folds if name not in self.missing]
-        return sum(files.read_json(self.path / "folds" / name / "fold.json")["seconds"] for name in done)
+        return sum(note["seconds"] for note in self._notes())
