@@ -1,0 +1,66 @@
+"""Whose faces may be drawn, and the line that goes under them.
+
+The releases were given for research, each under its own terms. Without a word from the user only those faces are
+drawn that the kit knows to be allowed: rendered ones, and CASME II's except two subjects.
+"""
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from aullm_lib.datasets import TITLES
+
+WITHHELD = {"casme2": ("sub12", "sub22")}
+"""Subjects that a release's own licence keeps out of print; nothing opens them."""
+COPYRIGHT = {"casme2": "Copyright Xiaolan Fu"}
+"""The notice that a release's licence asks for under each picture."""
+
+
+def showable(table: pd.DataFrame, publishable: Collection[str] = ()) -> list[str]:
+    """The subjects of one release whose faces may be drawn, sorted.
+
+    table: a clip table or a store's ``table``, whole or a part of it. publishable: subjects, as the table names them,
+    whose pictures the user states that the licence allows; a real release other than CASME II shows no others.
+    Raises ValueError for a name that is not in the table, for a subject that the release's licence withholds, and for
+    a table that does not say which one release it is.
+    """
+    name = _release(table)
+    if isinstance(publishable, str):
+        raise ValueError(f"publishable={publishable!r}: expected a list of subject names")
+    subjects, named = set(table["subject"]), set(publishable)
+    withheld = set() if _rendered(table) else set(WITHHELD.get(name, ()))
+    if named & withheld:
+        raise ValueError(
+            f"publishable names {min(named & withheld)}: the licence of {TITLES.get(name, name)} does not let the "
+            f"faces of {' and '.join(sorted(withheld))} be published, whoever asks"
+        )
+    if named - subjects:
+        raise ValueError(
+            f"publishable names {min(named - subjects, key=str)!r}, no subject of this table of "
+            f"{TITLES.get(name, name)}; it has {', '.join(sorted(subjects))}"
+        )
+    return sorted(subjects - withheld if _rendered(table) or name in WITHHELD else named)
+
+
+def credit(table: pd.DataFrame) -> str:
+    """The line to put under a figure that shows faces of this release. Raises ValueError as ``showable`` does."""
+    name = _release(table)
+    if _rendered(table):
+        return "Synthetic release: the faces are rendered, not CASME II or SAMM"
+    return f"{TITLES.get(name, name)}, {COPYRIGHT.get(name, 'shown under the user’s licence')}"
+
+
+def _release(table: pd.DataFrame) -> str:
+    """The one release that a table is of: its attrs and its rows must agree, since a join may keep the wrong attrs."""
+    name = table.attrs.get("dataset")
+    if name is None or not set(table["dataset"]) <= {name}:
+        raise ValueError(
+            f"a table of {', '.join(sorted(set(table['dataset'])))} with attrs of {name}: give one release's table, "
+            "as datasets.load or ClipStore give it"
+        )
+    return name
+
+
+def _rendered(table: pd.DataFrame) -> bool:
+    """Whether the faces are synthetic; a table that does not say so is taken for real."""
+    return table.attrs.get("synthetic") is True
