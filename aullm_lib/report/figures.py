@@ -1,8 +1,10 @@
 """The figures of the notebooks, as plain functions: data in, a matplotlib figure out; ``save`` puts them on disk.
 
-Colours are Okabe and Ito's, safe for colour-blind readers; every series also differs in shape or position.
+Colours are Okabe and Ito's, safe for colour-blind readers; every series also differs in shape or position. Text from
+data is drawn as it is: a "$" in a name starts no formula.
 """
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from aullm_lib import facs, files
+from aullm_lib.datasets import TITLES
+from aullm_lib.datasets.table import au_columns
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
 PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -22,7 +30,7 @@ STYLE: Any = {
     "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "axes.grid.axis": "y", "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
     "figure.dpi": 110, "savefig.dpi": 200, "pdf.fonttype": 42, "legend.frameon": False,
-    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.use": True, "text.parse_math": False,
 }  # fmt: skip
 
 
@@ -36,6 +44,27 @@ def save(figure: Figure, path: Path, provenance: dict) -> list[Path]:
             temporary.replace(path.with_suffix(suffix))
         files.write_json(path.with_suffix(".json"), provenance)
     return [path.with_suffix(suffix) for suffix in (".pdf", ".png", ".json")]
+
+
+def caption(figure: Figure, note: str, **place) -> None:
+    """The small grey line below a figure, wrapped to its width. place: of ``Figure.supxlabel`` (x, ha)."""
+    lines = [textwrap.fill(line, round(17 * figure.get_figwidth())) for line in note.splitlines()]
+    figure.supxlabel("\n".join(lines), fontsize=7.5, color=GREY, **place)
+
+
+def _grid(count: int, across: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels of width × height inches, at most ``across`` in a line; the rest stays blank."""
+    across = min(across, count)
+    lines = -(-count // across)
+    figure, axes = plt.subplots(lines, across, figsize=(width * across, height * lines + 0.35), squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    return figure, list(axes.flat[:count])
+
+
+def _title(release: str, data: pd.DataFrame | pd.Series) -> str:
+    """A release's name over its panel, "synthetic" before it where the data's attrs say so."""
+    return "synthetic " * bool(data.attrs.get("synthetic")) + TITLES.get(release, release)
 
 
 def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str, pd.DataFrame], note: str) -> Figure:
@@ -67,21 +96,110 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str
         axes[0, 0].set_ylabel("two-class macro F1 (%)")
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=4)
-        figure.supxlabel(note, fontsize=7.5, color=GREY, ha="left", x=0.01)
+        caption(figure, note, ha="left", x=0.01)
     plt.close(figure)
     return figure
 
 
-def au_counts(counts: Mapping[str, pd.Series], note: str = "") -> Figure:
-    """How many clips show each AU, a panel a release; the AUs that the paper scores are darker."""
+def au_counts(
+    counts: Mapping[str, pd.Series], expected: Mapping[str, Mapping[int, int]] | None = None, note: str = ""
+) -> Figure:
+    """How many clips show each AU, a panel a release; the AUs that the paper scores are darker.
+
+    counts: release -> clips of each ``AU<number>``. expected: release -> AU number -> documented clips, drawn as a
+    pointer at the bar's side and, where it differs, in brackets under the count; an AU missing from ``counts`` then
+    has a bar of 0.
+    """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(counts), figsize=(4.2 * len(counts), 2.8), squeeze=False)
-        for axis, (release, series) in zip(axes[0], counts.items(), strict=True):
+        figure, axes = _grid(len(counts), 1, 7.2, 1.95)
+        for axis, (release, series) in zip(axes, counts.items(), strict=True):
+            documented = {f"AU{number}": count for number, count in (expected or {}).get(release, {}).items()}
+            aus = sorted({*series.index, *documented}, key=lambda au: int(au[2:]))
+            heights = series.reindex(aus, fill_value=0).astype(int)
             scored = {f"AU{n}" for n in facs.BENCHMARK.get(release, ())}
-            axis.bar(series.index.str[2:], series, color=[BLUE if au in scored else "#b9cfdd" for au in series.index])
-            axis.set(title=f"{release}: clips an AU (dark: scored in the paper)", xlabel="AU", ylabel="clips")
-            axis.tick_params(axis="x", labelsize=7, length=0)
-        figure.supxlabel(note, fontsize=7.5, color=GREY)
+            bars = axis.bar(range(len(aus)), heights, 0.62, color=[BLUE if a in scored else "#b9cfdd" for a in aus])
+            texts = [f"{n}" if documented.get(a, n) == n else f"{n}\n({documented[a]})" for a, n in heights.items()]
+            axis.bar_label(bars, texts, fontsize=7, padding=1.5)
+            if documented:
+                at = [aus.index(au) + 0.42 for au in documented]
+                axis.plot(at, list(documented.values()), "<", color=ORANGE, ms=4, mew=0)
+            axis.set_xticks(range(len(aus)), [au[2:] for au in aus])
+            title = f"{_title(release, series)}: clips of each AU" + " (dark: scored in the paper)" * bool(scored)
+            axis.set_title(title, loc="left")
+            axis.set(xlabel="AU", ylabel="clips", xlim=(-0.7, max(12, len(aus)) - 0.3))
+            axis.set_ylim(0, 1.28 * max(1, *heights, *documented.values()))
+            axis.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10), integer=True))
+            axis.tick_params(axis="x", length=0)
+        if any((expected or {}).get(release) for release in counts):
+            pointer = Line2D([], [], color=ORANGE, marker="<", ls="", ms=4, mew=0)
+            figure.legend([pointer], ["documented count (in brackets where it differs)"], loc="outside upper right",
+                          fontsize=8, handletextpad=0)  # fmt: skip
+        caption(figure, note)
+    plt.close(figure)
+    return figure
+
+
+def cooccurrence(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
+    """In how many clips two AUs occur together, a heat map a release; on the diagonal, clips of the AU itself.
+
+    tables: release -> clip table. Drawn are the AUs that the paper scores on the release, elsewhere those of at least
+    5 clips (all, if none has 5). The colours rise with the root of the count, in a release's own range.
+    """
+    with plt.rc_context(STYLE | {"axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
+        pairs = {}
+        for release, table in tables.items():
+            total = table[au_columns(table)].sum()
+            scored = [f"AU{n}" for n in facs.BENCHMARK.get(release, ())]
+            aus = scored or list(total.index[total >= 5]) or list(total.index)
+            shown = table.reindex(columns=aus, fill_value=0).astype(int)
+            pairs[release] = shown.T @ shown
+        widest = max(map(len, pairs.values()))
+        cell = max(0.27, 1.8 / widest)  # inches
+        figure, axes = _grid(len(pairs), 3, cell * widest + 0.5, cell * widest + 0.6)
+        for axis, (release, together) in zip(axes, pairs.items(), strict=True):
+            n, top = len(together), max(1, int(together.to_numpy().max(initial=0)))
+            axis.imshow(together, cmap="Blues", norm=PowerNorm(0.5, 0, 1.15 * top), interpolation="nearest")
+            for (i, j), count in np.ndenumerate(together):
+                colour, weight = "white" if count > 0.6 * top else "black", "bold" if i == j else "normal"
+                axis.text(j, i, f"{count}", ha="center", va="center", fontsize=7.5, weight=weight, color=colour)
+            names = [au[2:] for au in together.index]
+            axis.set_xticks(range(n), names)
+            axis.set_yticks(range(n), names)
+            axis.xaxis.tick_top()
+            axis.tick_params(length=0)
+            axis.annotate("AU", (-0.5, -0.5), (-5, 4), textcoords="offset points", ha="right", fontsize=8, color=GREY)
+            axis.set(xlim=(-0.5, widest - 0.5), ylim=(widest - 0.5, -0.5), anchor="NW")  # cells of one size everywhere
+            axis.set_title(f"{_title(release, tables[release])}: {len(tables[release])} clips", loc="left", y=1, pad=19)
+        caption(figure, note)
+    plt.close(figure)
+    return figure
+
+
+def lengths(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
+    """Histograms of the clips' lengths in frames, a panel a release, with the median and the six frames of a sample.
+
+    tables: release -> clip table (its column ``n_frames``). A clip left of the line at six repeats frames.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = _grid(len(tables), 3, 2.9, 2.3)
+        for axis, (release, table) in zip(axes, tables.items(), strict=True):
+            count = table["n_frames"]
+            longest = int(count.max())
+            width = -(-(longest + 1) // 30)  # whole frames: every bin has the same number of lengths
+            edges = [edge - 0.5 for edge in range(0, longest + width + 1, width)]
+            axis.hist(count, edges, color="#7fb0d3", ec="white", lw=0.4)
+            axis.axvline(count.median(), color=ORANGE, lw=1.6, label="median")
+            axis.axvline(6, color="black", lw=1.1, ls=":", label="the six frames of a sample")
+            short = int((count < 6).sum())
+            axis.set_title(
+                f"{_title(release, table)}: {len(count)} clips, median {count.median():g}"
+                + f"\n{short} shorter than six frames" * bool(short),
+                loc="left", fontsize=9,
+            )  # fmt: skip
+            axis.set(xlabel="frames a clip", ylabel="clips", xlim=(-0.03 * longest, None))
+            axis.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10), integer=True))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8)
+        caption(figure, note)
     plt.close(figure)
     return figure
 
@@ -95,7 +213,7 @@ def losses(logs: pd.DataFrame, title: str, note: str = "") -> Figure:
         axis.plot(wide.index, wide.mean(axis=1), color=BLUE, lw=2, label=f"mean of {wide.shape[1]} folds")
         axis.set(title=title, xlabel="epoch", ylabel="training loss a clip", yscale="log")
         axis.legend()
-        figure.supxlabel(note, fontsize=7.5, color=GREY)
+        caption(figure, note)
     plt.close(figure)
     return figure
 
@@ -115,6 +233,6 @@ def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
         axis.plot(means.index, 100 * means["prior-random"], ":", color=GREY, label="guessing at the base rate")
         axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)", ylim=(35, 100))
         axis.legend(loc="center right", bbox_to_anchor=(1, 0.44), fontsize=8)
-        figure.supxlabel(note, fontsize=7.5, color=GREY)
+        caption(figure, note)
     plt.close(figure)
     return figure

@@ -1,5 +1,6 @@
 """Pictures of clips and of what the model makes of them: arrays in, a matplotlib figure out."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -7,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from aullm_lib.report.figures import GREY, ORANGE, PALETTE, STYLE
+from aullm_lib import facs
+from aullm_lib.report.figures import GREY, ORANGE, PALETTE, STYLE, caption
 
 
 def film(
@@ -33,26 +35,80 @@ def film(
             line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center")
         for axis, title in zip(axes[0], columns, strict=False):
             axis.set_title(title, fontsize=8)
-        figure.supxlabel(note, fontsize=7.5, color=GREY)
+        caption(figure, note)
     plt.close(figure)
     return figure
 
 
-def alignment(
-    samples: Mapping[str, tuple[np.ndarray, tuple[int, int, int, int] | None, np.ndarray]], note: str = ""
-) -> Figure:
-    """What was cut out of each frame: title -> (frame, its box (left, top, width, height), the stored one)."""
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, axes = plt.subplots(2, len(samples), figsize=(2.1 * len(samples), 3.6), squeeze=False)
-        for (above, below), (title, (frame, box, stored)) in zip(axes.T, samples.items(), strict=True):
-            above.imshow(frame, cmap="gray", vmin=0, vmax=255)
-            if box is not None:
-                above.add_patch(plt.Rectangle(box[:2], *box[2:], fill=False, edgecolor=ORANGE, lw=1.5))
-            below.imshow(stored, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            above.set_title(title, fontsize=8)
-            for axis in (above, below):
+def contact_sheet(rows: Mapping[str, tuple[str, np.ndarray]], note: str = "") -> Figure:
+    """What each AU looks like in one clip: onset, apex, offset, and the apex minus the onset in blue-white-red.
+
+    rows: ``AU<number>`` -> (clip id, its three stored frames [3, H, W], 0..255), two AUs in a line.
+    A difference's colours end at the 98th percentile of its own magnitudes; the grey level there is written above.
+    """
+    with plt.rc_context(STYLE | {"axes.grid": False, "figure.constrained_layout.use": False}):
+        across, lines = min(2, len(rows)), -(-len(rows) // 2)
+        side, gap, label, group = 0.95, 0.04, 0.37, 4.2  # inches: an image, between two, text above, between two AUs
+        colours = "apex − onset: blue darker, red brighter, white unchanged; ± the grey level where its colours end"
+        footer = [line for text in (colours, note) for line in textwrap.wrap(text, round(17 * group * across))]
+        bottom = 0.13 + 0.13 * len(footer)
+        width, height = group * across - 0.05, bottom + lines * (side + label) + 0.22
+        figure = plt.figure(figsize=(width, height))
+        for i, (au, (clip_id, frames)) in enumerate(rows.items()):
+            left = 0.08 + group * (i % across)
+            floor = height - 0.22 - (i // across + 1) * (side + label)
+            motion = frames[1].astype(float) - frames[0]
+            limit = max(float(np.quantile(np.abs(motion), 0.98)), 1.0)
+            for j, image in enumerate((*frames, motion)):
+                x = left + j * (side + gap)
+                axis = figure.add_axes((x / width, floor / height, side / width, side / height))
                 axis.set_axis_off()
-        figure.supxlabel(note, fontsize=7.5, color=GREY)
+                low, high = (-limit, limit) if j == 3 else (0, 255)
+                axis.imshow(image, cmap="RdBu_r" if j == 3 else "gray", vmin=low, vmax=high, interpolation="nearest")
+                if i < across:
+                    heading = ("onset", "apex", "offset", "apex − onset")[j]
+                    figure.text((x + side / 2) / width, 1 - 0.06 / height, heading, ha="center", va="top", fontsize=8)
+            above, right = (floor + side) / height, (left + 4 * side + 3 * gap) / width
+            name = f"{au} {facs.NAMES[int(au[2:])]}"
+            figure.text(left / width, above + 0.17 / height, name, fontsize=9, weight="bold")
+            figure.text(left / width, above + 0.05 / height, clip_id, fontsize=7, color=GREY)
+            figure.text(right, above + 0.05 / height, f"±{limit:.0f}", ha="right", fontsize=7, color=GREY)
+        figure.text(0.5, 0.05 / height, "\n".join(footer), ha="center", fontsize=7.5, color=GREY)
+    plt.close(figure)
+    return figure
+
+
+def alignment(samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], note: str = "") -> Figure:
+    """What was taken from each frame, outlined in it, and below it the stored frame; four samples in a line.
+
+    samples: title -> (frame [H, W], the matrix [2, 3] from its pixels (x, y) to stored pixels, stored frame [S, S]);
+    pixels' centres are whole numbers, as for ``cv2.warpAffine``. Parts of the outline may lie outside the frame.
+    Raises ValueError for a matrix that cannot be inverted.
+    """
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        across = min(4, len(samples))
+        lines = -(-len(samples) // across)
+        tall = max(frame.shape[0] / frame.shape[1] for frame, _, _ in samples.values())
+        figure, axes = plt.subplots(
+            3 * lines - 1, across, figsize=(2.1 * across, 2.1 * lines * (tall + 1.15) + 0.2), squeeze=False,
+            height_ratios=([tall, 0.9, 0.1] * lines)[:-1],  # the third keeps lines apart
+        )  # fmt: skip
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for i, (title, (frame, matrix, stored)) in enumerate(samples.items()):
+            above, below = axes[i // across * 3 :, i % across][:2]
+            high, wide = np.array(stored.shape) - 0.5
+            corners = np.array([(-0.5, -0.5), (wide, -0.5), (wide, high), (-0.5, high)])
+            outline = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T).T  # [corner, (x, y)] in the frame
+            above.imshow(frame, cmap="gray", vmin=0, vmax=255)
+            above.add_patch(plt.Polygon(outline, fill=False, edgecolor=ORANGE, lw=1.5))
+            points = np.vstack([outline, (-0.5, -0.5), np.array(frame.shape)[::-1] - 0.5])
+            edge = 0.01 * max(frame.shape)
+            (left, top), (right, low) = points.min(axis=0) - edge, points.max(axis=0) + edge
+            above.set(xlim=(left, right), ylim=(low, top), anchor="N")
+            below.imshow(stored, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            above.set_title("\n".join(textwrap.wrap(title, 30)), fontsize=8)
+        caption(figure, note)
     plt.close(figure)
     return figure
 
