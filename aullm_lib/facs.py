@@ -6,6 +6,7 @@ The grammar covers the notations of CASME, CASME II, SAMM, CAS(ME)3, 4DME and MM
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from numbers import Real
 
@@ -62,8 +63,9 @@ def parse_aus(text: object) -> tuple[ActionUnit, ...]:
     if not isinstance(text, str):
         raise ValueError(f"AU annotation {text!r}: expected text such as '4+R14' or a whole number")
     found = []
-    for alternative, reading in enumerate(re.split(r"\s+or\s+|(?<=\d)or(?=[LR\d])", text.strip())):
-        for raw in re.split(r"[+,，]", reading):
+    plain = unicodedata.normalize("NFKC", text).strip()  # full-width commas, plus signs and brackets are typed too
+    for alternative, reading in enumerate(re.split(r"\s+or\s+|(?<=\d)or(?=[LR\d])", plain)):
+        for raw in re.split(r"[+,]", reading):
             part = raw.strip()
             if part in ("", "?"):
                 continue

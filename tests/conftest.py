@@ -13,6 +13,7 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from aullm_lib import preprocess, tiny
+from aullm_lib.datasets import archive
 from aullm_lib.datasets import table as tables
 from aullm_lib.recipe import Experiment, Recipe
 
@@ -60,7 +61,7 @@ def make_table(folder: Path, subjects: int = 3, clips: int = 4, size: int = 40) 
                 cv2.imwrite(str(path / f"img{95 + t}.png"), image.clip(0, 255).astype(np.uint8))
             rows.append(
                 {"subject": f"s{s}", "clip": f"c{c}", "onset": 95, "apex": 99 if c else None, "offset": 94 + count,
-                 "emotion": "others", "aus": "+".join(map(str, units)) or "?", "frames": tables.frames(path, 95, 200),
+                 "emotion": "others", "aus": "+".join(map(str, units)) or "?", "frames": archive.frames(path, 95, 200),
                  "units": [tables.facs.ActionUnit(n) for n in units]}
             )  # fmt: skip
     return tables.finish(rows, dataset="hand", root=folder, workbook="none", cropped=True)

@@ -1,12 +1,18 @@
 """The adapters on synthetic releases, and on annotations that must not be trusted."""
 
+import datetime
+import re
 import shutil
 
 import openpyxl
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aullm_lib import datasets
+from aullm_lib.datasets import archive
+from aullm_lib.datasets import casme2 as casme2_adapter
 from aullm_lib.datasets import table as tables
 
 
@@ -92,23 +98,173 @@ def test_missing_frames_are_a_warning_that_names_the_clip(casme2):
         datasets.load("casme2", casme2)
 
 
+BAD_CELLS = [
+    ("H2", "4+Q9", "row 2, Action Units: .*cannot read 'Q9'"),
+    ("H2", "=1+3", "row 2, Action Units: .*cannot read '=1'"),
+    ("D3", "soon", "row 3, OnsetFrame: expected a frame number .*, found 'soon'"),
+    ("D3", "=41+5", r"row 3, OnsetFrame: expected a frame number .*, found '=41\+5'"),
+    ("D3", datetime.datetime(2014, 5, 8), "row 3, OnsetFrame: expected a frame number .*, found .*2014"),
+    ("D3", 46.5, "row 3, OnsetFrame: expected a frame number .*, found 46.5"),
+    ("D3", -4, "row 3, OnsetFrame: expected a frame number .*, found -4"),
+    ("D3", True, "row 3, OnsetFrame: expected a frame number .*, found True"),
+    ("D3", 10**30, "row 3, OnsetFrame: expected a frame number"),
+    ("D3", None, "row 3, OnsetFrame: expected a frame number, found an empty cell"),
+    ("D3", 90000, "row 3, OffsetFrame: offset .* precedes its onset 90000"),
+    ("E3", "late", "row 3, ApexFrame: expected a frame number"),
+    ("A2", "subject one", "row 2, Subject: expected something like 12, found 'subject one'"),
+    ("B2", "../../etc", "row 2: '../../etc' is not a plain file name"),
+    ("B2", "/etc", "row 2: '/etc' is not a plain file name"),
+    ("B2", "..", "row 2: '..' is not a plain file name"),
+    ("B2", None, "row 2: '' is not a plain file name"),
+    ("B4", "EP99_99", "row 4: no frame folder .*EP99_99"),
+    ("F2", 1, "row 2, OffsetFrame: offset 1 precedes its onset"),
+]
+
+
+@pytest.mark.parametrize(("cell", "value", "message"), BAD_CELLS)
+def test_a_bad_row_is_named_and_left_out_and_the_others_go_on(casme2, cell, value, message):
+    edit(next(casme2.glob("*.xlsx")), lambda sheet: sheet.__setitem__(cell, value))
+    with pytest.warns(UserWarning, match=message):
+        table = datasets.load("casme2", casme2)
+    assert len(table) == 11
+    assert len(table.attrs["left_out"]) == 1
+    assert table.attrs["left_out"][0].startswith("CASME2-coding-20140508.xlsx, row ")
+
+
+def test_a_clip_named_twice_counts_once(casme2):
+    def repeat(sheet):
+        for column in "ABDEFHI":
+            sheet[f"{column}4"] = sheet[f"{column}2"].value
+
+    edit(next(casme2.glob("*.xlsx")), repeat)
+    with pytest.warns(UserWarning, match=r"row 4: clip sub01/.* is there already, from .*row 2 \(row left out\)"):
+        assert len(datasets.load("casme2", casme2)) == 11
+
+
+def test_a_sheet_without_one_usable_row_is_an_error(casme2):
+    def spoil(sheet):
+        for line in range(2, sheet.max_row + 1):
+            sheet[f"D{line}"] = "?"
+
+    edit(next(casme2.glob("*.xlsx")), spoil)
+    with pytest.raises(tables.ReleaseError, match="row 2, OnsetFrame: expected a frame number"):
+        datasets.load("casme2", casme2)
+
+
 @pytest.mark.parametrize(
     ("cell", "value", "message"),
     [
-        ("H2", "4+Q9", "row 2, Action Units: .*cannot read 'Q9'"),
-        ("D3", "soon", "row 3, OnsetFrame: expected a frame number, found 'soon'"),
-        ("B2", "../../etc", "row 2: '../../etc' is not a plain file name"),
-        ("B2", "/etc", "row 2: '/etc' is not a plain file name"),
-        ("B4", "EP99_99", "row 4: no frame folder .*EP99_99"),
-        ("A1", "Person", "no column 'Subject'"),
-        ("F2", 1, "precedes its onset"),
+        ("A1", "Person", r"row 1: no column 'Subject' \(found"),
+        ("D1", "Onset Frames", r"no column 'OnsetFrame'; is it 'Onset Frames'\?"),
     ],
 )
-def test_bad_annotations_name_file_row_and_field(casme2, cell, value, message):
-    workbook = next(casme2.glob("*.xlsx"))
-    edit(workbook, lambda sheet: sheet.__setitem__(cell, value))
+def test_a_renamed_column_is_an_error_that_lists_what_is_there(casme2, cell, value, message):
+    edit(next(casme2.glob("*.xlsx")), lambda sheet: sheet.__setitem__(cell, value))
     with pytest.raises(tables.ReleaseError, match=message):
         datasets.load("casme2", casme2)
+
+
+def test_links_that_lead_out_of_the_release_are_not_followed(casme2, tmp_path):
+    table = datasets.load("casme2", casme2)
+    inside, outside = table.iloc[0]["frames"][0].parent, table.iloc[1]["frames"][2]
+    shutil.move(inside, tmp_path / "elsewhere")
+    inside.symlink_to(tmp_path / "elsewhere")
+    outside.unlink()
+    outside.symlink_to(tmp_path / "elsewhere" / "secret.jpg")
+    with pytest.warns(UserWarning, match="is a link that leads out of"):
+        rest = datasets.load("casme2", casme2)
+    assert list(rest.index) == list(table.index[2:])
+    assert all("is a link that leads out of" in reason for reason in rest.attrs["left_out"])
+
+
+def test_what_systems_and_copies_leave_behind_is_not_taken_for_the_release(casme2):
+    table = datasets.load("casme2", casme2)
+    (casme2 / "~$CASME2-coding-20190701.xlsx").write_bytes(b"lock")
+    junk = casme2 / "__MACOSX" / "Cropped" / "sub01" / "EP01_01"
+    junk.mkdir(parents=True)
+    folder = table.iloc[0]["frames"][0].parent
+    (folder / f"._{table.iloc[0]['frames'][0].name}").write_bytes(b"junk")
+    (folder / "Thumbs.db").write_bytes(b"junk")
+    again = datasets.load("casme2", casme2)
+    assert again.equals(table)
+    assert again.attrs == table.attrs
+
+
+def test_upper_case_and_renumbered_copies_are_read(casme2):
+    table = datasets.load("casme2", casme2)
+    for path in sorted(casme2.rglob("*"), key=lambda p: -len(p.parts)):
+        if "SYNTHETIC" not in path.parts:
+            path.rename(path.with_name(path.name.upper()))
+    assert (datasets.load("casme2", casme2)["n_frames"] == table["n_frames"]).all()
+    folder = datasets.load("casme2", casme2).iloc[0]["frames"][0].parent
+    for number, path in enumerate(archive.images(folder).values(), 1):
+        path.rename(folder / f"{number:03d}.JPG")
+    again = datasets.load("casme2", casme2)
+    assert (again["n_frames"] == table["n_frames"]).all()
+    assert [archive.frame_number(p.name) for p in again.iloc[0]["frames"][:3]] == [1, 2, 3]
+
+
+def test_whole_recordings_are_cut_to_the_clip(casme2):
+    table = datasets.load("casme2", casme2, images="raw_selected")
+    first = table.iloc[0]
+    folder = first["frames"][0].parent
+    for number in (first["onset"] - 1, first["offset"] + 1, first["offset"] + 2):
+        shutil.copy(first["frames"][0], folder / f"img{number}.jpg")
+    shutil.rmtree(casme2 / "Cropped")
+    (casme2 / "CASME2_RAW").mkdir()
+    (casme2 / "CASME2_RAW_selected").rename(casme2 / "CASME2_RAW" / "CASME2-RAW")
+    raw = datasets.load("casme2", casme2)
+    assert raw.attrs["images"] == "raw"
+    assert not raw.attrs["cropped"]
+    assert (raw["n_frames"] == table["n_frames"]).all()
+    with pytest.raises(FileNotFoundError, match=r"found no CASME II frame folder \(cropped\)"):
+        datasets.load("casme2", casme2, images="cropped")
+    with pytest.raises(ValueError, match="choose one of cropped, raw_selected, raw"):
+        datasets.load("casme2", casme2, images="faces")
+
+
+@given(st.binary(max_size=300), st.integers(0, 2**31), st.booleans())
+def test_damaged_workbooks_are_refused_by_name(tmp_path_factory, noise, seed, insert):
+    path = tmp_path_factory.mktemp("book") / "CASME2-coding-20140508.xlsx"
+    book = openpyxl.Workbook()
+    book.worksheets[0].append(["Subject", "Filename", "OnsetFrame"])
+    book.worksheets[0].append([1, "EP01_01", 46])
+    book.save(path)
+    whole = path.read_bytes()
+    at = seed % len(whole)
+    path.write_bytes(whole[:at] + noise + whole[at if insert else at + len(noise) :])
+    try:
+        rows = archive.read_sheet(path, {"subject": "Subject", "clip": "Filename"})
+    except tables.ReleaseError as error:
+        assert path.name in str(error)
+    else:
+        assert all(row.where.startswith(f"{path.name}, row ") for row in rows)
+
+
+CELLS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.datetimes(), st.just("../x")
+)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS, CELLS, CELLS, CELLS), min_size=1, max_size=4))
+def test_any_cells_are_read_or_left_out(tmp_path_factory, rows):
+    root = tmp_path_factory.mktemp("release")
+    folder = root / "Cropped" / "sub01" / "EP01_01"
+    folder.mkdir(parents=True)
+    (folder / "reg_img5.jpg").write_bytes(b"")
+    columns = dict(zip(("subject", "clip", "onset", "apex", "offset", "aus"), "ABCDEF", strict=True))
+    columns["emotion"] = "G"
+    good = {"subject": 1, "clip": "EP01_01", "onset": 5, "apex": None, "offset": 5, "aus": 4, "emotion": "others"}
+    sheet = [archive.Row(good, "book.xlsx, row 2", columns)]
+    for line, values in enumerate(rows, 3):
+        cells = dict(zip(columns, (*values, "x"), strict=True))
+        sheet.append(archive.Row(cells, f"book.xlsx, row {line}", columns))
+    found = archive.two_deep(root / "Cropped", casme2_adapter.key)
+    table = tables.collect(
+        "casme2", sheet, found, casme2_adapter.identify, root=root, workbook=root / "book.xlsx", errata=True
+    )
+    assert len(table) + len(table.attrs["left_out"]) == 1 + len(rows)
+    assert all(re.match(r"book.xlsx, row \d", reason) for reason in table.attrs["left_out"])
 
 
 def test_not_a_workbook_missing_files_and_unknown_names(casme2, tmp_path):
@@ -121,14 +277,14 @@ def test_not_a_workbook_missing_files_and_unknown_names(casme2, tmp_path):
         datasets.load("casme2", casme2)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         datasets.load("samm", tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="unknown release 'casme3'; known: casme2, samm"):
-        datasets.load("casme3", casme2)
+    with pytest.raises(ValueError, match="unknown release 'smic'; known: 4dme, casme, casme2, casme3, mmew, samm"):
+        datasets.load("smic", casme2)
     with pytest.raises(ValueError, match="variants 246"):
         datasets.load("casme2", casme2, variant=250)
 
 
 def test_a_count_that_differs_from_the_variant_is_a_warning(casme2):
-    with pytest.warns(UserWarning, match="12 clips where variant 255 has 255"):
+    with pytest.warns(UserWarning, match="12 clips where the released sheet .* has 255"):
         assert len(datasets.load("casme2", casme2, variant=255)) == 12
 
 

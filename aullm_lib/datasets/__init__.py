@@ -1,16 +1,31 @@
 """A release on disk -> the clip table. One adapter a release; ``table.py`` holds the schema and its checks."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib.datasets import casme2, samm
+from aullm_lib.datasets import casme, casme2, casme3, fourdme, mmew, samm, table
 from aullm_lib.datasets.synthetic import synthesize
 
-ADAPTERS: dict[str, Callable[..., pd.DataFrame]] = {"casme2": casme2.load, "samm": samm.load}
+ADAPTERS: dict[str, Callable[..., pd.DataFrame]] = {
+    "casme2": casme2.load,
+    "samm": samm.load,
+    "casme": casme.load,
+    "casme3": casme3.load,
+    "4dme": fourdme.load,
+    "mmew": mmew.load,
+}
 
-TITLES = {"casme2": "CASME II", "samm": "SAMM"}
+TITLES = {
+    "casme2": "CASME II",
+    "samm": "SAMM",
+    "casme": "CASME",
+    "casme3": "CAS(ME)3",
+    "4dme": "4DME",
+    "mmew": "MMEW",
+}
 
 __all__ = ["ADAPTERS", "TITLES", "load", "synthesize"]
 
@@ -18,10 +33,15 @@ __all__ = ["ADAPTERS", "TITLES", "load", "synthesize"]
 def load(name: str, root: str | Path, **options) -> pd.DataFrame:
     """The clip table of a release (schema: ``table.py``).
 
-    name: "casme2" or "samm"; root: the folder that the archive was unpacked into; options: see the adapter.
-    Raises ValueError for an unknown name, FileNotFoundError where the release's files are not below ``root``,
-    ``table.ReleaseError`` for annotations that cannot be trusted.
+    name: "casme2", "samm", "casme", "casme3" (part A), "4dme" or "mmew"; root: the folder that the archive was unpacked
+    into; options: see the adapter. Rows that cannot be trusted are left out and counted in a warning, as are clips that
+    lack frames and a number of clips that is not documented; ``integrity.report`` has them all.
+    Raises ValueError for an unknown name or option, FileNotFoundError where the release's files are not below ``root``,
+    ``table.ReleaseError`` for a workbook that cannot be used at all.
     """
     if name not in ADAPTERS:
         raise ValueError(f"unknown release {name!r}; known: {', '.join(sorted(ADAPTERS))}")
-    return ADAPTERS[name](Path(root).expanduser(), **options)
+    clips = ADAPTERS[name](Path(root).expanduser(), **options)
+    for said in table.remarks(clips):
+        warnings.warn(said, stacklevel=2)
+    return clips

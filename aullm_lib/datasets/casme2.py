@@ -4,75 +4,60 @@ Sources differ in their number of clips: 255 rows in the released sheets, 256 in
 247 or 246 without the emotions sadness and fear. ``variant`` picks one; it is recorded with every run.
 """
 
-import warnings
+import re
 from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib import facs
-from aullm_lib.datasets import table as tables
+from aullm_lib.datasets import archive
+from aullm_lib.datasets.table import Identity, collect
 
-FIELDS = ("Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion")
-EXTRA_CLIP = ("24", "EP02_07")  # labelled in the 256-row sheet only
+COLUMNS = {
+    "subject": "Subject", "clip": "Filename", "onset": "OnsetFrame", "apex": "ApexFrame", "offset": "OffsetFrame",
+    "aus": "Action Units", "emotion": "Estimated Emotion",
+}  # fmt: skip
+FOLDERS = {
+    "cropped": r"cropped([_-](updated|original))?",
+    "raw_selected": r"(casme2[_-])?raw[_-]selected",
+    "raw": r"(casme2[_-])?raw",
+}
+SUBJECT = r"(?:sub)?0*(\d{1,2})"
+VARIANTS = (246, 247, 255, 256)
+EXTRA_CLIP = ("sub24", "EP02_07")  # labelled in the 256-row sheet only
 RARE_EMOTIONS = ("sadness", "fear")
-FOLDERS = {"cropped": r"cropped(-updated)?", "raw_selected": r"casme2[_-]raw[_-]selected"}
 
 
-def load(root: Path, *, variant: int | None = None, images: str = "cropped") -> pd.DataFrame:
+def load(root: Path, *, variant: int | None = None, images: str | None = None, errata: bool = True) -> pd.DataFrame:
     """The clip table of CASME II.
 
-    variant: None (all rows of the sheet found), or 255, 256, 247, 246; a count that differs is a warning.
-    images: "cropped" (the release's registered faces) or "raw_selected" (full frames, onset to offset).
-    Raises FileNotFoundError, ValueError, ``tables.ReleaseError``.
+    variant: None (all rows of the sheet found), or 255, 256, 247, 246.
+    images: "cropped" (the release's registered faces), "raw_selected" (full frames, onset to offset) or "raw" (whole
+    recordings); None takes the first of these that is there.
+    errata: whether known errors of the sheet are corrected (``errata.py``).
+    Raises FileNotFoundError, ValueError, ``ReleaseError``.
     """
-    if variant not in (None, 246, 247, 255, 256):
+    if variant not in (None, *VARIANTS):
         raise ValueError(f"CASME II has the variants 246, 247, 255 and 256 (or None), not {variant!r}")
-    if images not in FOLDERS:
-        raise ValueError(f"images={images!r}: choose one of {', '.join(FOLDERS)}")
-    workbook = tables.find(root, r"casme2-coding.*\.xlsx", "CASME II coding workbook")
-    folder = tables.unnest(tables.find(root, FOLDERS[images], f"CASME II frame folder ({images})"), FOLDERS[images])
-    sheet = tables.read_workbook(workbook, header=0).rename(columns=lambda name: str(name).strip())
-    missing = [name for name in FIELDS if name not in sheet.columns]
-    if missing:
-        raise tables.ReleaseError(f"{workbook.name}: no column {missing[0]!r}; found {list(sheet.columns)}")
-    rows = []
-    for line, record in enumerate(sheet.to_dict("records"), start=2):
-        where = f"{workbook.name}, row {line}"
-        if pd.isna(record["Subject"]) and pd.isna(record["Filename"]):
-            continue
-        subject = f"{tables.number(record['Subject'], where + ', Subject'):02d}"
-        clip, emotion = str(record["Filename"]).strip(), str(record["Estimated Emotion"]).strip()
-        if variant in (246, 247) and emotion.lower() in RARE_EMOTIONS:
-            continue
-        if variant in (246, 255) and (subject, clip) == EXTRA_CLIP:
-            continue
-        onset = tables.number(record["OnsetFrame"], f"{where}, OnsetFrame")
-        offset = tables.number(record["OffsetFrame"], f"{where}, OffsetFrame")
-        apex = record["ApexFrame"]
-        try:
-            units = facs.parse_aus(record["Action Units"])
-        except ValueError as error:
-            raise tables.ReleaseError(f"{where}, Action Units: {error}") from None
-        path = tables.clip_folder(folder, (f"sub{subject}", f"{int(subject)}", subject), clip, where=where)
-        rows.append(
-            {
-                "subject": f"sub{subject}",
-                "clip": clip,
-                "onset": onset,
-                "apex": None
-                if pd.isna(apex) or str(apex).strip() == "/"
-                else tables.number(apex, f"{where}, ApexFrame"),
-                "offset": offset,
-                "emotion": emotion,
-                "aus": "" if pd.isna(record["Action Units"]) else str(record["Action Units"]).strip(),
-                "frames": tables.frames(path, onset, offset),
-                "units": units,
-            }
-        )
-    table = tables.finish(
-        rows, dataset="casme2", root=workbook.parent, workbook=workbook.name, images=images,
-        cropped=images == "cropped", variant=variant,
+    workbook = archive.find_workbook(root, r"casme2?-coding.*\.xlsx", "CASME II coding workbook", inner=SUBJECT)
+    kind, folder = archive.find_frames(root, FOLDERS, images, "CASME II frame folder", inner=SUBJECT)
+    return collect(
+        "casme2", archive.read_sheet(workbook, COLUMNS), archive.two_deep(folder, key), identify,
+        root=root, workbook=workbook, errata=errata, variant=variant, images=kind, cropped=kind == "cropped",
+        keep=lambda subject, clip, emotion: not (
+            (variant in (246, 247) and emotion.lower() in RARE_EMOTIONS)
+            or (variant in (246, 255) and (subject, clip) == EXTRA_CLIP)
+        ),
     )  # fmt: skip
-    if variant is not None and len(table) != variant:
-        warnings.warn(f"{workbook}: {len(table)} clips where variant {variant} has {variant}", stacklevel=3)
-    return table
+
+
+def key(name: str) -> str | None:
+    """A subject folder's name, padded or not -> its key; None for other folders."""
+    found = re.fullmatch(SUBJECT, name, re.IGNORECASE)
+    return found and str(int(found[1]))
+
+
+def identify(row: archive.Row) -> Identity:
+    """A row -> its subject, clip and frame folder. Raises ReleaseError."""
+    number = int(archive.match(SUBJECT, row["subject"], row.at("subject"), "12")[1])
+    clip = archive.text(row["clip"])
+    return f"sub{number:02d}", clip, [(str(number), clip)]

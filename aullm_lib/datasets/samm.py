@@ -4,59 +4,70 @@ The workbook opens with a block of notes, so the header is found by its first ce
 subjects; micro-expressions exist for 29 of them, so leave-one-subject-out has 29 folds.
 """
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from aullm_lib import facs
-from aullm_lib.datasets import table as tables
+from aullm_lib.datasets import archive
+from aullm_lib.datasets.table import Identity, collect
 
-FIELDS = ("Subject", "Filename", "Onset Frame", "Apex Frame", "Offset Frame", "Action Units", "Estimated Emotion")
+COLUMNS = {
+    "subject": "Subject", "clip": "Filename", "onset": "Onset Frame", "apex": "Apex Frame", "offset": "Offset Frame",
+    "aus": "Action Units", "emotion": "Estimated Emotion",
+}  # fmt: skip
+CROPS = r"samm[_-]?crop.*|crop(ped|s)?"  # there is no official crop; users make their own
+SUBJECT = r"0*(\d{1,3})"
+ALTERNATIVES = ("flow", "first", "any")
+# What the public evaluations (github.com/tvaranka/meb) chose, by optical flow, for the five cells with an "or".
+FLOW = {"007_6_1": "R12+R15", "007_6_5": "R12+R15", "011_4_2": "L14", "014_5_2": "R14", "035_7_2": "R14A"}
 
 
-def load(root: Path, *, count_ref: bool = True) -> pd.DataFrame:
+def load(
+    root: Path,
+    *,
+    images: str | None = None,
+    count_ref: bool = True,
+    alternatives: str = "flow",
+    errata: bool = True,
+) -> pd.DataFrame:
     """The clip table of SAMM.
 
+    images: "raw" (the release's frames) or "cropped" (crops of the user's own making); None takes the first there is.
     count_ref: whether an AU that the coder only referenced, "ref(7B)", counts as present (the public evaluations do).
-    Where a cell offers alternatives ("R14A or 17A"), the first reading counts.
-    Raises FileNotFoundError, ``tables.ReleaseError``.
+    alternatives: which reading counts where a cell offers two ("R14A or 17A", five cells): "flow", the choice of the
+    public evaluations; "first", as written; "any", all of them.
+    errata: whether known errors of the sheet are corrected (``errata.py``).
+    Raises FileNotFoundError, ValueError, ``ReleaseError``.
     """
-    workbook = tables.find(root, r"samm_micro_facs_codes.*\.xlsx", "SAMM FACS workbook")
-    cells = tables.read_workbook(workbook, header=None)
-    starts = [i for i, value in enumerate(cells[0]) if str(value).strip() == "Subject"]
-    if not starts:
-        raise tables.ReleaseError(f"{workbook.name}: no header row (a first cell 'Subject')")
-    sheet = cells.iloc[starts[0] + 1 :].set_axis([str(v).strip() for v in cells.iloc[starts[0]]], axis=1)
-    missing = [name for name in FIELDS if name not in sheet.columns]
-    if missing:
-        raise tables.ReleaseError(f"{workbook.name}: no column {missing[0]!r}; found {list(sheet.columns)}")
-    rows = []
-    for line, record in enumerate(sheet.to_dict("records"), start=starts[0] + 2):
-        where = f"{workbook.name}, row {line}"
-        if pd.isna(record["Subject"]) and pd.isna(record["Filename"]):
-            continue
-        subject = f"{tables.number(record['Subject'], where + ', Subject'):03d}"
-        clip = str(record["Filename"]).strip()
-        onset = tables.number(record["Onset Frame"], f"{where}, Onset Frame")
-        offset = tables.number(record["Offset Frame"], f"{where}, Offset Frame")
-        try:
-            units = facs.parse_aus(record["Action Units"])
-        except ValueError as error:
-            raise tables.ReleaseError(f"{where}, Action Units: {error}") from None
-        path = tables.clip_folder(workbook.parent, (subject, f"{int(subject)}"), clip, where=where)
-        rows.append(
-            {
-                "subject": subject,
-                "clip": clip,
-                "onset": onset,
-                "apex": tables.number(record["Apex Frame"], f"{where}, Apex Frame"),
-                "offset": offset,
-                "emotion": str(record["Estimated Emotion"]).strip(),
-                "aus": "" if pd.isna(record["Action Units"]) else str(record["Action Units"]).strip(),
-                "frames": tables.frames(path, onset, offset),
-                "units": [u for u in units if u.alternative == 0 and (count_ref or not u.referenced)],
-            }
-        )
-    return tables.finish(
-        rows, dataset="samm", root=workbook.parent, workbook=workbook.name, cropped=False, count_ref=count_ref
-    )
+    if alternatives not in ALTERNATIVES:
+        raise ValueError(f"alternatives={alternatives!r}: choose one of {', '.join(ALTERNATIVES)}")
+    workbook = archive.find_workbook(root, r"samm_micro_facs_codes.*\.xlsx", "SAMM FACS workbook", inner=SUBJECT)
+    choices = {"raw": "", "cropped": CROPS}
+    kind, folder = archive.find_frames(root, choices, images, "SAMM frame folder", inner=SUBJECT)
+
+    def choose(clip: str, units: tuple[facs.ActionUnit, ...]) -> Iterable[facs.ActionUnit]:
+        if alternatives == "flow" and clip in FLOW and any(unit.alternative for unit in units):
+            units = facs.parse_aus(FLOW[clip])
+        return [u for u in units if (alternatives == "any" or not u.alternative) and (count_ref or not u.referenced)]
+
+    return collect(
+        "samm", archive.read_sheet(workbook, COLUMNS, sheet="MICRO_ONLY"), archive.two_deep(folder, key), identify,
+        root=root, workbook=workbook, errata=errata, choose=choose, images=kind, cropped=kind == "cropped",
+        count_ref=count_ref, alternatives=alternatives,
+    )  # fmt: skip
+
+
+def key(name: str) -> str | None:
+    """A subject folder's name, padded or not -> its key; None for other folders."""
+    found = re.fullmatch(SUBJECT, name)
+    return found and f"{int(found[1]):03d}"
+
+
+def identify(row: archive.Row) -> Identity:
+    """A row -> its subject, clip and frame folder. Raises ReleaseError."""
+    subject = f"{int(archive.match(SUBJECT, row['subject'], row.at('subject'), '006')[1]):03d}"
+    clip = archive.text(row["clip"])
+    return subject, clip, [(subject, clip)]

@@ -3,28 +3,26 @@
 Index ``clip_id`` = ``dataset/subject/clip``, unique. Columns: ``dataset subject clip`` (text), ``onset apex offset``
 (frame numbers of the recording; the apex may be missing), ``n_frames`` (images found), ``emotion`` and ``aus`` (as
 annotated), ``frames`` (tuple of paths in temporal order), and one 0/1 column ``AU<number>`` for each AU that occurs.
-``table.attrs`` says which files it came from and whether the release is synthetic.
+``table.attrs`` says which files it came from, which options and errata were applied, which rows had to be left out and
+why, which frame folders no row names, and whether the release is synthetic.
 """
 
 import json
 import re
-import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import pandas as pd
-from openpyxl.utils.exceptions import InvalidFileException
 
 from aullm_lib import facs
+from aullm_lib.datasets import archive, documented
+from aullm_lib.datasets.archive import MARKER, ClipFolders, ReleaseError, Row
+from aullm_lib.datasets.errata import MISSING, correct
 
 COLUMNS = ["dataset", "subject", "clip", "onset", "apex", "offset", "n_frames", "emotion", "aus", "frames"]
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
-MARKER = "SYNTHETIC"  # the folder that datasets.synthesize leaves in a release that it wrote
 
-
-class ReleaseError(ValueError):
-    """An annotation that cannot be trusted; the message names the file, the row and the field."""
+Identity = tuple[str, str, Sequence[tuple[str, ...]]]  # subject, clip, keys of its frame folder (ClipFolders.take)
+Choice = Callable[[str, tuple[facs.ActionUnit, ...]], Iterable[facs.ActionUnit]]  # clip, all AUs -> those that count
 
 
 def au_columns(table: pd.DataFrame) -> list[str]:
@@ -32,95 +30,98 @@ def au_columns(table: pd.DataFrame) -> list[str]:
     return sorted((c for c in table.columns if re.fullmatch(r"AU\d+", str(c))), key=lambda c: int(c[2:]))
 
 
-def find(root: Path, pattern: str, what: str) -> Path:
-    """The first path at or below ``root`` whose name matches the regular expression, shallowest first, any case.
+def collect(
+    dataset: str,
+    sheet: Iterable[Row],
+    folders: ClipFolders,
+    identify: Callable[[Row], Identity],
+    *,
+    root: Path,
+    workbook: Path,
+    errata: bool,
+    keep: Callable[[str, str, str], bool] = lambda subject, clip, emotion: True,
+    choose: Choice = lambda clip, units: units,
+    **attrs: object,
+) -> pd.DataFrame:
+    """Annotated rows and frame folders -> the clip table.
 
-    Raises FileNotFoundError that says what was looked for, and where.
+    A row that cannot be trusted is left out, with the reason in ``attrs["left_out"]``; the others go on.
+    identify: a row -> its subject, clip and frame folder. keep: which clips (subject, clip, emotion) this variant has.
+    choose: which of a clip's parsed AUs count. attrs: what else to record.
+    Raises ReleaseError, with the first reason, if no row can be used.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder (looked for {what}); give the folder of the unpacked release")
-    level = [root]
-    for _ in range(4):  # archives nest their own name up to twice
-        below = sorted(p for d in level for p in d.iterdir())
-        hits = [p for p in below if re.fullmatch(pattern, p.name, re.IGNORECASE)]
-        if hits:
-            return hits[-1]  # of several dated workbooks, the latest
-        level = [p for p in below if p.is_dir() and p.name != MARKER]
-    raise FileNotFoundError(f"{root}: found no {what} (a name like {pattern!r}) in it or three folders down")
+    rows: dict[tuple[str, str], dict] = {}
+    left_out: list[str] = []
+    fixed: list[str] = []
+    for row in sheet:
+        try:
+            subject, clip, keys = identify(row)
+            folder = folders.take(*keys, where=row.where)
+            emotion = archive.text(row["emotion"])
+            if not keep(subject, clip, emotion):
+                continue
+            log: list[str] = []
+            record = _read(correct(dataset, subject, clip, row, log) if errata else row, folder, folders.root)
+            if (subject, clip) in rows:
+                raise ReleaseError(
+                    f"{row.where}: clip {subject}/{clip} is there already, from {rows[subject, clip]['where']}"
+                )
+            record["units"] = tuple(choose(clip, record["units"]))
+            rows[subject, clip] = record | {"subject": subject, "clip": clip, "emotion": emotion, "where": row.where}
+            fixed += log
+        except ReleaseError as error:
+            left_out.append(str(error))
+    if not rows:
+        raise ReleaseError(left_out[0] if left_out else f"{workbook}: no clip of this variant in it")
+    return finish(
+        rows.values(),
+        dataset=dataset,
+        root=workbook.parent,
+        workbook=_below(workbook, root),
+        folder=_below(folders.root, root),
+        errata=errata,
+        applied=fixed,
+        left_out=left_out,
+        unlabelled=folders.unlabelled(),
+        **attrs,
+    )
 
 
-def unnest(folder: Path, pattern: str) -> Path:
-    """``Cropped/Cropped`` -> the inner one: archives often repeat the folder's name, or a variant of it."""
-    inner = [p for p in folder.iterdir() if p.is_dir()]
-    return inner[0] if len(inner) == 1 and re.fullmatch(pattern, inner[0].name, re.IGNORECASE) else folder
+def _below(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
-def read_workbook(path: Path, *, header: int | None) -> pd.DataFrame:
-    """The first sheet, cells as they are. Raises ReleaseError naming the file if it is not an Excel workbook."""
+def _read(row: Row, folder: Path, root: Path) -> dict:
+    """The numbers, AUs and frames of one row. Raises ReleaseError naming the row and the field."""
+    onset, offset = (archive.number(row[name], row.at(name)) for name in ("onset", "offset"))
+    if offset < onset:
+        raise ReleaseError(f"{row.at('offset')}: offset {offset} precedes its onset {onset}")
+    apex = None if archive.text(row["apex"]) in MISSING else archive.number(row["apex"], row.at("apex"))
     try:
-        return pd.read_excel(path, header=header, dtype=object, engine="openpyxl")
-    except (BadZipFile, InvalidFileException, KeyError, ValueError) as error:
-        raise ReleaseError(f"{path}: not a readable Excel workbook ({error})") from None
+        units = facs.parse_aus(row["aus"])
+    except ValueError as error:
+        raise ReleaseError(f"{row.at('aus')}: {error}") from None
+    frames = archive.frames(folder, onset, offset)
+    if not frames:
+        raise ReleaseError(f"{row.where}: no image from {onset} to {offset} in {folder}; check that frame folder")
+    for path in frames:
+        if path.is_symlink():
+            archive.stay(path, root, row.where)
+    written = archive.text(row["aus"])
+    return {"onset": onset, "apex": apex, "offset": offset, "aus": written, "frames": frames, "units": units}
 
 
-def clip_folder(root: Path, subjects: tuple[str, ...], clip: str, *, where: str) -> Path:
-    """The frame folder of a clip, under whichever of the names ``subjects`` its subject folder has."""
-    paths = [inside(root, subject, clip, where=where) for subject in subjects]
-    for path in paths:
-        if path.is_dir():
-            return path
-    raise ReleaseError(f"{where}: no frame folder {paths[0]}; check the clip's name, or unpack its frames there")
-
-
-def number(value: object, where: str) -> int:
-    """A frame number from a cell. Raises ReleaseError naming ``where`` for anything but a whole number."""
-    try:
-        result = int(str(value).strip().removesuffix(".0"))
-    except ValueError:
-        raise ReleaseError(f"{where}: expected a frame number, found {value!r}") from None
-    if result < 0:
-        raise ReleaseError(f"{where}: frame numbers are not negative, found {value!r}")
-    return result
-
-
-def frames(folder: Path, onset: int, offset: int) -> tuple[Path, ...]:
-    """The images of a clip from onset to offset, by the last integer of each file name (``img100`` after ``img46``)."""
-    numbered = []
-    for path in folder.iterdir():
-        digits = re.findall(r"\d+", path.stem)
-        if path.suffix.lower() in IMAGES and digits and onset <= int(digits[-1]) <= offset:
-            numbered.append((int(digits[-1]), path))
-    return tuple(path for _, path in sorted(numbered))
-
-
-def inside(root: Path, *names: str, where: str) -> Path:
-    """``root/names...``, refused if an annotation would lead out of the release's folder."""
-    for name in names:
-        if not name or name in (".", "..") or re.search(r"[/\\\x00]", name):
-            raise ReleaseError(f"{where}: {name!r} is not a plain file name")
-    path = root.joinpath(*names)
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ReleaseError(f"{where}: {path} leads out of {root}")
-    return path
-
-
-def finish(rows: Iterable[dict], *, dataset: str, root: Path, **attrs) -> pd.DataFrame:
+def finish(rows: Iterable[dict], *, dataset: str, root: Path, **attrs: object) -> pd.DataFrame:
     """Rows of ``COLUMNS`` (without ``dataset`` and ``n_frames``) plus ``units``, the parsed AUs -> the clip table.
 
-    root: the folder of the workbook, where a synthetic release has its marker. Clips with fewer images than their
-    onset and offset say are a warning.
+    root: the folder of the workbook, where a synthetic release has its marker.
     """
-    records = []
-    for row in rows:
-        units = {unit.number for unit in row["units"]}
-        records.append(
-            {c: row[c] for c in COLUMNS if c in row}
-            | {"dataset": dataset, "n_frames": len(row["frames"])}
-            | {f"AU{n}": 1 for n in units}
-        )
-    if not records:
-        raise ReleaseError(f"{attrs.get('workbook', root)}: no annotated clip in it")
-    table = pd.DataFrame(records)
+    table = pd.DataFrame(
+        {c: row[c] for c in COLUMNS if c in row}
+        | {"dataset": dataset, "n_frames": len(row["frames"])}
+        | {f"AU{unit.number}": 1 for unit in row["units"]}
+        for row in rows
+    )
     labels = au_columns(table)
     table[labels] = table[labels].fillna(0).astype("int8")
     table["apex"] = table["apex"].astype("Int64")
@@ -130,15 +131,29 @@ def finish(rows: Iterable[dict], *, dataset: str, root: Path, **attrs) -> pd.Dat
     table = table[COLUMNS + labels]
     table.attrs = {"dataset": dataset, "root": str(root), "synthetic": made is not None, "made": made} | attrs
     check(table)
+    return table
+
+
+def remarks(table: pd.DataFrame) -> list[str]:
+    """What a user of the table must hear: rows left out, clips that lack frames, a number of clips not documented."""
+    name, said = table.attrs["dataset"], []
+    left_out = table.attrs.get("left_out", [])
+    if left_out:
+        rest = f" (the first of {len(left_out)} rows left out)" if len(left_out) > 1 else " (row left out)"
+        said.append(f"{name}: {left_out[0]}{rest}")
     short = table[table["n_frames"] < table["offset"] - table["onset"] + 1]
     if len(short):
         clip = short.iloc[0]
-        warnings.warn(
-            f"{dataset}: {len(short)} clips lack frames between onset and offset, first {short.index[0]} with "
-            f"{clip['n_frames']} of {clip['offset'] - clip['onset'] + 1}; was the archive unpacked whole?",
-            stacklevel=4,
+        said.append(
+            f"{name}: {len(short)} clips lack frames between onset and offset, first {short.index[0]} with "
+            f"{clip['n_frames']} of {clip['offset'] - clip['onset'] + 1}; was the archive unpacked whole?"
         )
-    return table
+    counts = documented.counts(table)
+    if counts and len(table) != counts.clips and (not table.attrs["synthetic"] or table.attrs.get("variant")):
+        said.append(
+            f"{name}: {len(table)} clips where {counts.source} has {counts.clips}; scores then compare with nobody's"
+        )
+    return said
 
 
 def check(table: pd.DataFrame) -> None:

@@ -1,0 +1,55 @@
+"""CAS(ME)3 part A (Li et al., IEEE TPAMI 2022), 860 micro-expressions of 94 subjects -> the clip table.
+
+Frames come either as one folder a micro-expression (``spNo.1_a_355``: subject, recording, onset) or as whole recordings
+(``spNO.1/a/color``). Several micro-expressions share a recording, so a clip's name is the recording with the sheet's
+onset, whether errata are applied or not.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from aullm_lib.datasets import archive
+from aullm_lib.datasets.table import Identity, collect
+
+COLUMNS = {
+    "subject": "Subject", "clip": "Filename", "onset": "Onset", "apex": "Apex", "offset": "Offset", "aus": "AU",
+    "emotion": "emotion",
+}  # fmt: skip
+WORKBOOK = r"cas\(?me\)?[\^_]?3[_ -]part[_ -]?a.*\.xlsx"
+SUBJECT = r"spno\.?(\d+)"
+
+
+def load(root: Path, *, errata: bool = True) -> pd.DataFrame:
+    """The clip table of CAS(ME)3, part A; its frames are whole pictures.
+
+    errata: whether known errors of the sheet are corrected (``errata.py``).
+    Raises FileNotFoundError, ``ReleaseError``.
+    """
+    inner = SUBJECT + r"(_[a-z]+_\d+)?"
+    workbook = archive.find_workbook(root, WORKBOOK, "CAS(ME)3 part A label workbook", inner=inner)
+    _, folder = archive.find_frames(root, {"raw": ""}, None, "CAS(ME)3 part A frame folder", inner=inner)
+    return collect(
+        "casme3", archive.read_sheet(workbook, COLUMNS, sheet="label"), _folders(folder), _identify,
+        root=root, workbook=workbook, errata=errata, cropped=False,
+    )  # fmt: skip
+
+
+def _folders(root: Path) -> archive.ClipFolders:
+    found: list[tuple[tuple[str, ...], Path]] = []
+    for folder in archive.folders(root):
+        if re.fullmatch(SUBJECT, folder.name, re.IGNORECASE):
+            for recording in archive.folders(folder):
+                colour = [p for p in archive.folders(recording) if p.name.casefold() == "color"]
+                found.append(((folder.name, recording.name), (colour or [recording])[0]))
+        else:
+            found.append((tuple(folder.name.split("_")), folder))
+    return archive.ClipFolders(root, found)
+
+
+def _identify(row: archive.Row) -> Identity:
+    subject = f"spNO.{int(archive.match(SUBJECT, row['subject'], row.at('subject'), 'spNO.12')[1])}"
+    recording = archive.match(r"[a-z]+", row["clip"], row.at("clip"), "a")[0].lower()
+    onset = archive.number(row["onset"], row.at("onset"))
+    return subject, f"{recording}_{onset}", [(subject, recording, str(onset)), (subject, recording)]
