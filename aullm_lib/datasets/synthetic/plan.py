@@ -1,8 +1,7 @@
 """Which action units each clip of a synthetic release carries, and how the releases write them down.
 
-The tables of combinations are made so that each action unit's share matches the counts derived from the public
-annotations of CASME II (256 rows) and SAMM (159 rows); they are no copy of either.  Labels are dealt out over the
-whole release by quota and then shuffled over subjects, so that they tell nothing about identity.
+Labels are dealt out over the whole release by quota (the tables in `specs`) and then shuffled over subjects, so that
+they tell nothing about identity.
 """
 
 from dataclasses import dataclass
@@ -11,58 +10,13 @@ from typing import Any
 import numpy as np
 
 from aullm_lib.datasets.synthetic.film import Action
-from aullm_lib.facs import BENCHMARK
+from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SPECS, SUBJECTS
 
-__all__ = ["MOST_CLIPS", "SPECS", "SUBJECTS", "PlannedClip", "Spec", "deal", "plan", "stream"]
-
-SUBJECTS = {"casme2": tuple(range(1, 27)), "samm": tuple(k for k in range(6, 38) if k not in (8, 27, 29))}
-MOST_CLIPS = 200  # of a subject: names are drawn from pools that are a little larger
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What is particular to a release: combinations of AUs with their counts, and lengths of clips in frames."""
-
-    code: int  # of its random streams
-    combinations: tuple[tuple[tuple[int, ...], int], ...]
-    median_length: float
-    spread: float  # of the logarithm of the length
-    shortest: int
-    longest: int
-
-
-SPECS = {
-    "casme2": Spec(
-        code=2,
-        combinations=(
-            ((4,), 70), ((4, 7), 22), ((4, 9), 7), ((4, 7, 9), 4), ((4, 10), 8), ((4, 7, 10), 3), ((4, 17), 2),
-            ((4, 15), 1), ((4, 14), 2), ((1, 4), 2), ((1, 2, 4), 4), ((4, 5, 7), 1), ((4, 6, 7), 2), ((4, 15, 17), 2),
-            ((7,), 5), ((6, 7, 12), 2), ((1, 2), 14), ((1, 2, 5), 1), ((1,), 5), ((2,), 3), ((12,), 19), ((6, 12), 9),
-            ((12, 14), 1), ((12, 15), 1), ((12, 25), 1), ((10, 12), 1), ((14,), 21), ((10, 14), 2), ((14, 17), 1),
-            ((15,), 7), ((15, 17), 5), ((17,), 15), ((), 5), ((9,), 2), ((10,), 2), ((20,), 1), ((24,), 2), ((25,), 1),
-        ),
-        median_length=61,
-        spread=0.38,
-        shortest=24,
-        longest=141,
-    ),
-    "samm": Spec(
-        code=3,
-        combinations=(
-            ((7,), 31), ((4, 7), 6), ((4, 7, 9), 2), ((4, 9), 2), ((4,), 12), ((6, 7, 12), 1), ((7, 12), 1),
-            ((2, 7), 1), ((7, 10), 2), ((7, 24), 2), ((12,), 22), ((6, 12), 2), ((12, 25), 2), ((2,), 8), ((1, 2), 4),
-            ((1, 2, 4), 1), ((2, 5), 3), ((1, 2, 5), 1), ((14,), 12), ((14, 17), 1), ((5,), 6), ((10,), 4), ((15,), 3),
-            ((15, 17), 1), ((17,), 4), ((20,), 6), ((20, 25), 1), ((24,), 7), ((25,), 4), ((9,), 1), ((26,), 6),
-        ),
-        median_length=78,
-        spread=0.24,
-        shortest=30,
-        longest=101,
-    ),
-}  # fmt: skip
+__all__ = ["MOST_CLIPS", "SPECS", "SUBJECTS", "PlannedClip", "annotation", "deal", "draw_actions", "plan", "stream"]
 
 # How often an AU is seen on one side alone.
 _ONE_SIDED = {2: 0.2, 4: 0.06, 6: 0.15, 7: 0.12, 10: 0.3, 12: 0.3, 14: 0.45, 15: 0.2, 20: 0.3}
+_KNOW_REPRESSION = ("casme2", "casme", "4dme")
 
 
 def _quota(weights: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
@@ -74,13 +28,13 @@ def _quota(weights: np.ndarray, total: int, rng: np.random.Generator) -> np.ndar
 
 
 def _cover(dealt: list[tuple[int, ...]], release: str, rng: np.random.Generator) -> None:
-    """Swap spare combinations for missing ones until each benchmark AU occurs often enough (in place)."""
+    """Swap spare combinations for missing ones until each covered AU occurs often enough (in place)."""
     least = 3 if len(dealt) >= 30 else 1 if len(dealt) >= 12 else 0
-    for au in BENCHMARK[release]:
+    for au in SPECS[release].covered:
         options = [(c, w) for c, w in SPECS[release].combinations if au in c and len(c) <= 2]
         share = np.array([w for _, w in options], dtype=float)
         while sum(au in c for c in dealt) < least:
-            counts = {k: sum(k in c for c in dealt) for k in BENCHMARK[release]}
+            counts = {k: sum(k in c for c in dealt) for k in SPECS[release].covered}
             spare = [i for i, c in enumerate(dealt) if all(counts.get(k, least + 1) > least for k in c)]
             dealt[int(rng.choice(spare))] = options[int(rng.choice(len(options), p=share / share.sum()))][0]
     if release == "casme2" and len(dealt) >= 30 and () not in dealt and dealt.count((4,)) > 3:
@@ -88,12 +42,12 @@ def _cover(dealt: list[tuple[int, ...]], release: str, rng: np.random.Generator)
 
 
 def _spread(grid: list[list[tuple[int, ...]]], release: str, rng: np.random.Generator) -> None:
-    """Exchange clips between subjects until each benchmark AU is seen in three of them, where it can be (in place)."""
+    """Exchange clips between subjects until each covered AU is seen in three of them, where it can be (in place)."""
 
     def seen() -> int:
-        return sum(min(3, sum(any(au in c for c in row) for row in grid)) for au in BENCHMARK[release])
+        return sum(min(3, sum(any(au in c for c in row) for row in grid)) for au in SPECS[release].covered)
 
-    goal = sum(min(3, len(grid), sum(au in c for row in grid for c in row)) for au in BENCHMARK[release])
+    goal = sum(min(3, len(grid), sum(au in c for row in grid for c in row)) for au in SPECS[release].covered)
     best = seen()
     for _ in range(20_000):
         if best >= goal:
@@ -110,7 +64,7 @@ def _spread(grid: list[list[tuple[int, ...]]], release: str, rng: np.random.Gene
 def deal(release: str, subjects: int, clips: int, rng: np.random.Generator) -> list[list[tuple[int, ...]]]:
     """AUs of every clip, a list a subject; () where the annotation will be unknown.
 
-    With 30 clips or more each benchmark AU occurs in 3 clips of 3 subjects at least (as far as there are 3), with 12 or
+    With 30 clips or more each covered AU occurs in 3 clips of 3 subjects at least (as far as there are 3), with 12 or
     more at least once.
     """
     table = SPECS[release].combinations
@@ -136,36 +90,44 @@ def draw_actions(aus: tuple[int, ...], rng: np.random.Generator) -> tuple[Action
 
 
 def annotation(actions: tuple[Action, ...], release: str, rng: np.random.Generator) -> str:
-    """The AU string as the release writes it, e.g. "4+L12", "R14B", "?"."""
+    """The AU string as the release writes it, e.g. "4+L12", "R14B", "AU4+7", "?"."""
     if not actions:
         return "?"
-    graded = release == "samm" and rng.random() < 0.75
+    spec = SPECS[release]
+    graded = spec.grades and rng.random() < 0.75
     parts = []
     for action in actions:
         prefix = "" if action.side == "both" else action.side
         suffix = "ABCDE"[int(np.clip((action.strength - 0.5) / 0.18, 0, 4))] if graded else ""
         both = action.au == 14 and action.side == "both" and rng.random() < 0.3
         parts += [f"L14{suffix}", f"R14{suffix}"] if both else [f"{prefix}{action.au}{suffix}"]
-    return "+".join(parts)
+    if spec.unmoved and rng.random() < spec.unmoved[1]:
+        parts.append(str(spec.unmoved[0]))
+    return spec.mark + "+".join(parts)
 
 
 def emotion(aus: tuple[int, ...], release: str) -> str:
-    """A rough emotion for a combination of AUs, in the release's own words."""
+    """A rough emotion for a combination of AUs, in the release's own words; 4DME may name two, "Surprise+Positive"."""
     seen = set(aus)
+    smiles, startles = 12 in seen, {1, 2} <= seen or 5 in seen
+    recoils = bool({9, 10} & seen) or {4, 7} <= seen
     name = "others"
-    if 12 in seen:
+    if smiles:
         name = "happiness"
-    elif {1, 2} <= seen or 5 in seen:
+    elif startles:
         name = "surprise"
-    elif {9, 10} & seen or (4 in seen and 7 in seen):
+    elif recoils:
         name = "disgust"
-    elif release == "casme2" and {14, 15, 17} & seen and 4 not in seen:
+    elif release in _KNOW_REPRESSION and {14, 15, 17} & seen and 4 not in seen:
         name = "repression"
     elif 1 in seen:
         name = "sadness" if 4 in seen else "fear"
     elif release == "samm":
-        name = "contempt" if 14 in seen else "sadness" if 15 in seen else "anger" if {4, 7} & seen else "other"
-    return name if release == "casme2" else name.replace("others", "other").capitalize()
+        name = "contempt" if 14 in seen else "sadness" if 15 in seen else "anger" if {4, 7} & seen else "others"
+    names = [name]
+    if release == "4dme" and startles and (smiles or recoils or 4 in seen):
+        names = ["surprise", "happiness" if smiles else "disgust"]
+    return "+".join(SPECS[release].words.get(k, k) for k in names)
 
 
 @dataclass(frozen=True)
@@ -195,10 +157,11 @@ def plan(settings: dict[str, Any]) -> list[PlannedClip]:
     spec = SPECS[release]
     numbers = SUBJECTS[release][: settings["subjects"]]
     dealt = deal(release, len(numbers), per_subject, stream(settings, 0, 0, 1))
-    clips = []
+    late = len(numbers) * per_subject // 2
+    clips: list[PlannedClip] = []
     for subject, combinations in zip(numbers, dealt, strict=True):
         # The pool has a fixed size, so that the k-th name does not depend on how many are used.
-        pool = stream(settings, subject, 0, 2).permutation(19 * 13 if release == "casme2" else 7 * 30)
+        pool = stream(settings, subject, 0, 2).permutation(spec.names)
         for index, aus in enumerate(combinations, 1):
             # Labels and everything else come from streams of their own: length, numbers and names cannot tell labels.
             labels, rest = stream(settings, subject, index, 3), stream(settings, subject, index, 4)
@@ -206,13 +169,12 @@ def plan(settings: dict[str, Any]) -> list[PlannedClip]:
             length = round(
                 float(np.clip(spec.median_length * np.exp(rest.normal(0, spec.spread)), spec.shortest, spec.longest))
             )
-            onset = int(rest.integers(20, 400) if release == "casme2" else rest.integers(300, 9000))
+            turn, place = divmod(index - 1, len(pool))
+            onset = int(rest.integers(*spec.onsets)) + 120 * turn  # further apart than any clip of such a pool is long
             apex = onset + round(float(rest.uniform(0.3, 0.6)) * (length - 1))
-            which, suffix, odd = int(pool[index - 1]), rest.random() < 0.28, rest.random() < 0.04
-            if release == "casme2":
-                name, digits = f"EP{which // 13 + 1:02d}_{which % 13 + 1:02d}{'f' if suffix else ''}", 0
-            else:
-                name, digits = f"{subject:03d}_{which // 30 + 1}_{which % 30 + 1}", 4 if odd else 5
+            suffix, odd = rest.random() < 0.28, rest.random() < 0.04
+            name = spec.name(subject, int(pool[place]), onset, suffix)
+            digits = spec.digits[1 if odd else 2 if len(clips) >= late else 0]
             coded = annotation(actions, release, labels)
             where = (subject, index, name, onset, apex, onset + length - 1, digits)
             clips.append(PlannedClip(*where, actions, coded, emotion(aus, release)))

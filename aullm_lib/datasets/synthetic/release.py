@@ -1,8 +1,9 @@
 """Synthetic releases in the true releases' own layout, so that the whole kit runs without licensed data.
 
-`synthesize` renders faces, moves their action units and writes what CASME II or SAMM would bring, file for file; the
-adapters read it exactly as they read the real one.  What only a synthetic release can have lies beside it in
-`SYNTHETIC/`: its settings, the truth about every clip, and masks of where each AU acts.
+`synthesize` renders faces, moves their action units and writes what CASME II, SAMM, CASME, CAS(ME)3 (part A), 4DME or
+MMEW would bring, file for file; the adapters read it exactly as they read the real one.  What only a synthetic release
+can have lies beside it in `SYNTHETIC/`: its settings, the truth about every clip, masks of where each AU acts, and a
+list of the quirks planted.
 """
 
 import csv
@@ -19,18 +20,19 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from aullm_lib.datasets.synthetic.anatomy import Array, draw_anatomy
 from aullm_lib.datasets.synthetic.face import Face
-from aullm_lib.datasets.synthetic.film import Film
+from aullm_lib.datasets.synthetic.layouts import layout_of
 from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
-from aullm_lib.datasets.synthetic.plan import MOST_CLIPS, SUBJECTS, PlannedClip, plan, stream
-from aullm_lib.datasets.synthetic.sheets import write_casme2_sheet, write_samm_sheet
+from aullm_lib.datasets.synthetic.plan import plan
+from aullm_lib.datasets.synthetic.quirks import disturb, write_stray_files
+from aullm_lib.datasets.synthetic.sheets import write_sheet
+from aullm_lib.datasets.synthetic.shoot import seat, seat_of, write_clip
+from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SUBJECTS
+from aullm_lib.datasets.synthetic.stage import QUIRK_COLUMNS
 
 __all__ = ["VERSION", "synthesize"]
 
 VERSION = 1  # of the pictures: raise it whenever the same settings would give other bytes
-JPEG_QUALITY = 90
-CROP = (340, 280)  # height and width of CASME II's registered crops, in pixels
 # Columns of faces.csv (a row a clip) and clips.csv (a row an AU of a clip).
 _FACE_COLUMNS = "subject clip image x y width height eye_left_x eye_left_y eye_right_x eye_right_y"
 _CLIP_COLUMNS = "subject clip onset apex offset au side left right strength amplitude_px"
@@ -44,16 +46,20 @@ def synthesize(
     clips_per_subject: int = 10,
     intensity: float = 1.0,
     seed: int = 1,
+    quirks: bool = False,
 ) -> Path:
     """Write a synthetic release; the same settings give the same bytes.
 
     Args:
         root: the release's folder.  It is written as `<root>.partial` and renamed when complete.
-        release: "casme2" or "samm", whose layout is written.
-        subjects: 1..26 (CASME II) or 1..29 (SAMM).
+        release: "casme2", "samm", "casme", "casme3" (part A), "4dme" (the grey stream) or "mmew", whose layout is
+            written.
+        subjects: 1..26 (CASME II), 29 (SAMM), 19 (CASME), 94 (CAS(ME)3), 42 (4DME) or 30 (MMEW).
         clips_per_subject: 1..200.
         intensity: 0..3, multiplies all motion and shading of action units; at 0 the clips hold nuisances only.
         seed: >= 0.
+        quirks: plant the release's known errata and oddities, on the true release's clips where these are known by name
+            and as far as `subjects` and `clips_per_subject` reach.  `SYNTHETIC/quirks.csv` lists every one planted.
 
     Returns:
         `root`.  A complete release with the same settings is left alone.
@@ -70,6 +76,8 @@ def synthesize(
     _check("clips_per_subject", clips_per_subject, 1, MOST_CLIPS, whole=True)
     _check("intensity", intensity, 0, 3)
     _check("seed", seed, 0, 2**63 - 1, whole=True)
+    if not isinstance(quirks, bool):
+        raise ValueError(f"quirks={quirks!r}: must be True or False")
     settings: dict[str, Any] = {
         "synthetic": True,
         "release": release,
@@ -79,6 +87,8 @@ def synthesize(
         "seed": int(seed),
         "version": VERSION,
     }
+    if quirks:  # and no word of it otherwise: releases written before there were any are the same ones
+        settings["quirks"] = True
     if _is_done(root, settings):
         return root
     partial = root.with_name(root.name + ".partial")
@@ -116,7 +126,9 @@ def _is_done(root: Path, settings: dict[str, Any]) -> bool:
         found = json.loads((root / "SYNTHETIC" / "release.json").read_text())
     except (OSError, ValueError):
         raise FileExistsError(f"{root} exists and is no synthetic release. {advice}") from None
-    other = [f"{k}={found.get(k)!r} (asked for {v!r})" for k, v in settings.items() if found.get(k) != v]
+    wanted = {"quirks": False, **settings}
+    found = {"quirks": False, **found}
+    other = [f"{k}={found.get(k)!r} (asked for {v!r})" for k, v in wanted.items() if found.get(k) != v]
     if other:
         raise FileExistsError(f"{root} holds a synthetic release with other settings: {', '.join(other)}. {advice}")
     return True
@@ -124,11 +136,10 @@ def _is_done(root: Path, settings: dict[str, Any]) -> bool:
 
 def _write(root: Path, settings: dict[str, Any]) -> None:
     """Write the whole release into the empty folder `root`, `release.json` last."""
-    clips = plan(settings)
-    if settings["release"] == "casme2":
-        write_casme2_sheet(root, clips, int(stream(settings, 0, 0, 5).integers(len(clips))))
-    else:
-        write_samm_sheet(root, clips)
+    quirks = bool(settings.get("quirks"))
+    layout = layout_of(settings["release"], quirks)
+    stage = disturb(settings, layout, plan(settings))
+    write_sheet(root, layout.sheet, stage.rows())
     truth = root / "SYNTHETIC"
     truth.mkdir()
     threads = cv2.getNumThreads()
@@ -137,96 +148,34 @@ def _write(root: Path, settings: dict[str, Any]) -> None:
     try:
         jobs: list[Future[list[Any]]] = []
         faces: dict[int, Future[Face]] = {}
-        subjects = list(dict.fromkeys(clip.subject for clip in clips))
+        subjects = list(dict.fromkeys(staged.filmed.subject for staged in stage.clips))
         # A face is queued one subject ahead of its clips: nobody waits for it, and few are held at a time.
         for k, subject in enumerate(subjects):
             for ahead in subjects[k : k + 2]:
                 if ahead not in faces:
-                    faces[ahead] = pool.submit(_seat, settings, ahead)
+                    faces[ahead] = pool.submit(seat, settings, ahead)
             face = faces.pop(subject) if k else faces[subject]
-            jobs += [pool.submit(_write_clip, root, settings, clip, face) for clip in clips if clip.subject == subject]
+            theirs = [staged for staged in stage.clips if staged.filmed.subject == subject]
+            jobs += [pool.submit(write_clip, root, settings, layout, staged, face) for staged in theirs]
         rows = [job.result() for job in tqdm(jobs, desc=f"synthetic {settings['release']}", unit="clip")]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
     _write_csv(truth / "faces.csv", _FACE_COLUMNS, rows)
-    scale = {subject: _seat_size(settings, subject)[1] for subject in subjects}
+    scale = {subject: seat_of(settings, subject)[1] for subject in subjects}
     occurrences = []
-    for clip in clips:
+    for staged in stage.clips:
+        clip = staged.clip
         for action in clip.actions:
-            peak = AMPLITUDE[action.au] * scale[clip.subject] * max(action.left, action.right) * action.strength
+            peak = AMPLITUDE[action.au] * scale[staged.filmed.subject]
+            peak *= max(action.left, action.right) * action.strength
             how = (action.au, action.side, action.left, action.right, action.strength, peak * settings["intensity"])
-            occurrences.append((*_ids(settings, clip), clip.onset, clip.apex, clip.offset, *how))
+            occurrences.append((layout.name(clip.subject), clip.name, clip.onset, clip.apex, clip.offset, *how))
     _write_csv(truth / "clips.csv", _CLIP_COLUMNS, occurrences)
+    if quirks:
+        write_stray_files(root, settings["release"], stage)
+        _write_csv(truth / "quirks.csv", QUIRK_COLUMNS, stage.notes)
     (truth / "release.json").write_text(json.dumps(settings, indent=2) + "\n")
-
-
-def _ids(settings: dict[str, Any], clip: PlannedClip) -> tuple[str, str]:
-    """Folder names of a clip."""
-    return (f"sub{clip.subject:02d}" if settings["release"] == "casme2" else f"{clip.subject:03d}"), clip.name
-
-
-def _seat_size(settings: dict[str, Any], subject: int) -> tuple[tuple[float, float], float]:
-    """Where a subject sits in the frame (x, y of the point between the eyes) and R, in pixels."""
-    rng = stream(settings, subject, 0, 6)
-    x, y, size = (float(k) for k in rng.uniform(-1, 1, 3))
-    if settings["release"] == "casme2":
-        return (320 + 15 * x, 214 + 6 * y), 122 + 6 * size
-    return (480 + 70 * x, 292 + 22 * y), 138 + 12 * size
-
-
-def _seat(settings: dict[str, Any], subject: int) -> Face:
-    """A subject before the camera.  Who it is depends on the seed and the number alone."""
-    anatomy = draw_anatomy(stream(settings, subject, 0, 7))
-    centre, radius = _seat_size(settings, subject)
-    grey = settings["release"] == "samm"
-    return Face(anatomy, (650, 960) if grey else (480, 640), centre, radius, grey)
-
-
-def _registration(eyes: Array) -> Array:
-    """Similarity [2, 3] that puts the eyes [2, 2] where CASME II's crops have them."""
-    middle, apart = eyes.mean(0), eyes[1] - eyes[0]
-    scale = 107.0 / float(np.hypot(*apart))
-    c, s = scale * apart / np.hypot(*apart)
-    turn = np.array([[c, s], [-s, c]])
-    return np.c_[turn, np.array([CROP[1] / 2 - 0.5, 112.0]) - turn @ middle]
-
-
-def _write_clip(root: Path, settings: dict[str, Any], clip: PlannedClip, face: Future[Face]) -> list[Any]:
-    """Write one clip's frames and masks; return its row of `faces.csv`."""
-    rng = stream(settings, clip.subject, clip.index, 8)
-    n, apex, intensity = clip.offset - clip.onset + 1, clip.apex - clip.onset, settings["intensity"]
-    film = Film(face.result(), clip.actions, n_frames=n, apex=apex, intensity=intensity, rng=rng)
-    subject, name = _ids(settings, clip)
-    crop = _registration(film.eyes) if settings["release"] == "casme2" else None
-    frames = Path("CASME2_RAW_selected") / subject / name if crop is not None else Path(subject) / name
-    crops = root / "Cropped" / subject / name
-    (root / frames).mkdir(parents=True)
-    if crop is not None:
-        crops.mkdir(parents=True)
-    stem = "img" if crop is not None else f"{subject}_"
-    for number, image in enumerate(film.frames(), clip.onset):
-        _write_image(root / frames / f"{stem}{number:0{clip.digits}d}.jpg", image)
-        if crop is not None:
-            small = cv2.warpAffine(image, crop, CROP[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            _write_image(crops / f"reg_img{number}.jpg", small)
-    for action in clip.actions:
-        mask = film.mask(action.au)
-        kinds = {"masks": mask}
-        if crop is not None:
-            kinds["masks_cropped"] = cv2.warpAffine(mask, crop, CROP[::-1], flags=cv2.INTER_NEAREST)
-        for kind, picture in kinds.items():
-            folder = root / "SYNTHETIC" / kind / subject / name
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_image(folder / f"AU{action.au}.png", picture)
-    image_path = (frames / f"{stem}{clip.onset:0{clip.digits}d}.jpg").as_posix()
-    return [subject, name, image_path, *film.face_box, *film.eyes.ravel().tolist()]
-
-
-def _write_image(path: Path, image: Array) -> None:
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
-    # imencode and a plain write, since cv2.imwrite says nothing when the disk is full
-    path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
 
 
 def _write_csv(path: Path, header: str, rows: Iterable[Sequence[Any]]) -> None:

@@ -1,23 +1,34 @@
-"""The coding workbooks of the synthetic releases, cell for cell as the true ones are laid out."""
+"""The coding workbooks of the synthetic releases, cell for cell as the true ones are laid out.
+
+A `Sheet` describes one; `write_sheet` writes its rows.  What a row says is made from the planned clip, so a workbook
+that contradicts its frames is made by changing cells of a row, or the clip's `coded` and `emotion`.
+"""
 
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 
 from aullm_lib.datasets.synthetic.plan import PlannedClip
+from aullm_lib.datasets.synthetic.specs import SPECS
+from aullm_lib.facs import parse_aus
 
-__all__ = ["write_casme2_sheet", "write_samm_sheet"]
+__all__ = ["SHEETS", "Row", "Sheet", "objective_class", "write_sheet", "write_workbook"]
 
-_CASME2_COLUMNS = "Subject|Filename||OnsetFrame|ApexFrame|OffsetFrame||Action Units|Estimated Emotion"
-_SAMM_COLUMNS = (
-    "Subject|Filename|Inducement Code|Onset Frame|Apex Frame|Offset Frame|Duration|Micro|Action Units|"
-    "Estimated Emotion|Objective Classes|Notes"
+Row = Mapping[str, Any]  # cells by column; a column that it lacks stays empty
+
+_SAMM_NOTES = (
+    "Synthetic micro-movement codes in the layout of the SAMM release",
+    None,
+    "Notes",
+    "Frame numbers at 200 fps",
+    "A-E after an action unit: its intensity",
+    "L or R before it: seen on that side of the face alone",
 )
-_SAMM_HEADER_ROW = 14
 _SAMM_CLASSES = {
     "Happiness": 1,
     "Surprise": 2,
@@ -28,51 +39,200 @@ _SAMM_CLASSES = {
     "Other": 7,
     "Contempt": 7,
 }
+_FLAGS = sorted({au for aus, _ in SPECS["4dme"].combinations for au in aus} | {45})
 _PROPERTIES = (
     b'<cp:coreProperties xmlns:cp="http://schemas.openxmlformats.org/package/2006/metadata/core-properties"'
     b' xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:creator>aullm_lib</dc:creator></cp:coreProperties>'
 )
 
 
-def write_casme2_sheet(root: Path, clips: list[PlannedClip], unknown_apex: int) -> None:
-    """The coding workbook, with its two blank columns; one apex is "/" as in the true sheet."""
-    rows: list[Sequence[Any]] = [_CASME2_COLUMNS.split("|")]
-    for k, clip in enumerate(clips):
-        coded = int(clip.coded) if clip.coded.isdigit() else clip.coded  # a single AU is a number cell there
-        apex = "/" if k == unknown_apex else clip.apex
-        rows.append((clip.subject, clip.name, None, clip.onset, apex, clip.offset, None, coded, clip.emotion))
-    _write_workbook(root / "CASME2-coding-20140508.xlsx", "Sheet1", rows)
+@dataclass(frozen=True)
+class Sheet:
+    """One coding workbook: its file, the name and the columns of its sheet, and what stands before them."""
+
+    file: str
+    title: str
+    columns: tuple[str, ...]  # "" for a column without a name
+    row: Callable[[PlannedClip], Row]
+    notes: tuple[str | None, ...] = ()  # lines above the header
+    header: int = 1  # its row
+    first: str = ""  # a sheet of notes before this one
 
 
-def write_samm_sheet(root: Path, clips: list[PlannedClip]) -> None:
-    """The FACS codes, below a block of notes, the header on row 14."""
-    notes = [
-        "Synthetic micro-movement codes in the layout of the SAMM release",
-        None,
-        "Notes",
-        "Frame numbers at 200 fps",
-    ]
-    notes += ["A-E after an action unit: its intensity", "L or R before it: seen on that side of the face alone"]
-    rows: list[Sequence[Any]] = [(note,) for note in notes] + [()] * (_SAMM_HEADER_ROW - 1 - len(notes))
-    rows.append(_SAMM_COLUMNS.split("|"))
-    for clip in clips:
-        code = int(clip.name.split("_")[1])
-        length = clip.offset - clip.onset + 1
-        numbers = (code, clip.onset, clip.apex, clip.offset, length, "Micro - 1/2")
-        feeling = (clip.emotion, _SAMM_CLASSES[clip.emotion], None)
-        rows.append((f"{clip.subject:03d}", clip.name, *numbers, clip.coded, *feeling))
-    _write_workbook(root / "SAMM_Micro_FACS_Codes_v2.xlsx", "MICRO_ONLY", rows)
+def objective_class(aus: Iterable[int]) -> int:
+    """About the objective class 1..7 of Davison et al. (2018): AUs rather than emotions decide."""
+    seen = set(aus)
+    rules = (({6, 12}, 1), ({1, 2, 4}, 6), ({1, 2}, 2), ({1, 4}, 5), ({4, 9}, 4), ({4, 7}, 3))
+    for wanted, number in rules:
+        if wanted <= seen:
+            return number
+    singles = {12: 1, 5: 2, 25: 2, 26: 2, 4: 3, 23: 3, 9: 4, 10: 4, 1: 5, 15: 5, 20: 6}
+    return next((singles[au] for au in sorted(seen) if au in singles), 7)
 
 
-def _write_workbook(path: Path, sheet: str, rows: Iterable[Sequence[Any]]) -> None:
-    """Write a one-sheet workbook whose bytes do not hold the time of writing."""
+def _number_cell(coded: str) -> int | str:
+    """A single AU is a number cell in most of the true sheets."""
+    return int(coded) if coded.isdigit() else coded
+
+
+def _casme2(clip: PlannedClip) -> Row:
+    return {
+        "Subject": clip.subject,
+        "Filename": clip.name,
+        "OnsetFrame": clip.onset,
+        "ApexFrame": clip.apex,
+        "OffsetFrame": clip.offset,
+        "Action Units": _number_cell(clip.coded),
+        "Estimated Emotion": clip.emotion,
+    }
+
+
+def _samm(clip: PlannedClip) -> Row:
+    return {
+        "Subject": f"{clip.subject:03d}",
+        "Filename": clip.name,
+        "Inducement Code": int(clip.name.split("_")[1]),
+        "Onset Frame": clip.onset,
+        "Apex Frame": clip.apex,
+        "Offset Frame": clip.offset,
+        "Duration": clip.offset - clip.onset + 1,
+        "Micro": "Micro - 1/2",
+        "Action Units": clip.coded,
+        "Estimated Emotion": clip.emotion,
+        "Objective Classes": _SAMM_CLASSES.get(clip.emotion, 7),
+    }
+
+
+def _casme(clip: PlannedClip) -> Row:
+    return {
+        "Subject": clip.subject,
+        "Filename": clip.name,
+        "OnsetF": clip.onset,
+        "ApexF1": clip.apex,
+        "OffsetF": clip.offset,
+        "AU": _number_cell(clip.coded),
+        "Emotion": clip.emotion,
+    }
+
+
+def _casme3(clip: PlannedClip) -> Row:
+    return {
+        "Subject": f"spNO.{clip.subject}",
+        "Filename": clip.name.split("_")[0],
+        "Onset": clip.onset,
+        "Apex": clip.apex,
+        "Offset": clip.offset,
+        "AU": _number_cell(clip.coded),
+        "Objective class": objective_class(action.au for action in clip.actions),
+        "emotion": clip.emotion,
+    }
+
+
+def _4dme(clip: PlannedClip) -> Row:
+    shown = {unit.number for unit in parse_aus(clip.coded) if not unit.held}
+    return {
+        "sub_ID": f"S{clip.subject}",
+        "fold_name": clip.name,
+        "Emotion": clip.emotion,
+        "Onset": clip.onset,
+        "Apex": clip.apex,
+        "Offset": clip.offset,
+        "AUs": clip.coded,
+        **{f"AU{au}": int(au in shown) for au in _FLAGS},
+    }
+
+
+def _mmew(clip: PlannedClip) -> Row:
+    return {
+        "Subject": clip.subject,
+        "Filename": clip.name,
+        "OnsetFrame": clip.onset,
+        "ApexFrame": clip.apex,
+        "OffsetFrame": clip.offset,
+        "Action Units": _number_cell(clip.coded),
+        "Estimated Emotion": clip.emotion,
+    }
+
+
+def _columns(names: str) -> tuple[str, ...]:
+    return tuple(names.split("|"))
+
+
+SHEETS = {
+    "casme2": Sheet(
+        file="CASME2-coding-20140508.xlsx",
+        title="Sheet1",
+        columns=_columns("Subject|Filename||OnsetFrame|ApexFrame|OffsetFrame||Action Units|Estimated Emotion"),
+        row=_casme2,
+    ),
+    "samm": Sheet(
+        file="SAMM_Micro_FACS_Codes_v2.xlsx",
+        title="MICRO_ONLY",
+        columns=_columns(
+            "Subject|Filename|Inducement Code|Onset Frame|Apex Frame|Offset Frame|Duration|Micro|Action Units|"
+            "Estimated Emotion|Objective Classes|Notes"
+        ),
+        row=_samm,
+        notes=_SAMM_NOTES,
+        header=14,
+    ),
+    "casme": Sheet(
+        file="casme.xlsx",
+        title="Sheet1",
+        columns=_columns("Subject|Filename||OnsetF|ApexF1|ApexF2|OffsetF||AU|Emotion"),
+        row=_casme,
+    ),
+    "casme3": Sheet(
+        file="cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",
+        title="label",
+        columns=_columns("Subject|Filename|Onset|Apex|Offset|AU|Objective class|emotion"),
+        row=_casme3,
+    ),
+    "4dme": Sheet(
+        file="4DME_Labelling_Micro_release v1.xlsx",
+        title="Sheet1",
+        columns=(*_columns("sub_ID|fold_name|Emotion|Onset|Apex|Offset|AUs"), *(f"AU{au}" for au in _FLAGS)),
+        row=_4dme,
+    ),
+    "mmew": Sheet(
+        file="MMEW_Micro_Exp.xlsx",
+        title="Sheet1",
+        columns=_columns("Subject|Filename|OnsetFrame|ApexFrame|OffsetFrame|Action Units|Estimated Emotion|remarks"),
+        row=_mmew,
+    ),
+}
+
+
+def write_sheet(root: Path, sheet: Sheet, rows: Iterable[Row]) -> None:
+    """Write a release's coding workbook into `root`.
+
+    Raises:
+        KeyError: a cell of a column that the sheet does not have.
+    """
+    lines: list[Sequence[Any]] = [(note,) if note else () for note in sheet.notes]
+    lines += [()] * (sheet.header - 1 - len(lines))
+    lines.append(sheet.columns)
+    for row in rows:
+        unknown = set(row) - set(sheet.columns)
+        if unknown:
+            raise KeyError(f"{sheet.file} has no column {sorted(unknown)[0]!r}")
+        lines.append([row.get(column) for column in sheet.columns])
+    pages = {sheet.first: [("Synthetic codes: see the next sheet",)]} if sheet.first else {}
+    write_workbook(root / sheet.file, {**pages, sheet.title: lines})
+
+
+def write_workbook(path: Path, sheets: Mapping[str, Iterable[Sequence[Any]]]) -> None:
+    """Write a workbook, its sheets by title, whose bytes do not hold the time of writing."""
     book = openpyxl.Workbook()
-    page = book.worksheets[0]
-    page.title = sheet
-    for number, row in enumerate(rows, 1):
-        for column, value in enumerate(row, 1):
-            if value not in (None, ""):
-                page.cell(number, column, value)
+    for count, (title, rows) in enumerate(sheets.items()):
+        page = book.create_sheet() if count else book.worksheets[0]
+        page.title = title
+        for number, row in enumerate(rows, 1):
+            for column, value in enumerate(row, 1):
+                if value not in (None, ""):
+                    page.cell(number, column, value)
+            if row and not any(value not in (None, "") for value in row):
+                page.cell(number, 1).number_format = "@"  # a blank row that somebody has touched: it is there
     raw = io.BytesIO()
     book.save(raw)
     with zipfile.ZipFile(raw) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
