@@ -1,7 +1,8 @@
 """The clip store (every frame of a release as one memory-mapped uint8 array) and temporal sampling of T frames.
 
-A store is a folder: ``frames.npy`` [N, H, W] uint8, all clips one after the other; ``index.csv``, a row a clip: where
-it begins, how many frames it has, its labels, its crop and its hash; ``store.json``, what made it.
+A store is a folder: ``frames.npy`` [N, H, W] (or [N, H, W, 3] RGB) uint8, all clips one after the other; ``index.csv``,
+a row a clip: where it begins, how many frames it has, its labels, the matrix [2, 3] from frame to stored pixels, the
+frame its face was found in and the score (none where none was looked for), and its hash; ``store.json``, what made it.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from aullm_lib import files
 
-TEXT = {"clip_id": str, "dataset": str, "subject": str, "clip": str, "emotion": str, "aus": str, "box": str}
+TEXT = {"clip_id": str, "dataset": str, "subject": str, "clip": str, "emotion": str, "aus": str}
+TEXT |= {"matrix": str, "found_in": str, "sha256": str}
 
 
 def frame_positions(lengths: Tensor, frames: int, ends: Tensor | None = None) -> Tensor:
@@ -41,7 +43,8 @@ def jittered_ends(lengths: Tensor, frames: int, generator: torch.Generator) -> T
 class ClipStore:
     """A clip store opened for reading.
 
-    ``store[clip_id]`` is uint8 [T, H, W]; ``store.table`` the index, with labels; ``store.ids`` its clip ids.
+    ``store[clip_id]`` is uint8 [T, H, W], or [T, H, W, 3] RGB; ``store.table`` the index, with labels; ``store.ids``
+    its clip ids; ``store.failed`` and ``store.remarks`` say by clip id what is missing and what is remarkable.
     Raises FileNotFoundError where there is no whole store, ValueError where its files do not fit each other.
     """
 
@@ -51,7 +54,10 @@ class ClipStore:
             raise FileNotFoundError(f"{self.path}: no clip store here; preprocess.build writes one (notebook 01)")
         self.info = files.read_json(self.path / "store.json")
         self.table = pd.read_csv(self.path / "index.csv", dtype=TEXT, index_col="clip_id", keep_default_na=False)
+        if "matrix" not in self.table:
+            raise ValueError(f"{self.path}: a clip store of an older version; delete the folder and build it again")
         self.table["apex"] = pd.to_numeric(self.table["apex"], errors="coerce").astype("Int64")
+        self.table["score"] = pd.to_numeric(self.table["score"], errors="coerce")
         self.table.attrs = self.info["settings"]["release"]
         self.frames = np.load(self.path / "frames.npy", mmap_mode="r", allow_pickle=False)
         if len(self.frames) != self.table["n_frames"].sum():
@@ -63,6 +69,7 @@ class ClipStore:
     ids = property(lambda self: list(self.table.index))
     fingerprint = property(lambda self: self.info["fingerprint"])
     failed = property(lambda self: self.info["failed"])
+    remarks = property(lambda self: self.info["remarks"])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -82,13 +89,17 @@ class ClipStore:
         return torch.from_numpy(rows).to(self._lengths.device)
 
     def to(self, device: str | torch.device) -> "ClipStore":
-        """Copies all frames to the device (uint8: 4 kB a 64×64 frame), where ``sample`` then works. Returns self."""
-        self._on_device = torch.from_numpy(np.array(self.frames)).to(device)
+        """Copies all frames to the device (uint8: 4 kB a 64×64 grey frame), where ``sample`` then works. Returns self.
+
+        On the CPU nothing is copied: the frames stay on the disk, mapped, and memory holds what the system caches.
+        """
+        mapped = np.load(self.path / "frames.npy", mmap_mode="c", allow_pickle=False)  # torch wants a writable array
+        self._on_device = torch.from_numpy(mapped).to(device)
         self._first, self._lengths = self._first.to(device), self._lengths.to(device)
         return self
 
     def sample(self, ids: Sequence[str] | Tensor, frames: int = 6, jitter: torch.Generator | None = None) -> Tensor:
-        """``frames`` frames of each clip [B, frames, H, W] uint8, on the store's device.
+        """``frames`` frames of each clip [B, frames, H, W] (RGB: [B, frames, H, W, 3]) uint8, on the store's device.
 
         ids: clip ids, or rows as ``positions`` gives them. Without jitter the frames span the whole clip (test);
         with it they span its beginning up to a random end (training, ``jittered_ends``).

@@ -1,190 +1,370 @@
-"""Clip table -> clip store: find the face, crop, grey, resize.
+"""Clip table -> clip store: find the face, align it, grey (or RGB), resize.
 
-One box a clip, found in its onset frame and applied to all its frames: a box a frame would move with the detector and
-hide the motion that the AUs make. The paper does not describe its preprocessing; the released script squashes the
-whole frame to 64×64 (``align="none"``), the LED baseline that it follows works on face crops (``align="crop"``).
+One box and one eye line a clip, found in its onset frame and applied to all its frames: a box a frame would move with
+the detector and hide the motion that the AUs make. The paper does not describe its preprocessing; the released script
+squashes the whole frame to 64×64 (``align="whole-frame"``), the LED baseline that it follows works on face crops.
+
+Every alignment is one affine matrix [2, 3] a clip from frame pixels to stored pixels, (x, y, 1) -> (x, y), pixel (0, 0)
+having its centre at (0, 0); it is kept in the store's index.
 """
 
 import hashlib
+import io
 import json
+import math
 import os
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import local
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+import PIL
+from PIL import Image
 from tqdm.auto import tqdm
 
-from aullm_lib import __version__, files
+from aullm_lib import __version__, face, files
 from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import table as tables
 
-ALIGNMENTS = ("none", "crop")
-MARGIN = 0.06  # of the detector's box, added on each side, and once more below, where the chin is
-CASCADE = str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml")
-_cascades = local()
+ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
+EYES_APART, EYES_DOWN = 0.38, 0.33  # of the stored side; CASME II's own registered crops have 107 / 280 and 112 / 340
+MARGIN = 0.06  # around the face in "crop": of its larger side, on each side
+LATER = 5  # frames after the onset in which a face is looked for if the onset frame shows none
+SIDES = (16, 100_000_000)  # least side of a frame, and most pixels of it
+MODES = {"L", "P", "RGB", "RGBA"}  # Pillow's names for 8-bit grey, palette and colour
 
 
 class NoFace(ValueError):
-    """No face was found in the frames looked at; the message names the file."""
+    """No usable face was found in the frames looked at; the message names the first."""
 
 
 class BadImage(ValueError):
-    """A file that is no picture; the message names it."""
+    """A file that is no picture, or none that can be trusted; the message names it and says what to do."""
 
 
-def find_face(image: np.ndarray) -> tuple[int, int, int] | None:
-    """The largest face of a grey image [H, W] uint8 as (left, top, side) in pixels, or None.
+def read(path: Path, rgb: bool = False) -> np.ndarray:
+    """A frame as [H, W] uint8 grey, or [H, W, 3] uint8 RGB (three equal channels if the file is grey).
 
-    OpenCV's bundled frontal cascade, asked first strictly (6 agreeing boxes), then leniently (2).
+    Raises BadImage naming a file that is no whole 8-bit JPEG, PNG or BMP of sane size; OSError if the disk fails.
     """
-    if not hasattr(_cascades, "frontal"):  # a cascade object must not be shared between threads
-        _cascades.frontal = cv2.CascadeClassifier(CASCADE)
-    smallest = min(image.shape) // 6
-    for neighbours in (6, 2):
-        boxes = _cascades.frontal.detectMultiScale(image, 1.1, neighbours, minSize=(smallest, smallest))
-        if len(boxes):
-            left, top, width, _ = max(boxes.tolist(), key=lambda box: (box[2], -box[0], -box[1]))
-            return left, top, width
-    return None
-
-
-def read_grey(path: Path) -> np.ndarray:
-    """A frame as [H, W] uint8. Raises BadImage naming a file that is no picture, OSError if the disk fails."""
     content = path.read_bytes()
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE) if content else None
-    if image is None:
-        raise BadImage(f"{path}: not a readable image")
-    return image
+    wrong = _wrong(content)
+    if not wrong:  # OpenCV decodes 10 to 20 % faster than Pillow, to the same grey values
+        try:
+            flag = cv2.IMREAD_COLOR_RGB if rgb else cv2.IMREAD_GRAYSCALE
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+        except cv2.error:
+            image = None
+        if image is not None:
+            return image
+        wrong = "not a readable image; unpack it again or leave the clip out"
+    raise BadImage(f"{path}: {wrong}")
 
 
-def face_box(paths: tuple[Path, ...]) -> tuple[int, int, int, int]:
-    """The clip's crop (left, top, width, height) from its onset frame, or the first of five later ones with a face."""
-    for path in paths[:: max(1, len(paths) // 5)]:
-        found = find_face(read_grey(path))
-        if found:
-            left, top, side = found
-            margin = round(MARGIN * side)
-            return left - margin, top, side + 2 * margin, side + 2 * margin
-    raise NoFace(f"{paths[0]}: no face found in this clip's frames; crop it by hand or leave the clip out")
+def _wrong(content: bytes) -> str:
+    """What is wrong with an image file, from its header and its end alone: before anything of its size is allocated."""
+    if not content:
+        return "the file is empty; unpack it again"
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "BMP")) as image:
+            kind, mode, (width, height) = image.format, image.mode, image.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return f"more than {SIDES[1] // 10**6} megapixels; shrink the frames first"
+    except Exception:  # Pillow's readers let many kinds out for a damaged header
+        return "not a readable image; unpack it again or leave the clip out"
+    if width * height > SIDES[1]:
+        return f"{width}×{height} is more than {SIDES[1] // 10**6} megapixels; shrink the frames first"
+    if min(width, height) < SIDES[0]:
+        return f"{width}×{height} is too small for a frame (at least {SIDES[0]} pixels a side)"
+    if mode.startswith("I") or (kind == "PNG" and content[24] == 16):
+        return "16 bits a channel; convert the frames to 8 bits, the same way for all"
+    if mode not in MODES:
+        return f"colour mode {mode}; convert the frames to 8-bit grey or RGB"
+    # What is cut short OpenCV would fill up with grey, silently. Scan data never hold either marker.
+    if kind == "JPEG" and content.find(b"\xff\xd9", content.rfind(b"\xff\xda")) < 0:
+        return "cut short (a JPEG without its end); unpack it again"
+    if kind == "PNG" and b"IEND" not in content[-4096:]:
+        return "cut short (a PNG without its end); unpack it again"
+    if kind == "BMP" and len(content) < int.from_bytes(content[2:6], "little"):
+        return "cut short (a BMP smaller than it says); unpack it again"
+    return ""
 
 
-def crop_and_resize(image: np.ndarray, box: tuple[int, int, int, int] | None, size: int) -> np.ndarray:
-    """[H, W] -> [size, size] uint8, averaging over areas; parts of the box outside the image repeat its border."""
-    if box is not None:
-        left, top, width, height = box
-        right, bottom = left + width, top + height
-        pad = max(0, -left, -top, right - image.shape[1], bottom - image.shape[0])
+def squash(shape: tuple[int, ...], size: int) -> np.ndarray:
+    """The matrix [2, 3] that takes a whole frame of this shape (height, width, ...) to [size, size]."""
+    return cut((0, 0, shape[1], shape[0]), size)
+
+
+def cut(box: tuple[float, float, float, float], size: int) -> np.ndarray:
+    """The matrix [2, 3] that takes a box (left, top, width, height; pixels' edges) to [size, size]."""
+    left, top, width, height = box
+    x, y = size / width, size / height
+    return np.array([[x, 0, (0.5 - left) * x - 0.5], [0, y, (0.5 - top) * y - 0.5]])
+
+
+def around(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    """The square of whole pixels around a face's box, with a margin."""
+    left, top, width, height = box
+    side = round((1 + 2 * MARGIN) * max(width, height))
+    return round(left + (width - side) / 2), round(top + (height - side) / 2), side, side
+
+
+def level(eyes: np.ndarray, size: int) -> np.ndarray:
+    """The similarity [2, 3] that puts eyes [2, 2] level, EYES_APART and EYES_DOWN in [size, size]."""
+    across, down = np.asarray(eyes[1] - eyes[0], np.float64)
+    scale = EYES_APART * size / (across**2 + down**2)
+    turn = scale * np.array([[across, down], [-down, across]])
+    place = np.array([0.5 * size - 0.5, EYES_DOWN * size - 0.5])
+    return np.c_[turn, place - turn @ np.mean(eyes, axis=0)]
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """[H, W] or [H, W, 3] uint8 -> the same with [size, size], averaging over areas; its border goes on beyond it.
+
+    A box of whole pixels is cut and shrunk exactly; any other map is sampled bilinearly on a grid about as fine as the
+    image's, k by k to a stored pixel, and averaged over those.
+    """
+    scale = matrix[[0, 1], [0, 1]]
+    box = np.r_[0.5 - (matrix[:, 2] + 0.5) / scale, size / scale] if matrix[0, 1] == matrix[1, 0] == 0 else np.inf
+    if np.all(np.isfinite(box)) and np.allclose(box, np.rint(box), rtol=0, atol=1e-3):
+        left, top, width, height = np.rint(box).astype(int).tolist()
+        pad = max(0, -left, -top, left + width - image.shape[1], top + height - image.shape[0])
         if pad:
             image = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-        image = image[top + pad : bottom + pad, left + pad : right + pad]
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        part = image[top + pad : top + pad + height, left + pad : left + pad + width]
+        return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA)
+    k = max(1, math.ceil(1 / math.sqrt(abs(np.linalg.det(matrix[:, :2]))) - 0.25))  # then shrunk by 1.25 at most
+    fine = k * matrix
+    fine[:, 2] += (k - 1) / 2
+    fine_size = (k * size, k * size)
+    large = cv2.warpAffine(image, fine, fine_size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def locate(paths: tuple[Path, ...], eyes: bool = True) -> tuple[face.Face, Path, str]:
+    """The face of a clip, the frame that it was found in, and remarks ("" if there is nothing to remark).
+
+    Looked for in the onset frame, strictly and then leniently, then in up to LATER frames spread over the rest.
+    eyes: whether a face without eyes is none. Raises NoFace naming the onset frame and why, BadImage, OSError.
+    """
+    positions = sorted({round(i * (len(paths) - 1) / LATER) for i in range(LATER + 1)})
+    reasons: dict[str, None] = {}  # in order, each once
+    for position in positions:
+        image = read(paths[position], rgb=True)
+        for threshold in (face.STRICT, face.LENIENT):
+            found = face.find(image, threshold)
+            if found is None:
+                reasons["no face found"] = None
+            elif eyes and found.eyes is None:
+                reasons["no pair of eyes found in the face"] = None
+            elif found.outside(image.shape) > 0.25:
+                reasons["more than a quarter of the face lies outside the frame"] = None
+            else:
+                remarks = {
+                    f"{found.count} faces, the largest taken": found.count > 1,
+                    f"face found in {paths[position].name}, not in the onset frame": position > 0,
+                    f"face found leniently (score {found.score:.2f})": threshold < face.STRICT,
+                    "face found by OpenCV's cascades": found.points is None,
+                }
+                return found, paths[position], "; ".join(text for text, holds in remarks.items() if holds)
+    if len(reasons) > 1:
+        reasons.pop("no face found", None)  # the other reason says more
+    raise NoFace(
+        f"{paths[0]}: {', '.join(reasons)} (in this and {len(positions) - 1} later frames); crop it by hand or leave "
+        "the clip out"
+    )
+
+
+def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, rgb: bool = False) -> dict[str, Any]:
+    """What identifies a clip store, as JSON values: release, clips, size, align, rgb and how faces are found.
+
+    align: see ``build``. Raises ValueError for a setting that is wrong or does not suit the release.
+    """
+    align = align or ("none" if table.attrs.get("cropped") else "similarity")
+    if align not in ALIGNMENTS:
+        raise ValueError(f"align={align!r}: choose one of {', '.join(ALIGNMENTS)}")
+    if align == "none" and not table.attrs.get("cropped"):
+        raise ValueError(
+            'align="none" stores frames that are face crops already, and this release\'s are not: choose "similarity" '
+            'or "crop", or "whole-frame" to squash them as the released script did'
+        )
+    if not 8 <= size <= 1024:
+        raise ValueError(f"size={size!r}: expected 8 to 1024 pixels")
+    found = {
+        "release": {key: value for key, value in table.attrs.items() if key != "root"},
+        "size": size,
+        "align": align,
+        "rgb": rgb,
+        "detector": face.detector() if align in ("crop", "similarity") else None,
+        "clips": hashlib.sha256(table.drop(columns="frames").to_csv().encode()).hexdigest(),
+    }
+    return json.loads(json.dumps(found))  # as it will be read back: tuples are lists
 
 
 def build(
-    table: pd.DataFrame, out: str | Path, size: int = 64, *, align: str | None = None, workers: int | None = None
+    table: pd.DataFrame,
+    out: str | Path,
+    size: int = 64,
+    *,
+    align: str | None = None,
+    rgb: bool = False,
+    workers: int | None = None,
 ) -> ClipStore:
     """Writes the clip store of a clip table, or returns it if it is there with the same clips and settings.
 
-    size: side of the stored frames in pixels. align: "none" squashes the whole frame, "crop" cuts the face found in
-    the onset frame; None crops unless the release's frames are cropped faces already.
+    size: side of the stored frames in pixels. rgb: store [N, size, size, 3] RGB instead of [N, size, size] grey.
+    align: "similarity" puts the eyes of the onset frame's face level at a fixed distance and height; "crop" cuts an
+    upright square around that face; "none" keeps frames that are face crops already; "whole-frame" squashes the frame,
+    as the released script did. None takes "none" for a release of face crops, else "similarity".
+    workers: clips at a time; all cores unless given.
+
     Clips are stored one by one below ``<out>.partial``, so a killed call goes on where it was. A clip without a
-    readable frame or a face fails by name (``store.failed``, and a warning at every call) and the others go on.
-    Raises ``ReleaseError`` for a bad table, FileExistsError for a store of other data at ``out``, OSError where
-    something cannot be read or written.
+    readable frame or a face fails by name (``store.failed``, and a warning at every call) and the others go on; what
+    is remarkable about a clip's face is in ``store.info["remarks"]``.
+    Raises ``ReleaseError`` for a bad table, ValueError for a bad setting, FileExistsError for a store of other data at
+    ``out``, OSError where something cannot be read or written.
     """
     tables.check(table)
     out = Path(out)
-    align = align or ("none" if table.attrs.get("cropped") else "crop")
-    if align not in ALIGNMENTS:
-        raise ValueError(f"align={align!r}: choose one of {', '.join(ALIGNMENTS)}")
-    if not 8 <= size <= 1024:
-        raise ValueError(f"size={size!r}: expected 8 to 1024 pixels")
-    settings: dict[str, Any] = {
-        "release": {k: v for k, v in table.attrs.items() if k != "root"},
-        "size": size,
-        "align": align,
-        "clips": hashlib.sha256(table.drop(columns="frames").to_csv().encode()).hexdigest(),
-    }
+    wanted = settings(table, size, align=align, rgb=rgb)
     if out.exists():
         store = ClipStore(out)
-        changed = [key for key, value in settings.items() if store.info["settings"].get(key) != value]
+        changed = [key for key, value in wanted.items() if store.info["settings"].get(key) != value]
         if changed:
             raise FileExistsError(f"{out} holds a clip store with another {' and '.join(changed)}; name another folder")
         return _said(store)
+    if wanted["detector"] and not wanted["detector"]["weights"]:
+        warnings.warn(
+            f"the face weights are missing, so OpenCV's cascades find faces, less exactly; get them: {face.COMMAND}",
+            stacklevel=2,
+        )
     partial = out.with_name(out.name + ".partial")
-    clips = partial / "clips"
-    if partial.exists() and files.read_json(partial / "settings.json", missing={}) != settings:
+    begun = {"settings": wanted, "versions": _versions()}
+    if partial.exists() and files.read_json(partial / "settings.json", missing={}) != begun:
         shutil.rmtree(partial)
     with files.explained(partial, "the clip store"):
+        clips = partial / "clips"
         clips.mkdir(parents=True, exist_ok=True)
-        files.write_json(partial / "settings.json", settings)
-
-        def one(item: tuple[int, tuple]) -> tuple[int, str | None]:
-            return item[0], _store_clip(clips / f"{item[0]:05d}", item[1], size, align)
-
+        files.write_json(partial / "settings.json", begun)
         if not (partial / "store.json").exists():  # written last by _assemble
-            with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-                jobs = pool.map(one, enumerate(table["frames"]))
-                reasons = dict(tqdm(jobs, total=len(table), desc=f"clips of {out.name}", unit="clip"))
-            failed = {table.index[i]: reason for i, reason in reasons.items() if reason}
+            failed = _store_clips(clips, table, wanted, workers or os.cpu_count() or 1, out.name)
             if len(failed) == len(table):
                 first = next(iter(failed.values()))
-                raise tables.ReleaseError(f"no clip of {settings['release']['dataset']} could be stored: {first}")
-            _assemble(partial, clips, table, settings, failed)
+                raise tables.ReleaseError(f"no clip of {wanted['release']['dataset']} could be stored: {first}")
+            _assemble(partial, clips, table, begun, failed)
         shutil.rmtree(clips)
         partial.rename(out)
     return _said(ClipStore(out))
 
 
+def _versions() -> dict[str, str]:
+    ours = {"aullm_lib": __version__, "opencv": cv2.__version__, "numpy": np.__version__}
+    return ours | {"pillow": PIL.__version__}
+
+
 def _said(store: ClipStore) -> ClipStore:
-    """Warns of every clip that the store had to leave out."""
-    for clip_id, reason in store.failed.items():
+    """Warns of the clips that the store had to leave out, and of remarkable ones."""
+    for clip_id, reason in list(store.failed.items())[:5]:
         warnings.warn(f"{clip_id} left out: {reason}", stacklevel=3)
+    if len(store.failed) > 5:
+        warnings.warn(f"{len(store.failed) - 5} more clips left out; store.failed names them", stacklevel=3)
+    if store.remarks:
+        first, text = next(iter(store.remarks.items()))
+        warnings.warn(
+            f"remarks on {len(store.remarks)} of {len(store)} clips (store.remarks has them), first {first}: {text}",
+            stacklevel=3,
+        )
     return store
 
 
-def _store_clip(target: Path, paths: tuple[Path, ...], size: int, align: str) -> str | None:
-    """Frames -> ``target.npy`` [T, size, size] and ``target.json`` (its box); returns why it failed, if it did."""
+def _store_clips(clips: Path, table: pd.DataFrame, wanted: dict, workers: int, name: str) -> dict[str, str]:
+    """Every clip of the table -> its files below ``clips``; returns why clips failed, by id."""
+
+    def one(position: int) -> str | None:
+        return _store_clip(clips / f"{position:05d}", table["frames"].iloc[position], wanted)
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the clips share the cores, not the rows of each picture
+    pool = ThreadPoolExecutor(workers)
+    try:
+        jobs = [pool.submit(one, position) for position in range(len(table))]
+        progress = tqdm(zip(table.index, jobs, strict=True), total=len(table), desc=f"clips of {name}", unit="clip")
+        return {clip_id: reason for clip_id, job in progress if (reason := job.result())}
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        cv2.setNumThreads(threads)
+
+
+def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | None:
+    """Frames -> ``target.raw``, one after the other, and ``target.json``, its notes; returns why it failed, if so.
+
+    One frame is held at a time, however long the clip.
+    """
     if target.with_suffix(".json").exists():  # written last, so the clip is whole
         return None
+    size, digest = wanted["size"], hashlib.sha256()
+    shape: tuple[int, ...] = ()
     try:
-        box = face_box(paths) if align == "crop" else None
-        frames = np.stack([crop_and_resize(read_grey(path), box, size) for path in paths])
-    except (NoFace, BadImage, cv2.error) as error:
+        matrix, notes = _place(paths, wanted["align"], size)
+        with target.with_suffix(".raw").open("wb") as file:
+            for path in paths:
+                image = read(path, wanted["rgb"])
+                shape = shape or image.shape[:2]
+                matrix = squash(shape, size) if matrix is None else matrix
+                if image.shape[:2] != shape:
+                    height, width = image.shape[:2]
+                    raise BadImage(
+                        f"{path}: {width}×{height}, but the clip's first frame has {shape[1]}×{shape[0]}; one matrix "
+                        "cannot align both: make the frames of a clip the same size"
+                    )
+                stored = warp(image, matrix, size).tobytes()
+                file.write(stored)
+                digest.update(stored)
+    except (NoFace, BadImage) as error:
+        target.with_suffix(".raw").unlink(missing_ok=True)
         return str(error)
-    np.save(target.with_suffix(".npy"), frames)
-    files.write_json(target.with_suffix(".json"), {"box": box, "sha256": hashlib.sha256(frames.tobytes()).hexdigest()})
+    notes |= {"matrix": np.asarray(matrix).tolist(), "sha256": digest.hexdigest()}
+    files.write_json(target.with_suffix(".json"), notes)
     return None
 
 
-def _assemble(partial: Path, clips: Path, table: pd.DataFrame, settings: dict, failed: dict[str, str]) -> None:
+def _place(paths: tuple[Path, ...], align: str, size: int) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """A clip's matrix (None where the whole frame is stored, whatever its size), and where its face was found."""
+    if align in ("none", "whole-frame"):
+        return None, {"found_in": "", "score": None, "remarks": ""}
+    found, path, remarks = locate(paths, eyes=align == "similarity")
+    if align == "similarity" and found.eyes is not None:
+        matrix = level(found.eyes, size)
+    else:
+        matrix = cut(around(found.box), size)
+    return matrix, {"found_in": path.name, "score": round(found.score, 4), "remarks": remarks}
+
+
+def _assemble(partial: Path, clips: Path, table: pd.DataFrame, begun: dict, failed: dict[str, str]) -> None:
     """The stored clips -> one array, its index, and last its description."""
     kept = [i for i, clip_id in enumerate(table.index) if clip_id not in failed]
     notes = [files.read_json(clips / f"{i:05d}.json") for i in kept]
     index = table.iloc[kept].drop(columns="frames")
     index.insert(0, "first", np.r_[0, index["n_frames"].cumsum()[:-1]].astype(int))
-    index["box"] = [json.dumps(note["box"]) for note in notes]
-    index["sha256"] = [note["sha256"] for note in notes]
-    size = settings["size"]
-    shape = (int(index["n_frames"].sum()), size, size)
+    index["matrix"] = [json.dumps(note["matrix"]) for note in notes]
+    for column in ("found_in", "score", "sha256"):
+        index[column] = [note[column] for note in notes]
+    size = begun["settings"]["size"]
+    shape = (int(index["n_frames"].sum()), size, size) + ((3,) if begun["settings"]["rgb"] else ())
     with (partial / "frames.npy").open("wb") as file:  # written, not mapped: a full disk is then an error, not a signal
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for i in kept:
-            file.write(np.load(clips / f"{i:05d}.npy", allow_pickle=False).tobytes())
+            with (clips / f"{i:05d}.raw").open("rb") as clip:
+                shutil.copyfileobj(clip, file)
     index.to_csv(partial / "index.csv")
-    files.write_json(
-        partial / "store.json",
-        {
-            "settings": settings,
-            "versions": {"aullm_lib": __version__, "opencv": cv2.__version__, "numpy": np.__version__},
-            "clips": len(index),
-            "failed": failed,
-            "fingerprint": hashlib.sha256((partial / "index.csv").read_bytes()).hexdigest(),
-        },
-    )
+    description = {
+        "clips": len(index),
+        "failed": failed,
+        "remarks": {i: note["remarks"] for i, note in zip(index.index, notes, strict=True) if note["remarks"]},
+        "fingerprint": hashlib.sha256((partial / "index.csv").read_bytes()).hexdigest(),
+    }
+    files.write_json(partial / "store.json", begun | description)
