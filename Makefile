@@ -24,7 +24,7 @@ export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full paper lab test lint clean
+.PHONY: help setup demo demo-full paper lab test bench lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -35,6 +35,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v}; call make with PYTHON=...")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,dev]'
+	@$(BIN)/python -m aullm_lib.face
 	@touch $@
 
 demo: $(READY) ## the main job on synthetic data with a tiny LLM: about 10 minutes on 2 cores, no GPU
@@ -64,6 +65,9 @@ test: $(READY) ## run every test: units, and every notebook through papermill an
 	rm -rf runs/nbval
 	AULLM_HOME=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	  -W default -p no:cacheprovider notebooks
+
+bench: $(READY) ## measure frames a second, beside a plain loop over the same files
+	@$(BIN)/python tests/benchmarks/preprocess.py
 
 lint: $(READY) ## ruff over code and notebooks, mypy over the library
 	$(BIN)/ruff check .
