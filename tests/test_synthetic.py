@@ -10,12 +10,12 @@ import numpy as np
 import openpyxl
 import pytest
 
+from aullm_lib import face
 from aullm_lib.datasets.synthetic import release as writer
 from aullm_lib.datasets.synthetic import shoot as camera
 from aullm_lib.datasets.synthetic import synthesize
 from aullm_lib.datasets.synthetic.film import Film
 from aullm_lib.datasets.synthetic.plan import SUBJECTS, plan, stream
-from aullm_lib.preprocess import find_face
 
 
 def settings(release: str, **changes: object) -> dict:
@@ -205,8 +205,9 @@ def test_the_detector_of_the_preprocessing_finds_the_face_in_samm_frames() -> No
         film = Film(camera.seat(wanted, clip.subject), clip.actions, n_frames=10, apex=4, intensity=1.0, rng=rng)
         x, y, width, height = film.face_box
         for image in list(film.frames())[::2]:
-            left, top, side = find_face(image) or (0, 0, 0)
-            across, down = (left + side / 2 - x) / width, (top + side / 2 - y) / height
-            found.append(abs(across - 0.5) < 0.12 and abs(down - 0.5) < 0.2 and 0.75 < side / width < 1.5)
+            one = face.find(image)
+            left, top, wide, high = one.box if one else (0, 0, 0, 0)
+            across, down = (left + wide / 2 - x) / width, (top + high / 2 - y) / height
+            found.append(abs(across - 0.5) < 0.12 and abs(down - 0.5) < 0.2 and 0.75 < wide / width < 1.5)
     assert len(found) == 145
     assert np.mean(found) >= 0.99

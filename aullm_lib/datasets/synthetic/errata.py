@@ -20,7 +20,7 @@ class Erratum:
     onset: int  # true, as are the next two
     apex: int
     offset: int
-    quirks: tuple[str, ...]
+    quirks: tuple[str, ...]  # "quirk" or "quirk: detail"; details are made from what differs if not given
     cells: Mapping[str, Any] = field(default_factory=dict)  # what the sheet says instead, by column
     coded: str | None = None  # the sheet's AU string; any if None
     shown: str | None = None  # the AUs that the clip really shows; those of `coded` if None
@@ -58,13 +58,22 @@ def _range(first: int, last: int) -> tuple[int, ...]:
 ERRATA: dict[str, tuple[Erratum, ...]] = {
     "casme2": (
         Erratum(4, "EP12_01f", 261, 279, 321, ("unknown apex",), {"ApexFrame": "/"}),
-        Erratum(5, "EP09_05f", 70, 98, 130, ("apex is the onset",), {"ApexFrame": 70}),
-        Erratum(16, "EP01_08", 73, 94, 110, ("crops end early",), files={"uncropped": _range(97, 110)}),
-        Erratum(7, "EP06_01", 56, 70, 91, ("offset beyond the frames",), {"OffsetFrame": 101}),
+        Erratum(5, "EP09_05f", 69, 81, 110, ("apex is the onset",), {"ApexFrame": 69}),
+        Erratum(
+            16,
+            "EP01_08",
+            73,
+            88,
+            96,
+            ("crops end early",),
+            {"ApexFrame": 94, "OffsetFrame": 110},
+            files={"extra": _range(97, 110)},  # the full frames go on; the crops show where it ends
+        ),
+        Erratum(7, "EP06_01", 56, 78, 91, ("offset beyond the frames",), {"OffsetFrame": 101}),
         Erratum(9, "EP02_02f", 46, 70, 101, ("unlabelled folder",), coded="4", labelled=False),
         Erratum(24, "EP02_07", 61, 80, 106, ("unlabelled folder",), coded="4+7", labelled=False),
         _unknown(5, "EP05_03", 40, 65, 100),
-        _unknown(5, "EP07_01", 120, 150, 180),
+        _unknown(5, "EP07_01", 50, 77, 110),
         _unknown(5, "EP13_04f", 200, 220, 250),
         _unknown(19, "EP11_01f", 30, 60, 95),
         _unknown(26, "EP13_01", 80, 110, 140),
@@ -108,18 +117,29 @@ ERRATA: dict[str, tuple[Erratum, ...]] = {
             402,
             403,
             405,
-            ("shared folder", "fewer than 6 frames", "letter case"),
+            ("shared folder", "fewer than 6 frames: 402-405", "letter case: sheet 'A', folder 'a'"),
             {"Filename": "A"},
             files={"extra": _range(406, 410)},
         ),
         _faceless(2, "e_138", 138, 144, 152),
         _faceless(39, "j_855", 855, 861, 868),
-        Erratum(40, "e_120", 120, 126, 135, ("wrong frame numbers",), {"Offset": 0}),
+        Erratum(40, "e_1812", 1812, 1825, 1845, ("wrong frame numbers",), {"Offset": 0}),
+        Erratum(40, "e_2327", 2327, 2350, 2403, ("wrong frame numbers",), {"Offset": 0}),
         _faceless(40, "j_1016", 1016, 1022, 1030),
-        # of these two only the name of the frame that is not there is known
-        Erratum(149, "d_112", 112, 118, 126, ("wrong frame numbers",), {"Apex": 83}),
+        Erratum(149, "d_112", 112, 123, 130, ("wrong frame numbers",), {"Apex": 83}),
         _faceless(184, "c_466", 466, 472, 480),
-        Erratum(216, "e_0", 0, 5, 13, ("missing frame",), files={"missing": (0,)}),
+        Erratum(214, "c_5", 5, 15, 34, ("wrong frame numbers",), {"Offset": 0}),
+        Erratum(
+            216,
+            "e_0",
+            1,
+            1,
+            25,
+            ("wrong frame numbers", "missing frame: 0, the sheet's onset"),
+            {"Onset": 0, "Apex": 0},
+            files={"extra": _range(26, 28)},  # its recording has no frame 0
+        ),
+        Erratum(216, "d_2747", 2647, 2668, 2694, ("wrong frame numbers",), {"Onset": 2747}),
     ),
     "4dme": (
         Erratum(49, "S49_001_01_1", 12, 20, 33, ("AU strings swapped",), coded="AU4+7+12", shown="AU4+7"),
@@ -128,8 +148,22 @@ ERRATA: dict[str, tuple[Erratum, ...]] = {
     "mmew": (
         _wrong(4, "S04-01-001", 1, 40, 75, ApexFrame=85, OffsetFrame=95),
         _wrong(4, "S04-02-002", 1, 15, 54, ApexFrame=55, OffsetFrame=40),
+        *(
+            _wrong(4, f"S04-{name}", 1, apex, offset, ApexFrame=apex + 5, OffsetFrame=offset + 10)
+            for name, apex, offset in (
+                *(("02-003", 46, 59), ("03-001", 20, 98), ("03-002", 25, 80), ("03-003", 20, 93)),
+                *(("04-001", 23, 58), ("04-002", 28, 61), ("06-001", 32, 68)),
+            )
+        ),
         _wrong(13, "S13-01-001", 1, 56, 88, ApexFrame=26, OffsetFrame=58),
         _wrong(13, "S13-02-001", 1, 27, 85, ApexFrame=127, OffsetFrame=185),
+        *(
+            _wrong(13, f"S13-{name}", 1, apex, offset, ApexFrame=apex + 5, OffsetFrame=offset + 10)
+            for name, apex, offset in (
+                *(("01-002", 32, 80), ("02-002", 22, 61), ("02-004", 29, 108), ("03-006", 31, 72)),
+                ("04-001", 38, 106),
+            )
+        ),
     ),
 }
 

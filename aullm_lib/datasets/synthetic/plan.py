@@ -101,8 +101,6 @@ def annotation(actions: tuple[Action, ...], release: str, rng: np.random.Generat
         suffix = "ABCDE"[int(np.clip((action.strength - 0.5) / 0.18, 0, 4))] if graded else ""
         both = action.au == 14 and action.side == "both" and rng.random() < 0.3
         parts += [f"L14{suffix}", f"R14{suffix}"] if both else [f"{prefix}{action.au}{suffix}"]
-    if spec.unmoved and rng.random() < spec.unmoved[1]:
-        parts.append(str(spec.unmoved[0]))
     return spec.mark + "+".join(parts)
 
 

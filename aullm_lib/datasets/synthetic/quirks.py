@@ -114,8 +114,9 @@ def _name(stage: Stage, clip: PlannedClip, erratum: Erratum) -> Staged:
         details.append("frame numbers not padded")
     if erratum.files.get("faceless"):
         details.append("out of focus")
-    for quirk in erratum.quirks:
-        stage.note(clip, quirk, "; ".join(detail for detail in details if detail))
+    for text in erratum.quirks:
+        quirk, _, own = text.partition(": ")
+        stage.note(clip, quirk, own or "; ".join(detail for detail in details if detail))
     stage.busy.add((clip.subject, clip.name))
     return Staged(clip, cells=erratum.cells, labelled=erratum.labelled, **erratum.files)
 

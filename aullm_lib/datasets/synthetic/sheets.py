@@ -39,6 +39,7 @@ _SAMM_CLASSES = {
     "Other": 7,
     "Contempt": 7,
 }
+# 4DME's one-hot columns; a blink (45) is no action unit of ours, and only strings of the true sheet name it.
 _FLAGS = sorted({au for aus, _ in SPECS["4dme"].combinations for au in aus} | {45})
 _PROPERTIES = (
     b'<cp:coreProperties xmlns:cp="http://schemas.openxmlformats.org/package/2006/metadata/core-properties"'

@@ -16,7 +16,7 @@ SUBJECTS = {
     "casme2": tuple(range(1, 27)),
     "samm": tuple(k for k in range(6, 38) if k not in (8, 27, 29)),
     "casme": tuple(range(1, 20)),
-    "casme3": (*range(1, 92), 149, 184, 216),  # 94, not numbered through: the last three have known errata
+    "casme3": (*range(1, 91), 149, 184, 214, 216),  # 94, not numbered through: the last four have known errata
     "4dme": tuple(range(49, 91)),  # 42, from the one whose clips are known to be swapped
     "mmew": tuple(range(1, 31)),
 }
@@ -45,7 +45,6 @@ class Spec:
     words: Mapping[str, str] = field(default_factory=dict)  # the release's own for emotions, where they differ
     grades: bool = False  # intensities A to E
     mark: str = ""  # before every AU string
-    unmoved: tuple[int, float] | None = None  # an AU in the strings that no action moves, and its share
 
 
 SPECS = {
@@ -123,7 +122,7 @@ SPECS = {
         spread=0.4,
         shortest=8,
         longest=40,
-        onsets=(2000, 2060),
+        onsets=(4000, 4060),
         names=26,
         name=lambda _, which, onset, __: f"{chr(97 + which)}_{onset}",
         words={"happiness": "happy", "sadness": "sad"},
@@ -153,7 +152,6 @@ SPECS = {
             **dict.fromkeys(("disgust", "sadness", "fear"), "Negative"),
         },
         mark="AU",
-        unmoved=(45, 34 / 267),
     ),
     "mmew": Spec(
         code=7,
