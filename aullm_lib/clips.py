@@ -5,6 +5,7 @@ a row a clip: where it begins, how many frames it has, its labels, the matrix [2
 frame its face was found in and the score (none where none was looked for), and its hash; ``store.json``, what made it.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,6 +81,10 @@ class ClipStore:
     def __getitem__(self, clip_id: str) -> np.ndarray:
         first, count = self.table.loc[clip_id, ["first", "n_frames"]]
         return self.frames[first : first + count]
+
+    def matrix(self, clip_id: str) -> np.ndarray:
+        """The affine map [2, 3] from a clip's frame pixels to stored pixels, (x, y, 1) -> (x, y)."""
+        return np.array(json.loads(self.table.loc[clip_id, "matrix"]))
 
     def positions(self, ids: Sequence[str]) -> Tensor:
         """Clip ids -> their rows [B], in the order given. Raises KeyError naming an id that is not stored."""

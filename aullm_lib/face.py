@@ -33,7 +33,7 @@ FOLDER = Path(sys.prefix) / "share" / "aullm_lib" / f"mediapipe-{MEDIAPIPE}"
 CASCADES = ("haarcascade_frontalface_alt2.xml", "haarcascade_eye.xml")
 COMMAND = "python -m aullm_lib.face"
 
-STRICT, LENIENT = 0.5, 0.2  # least score of the detector and of the mesh; 0.5 is MediaPipe's
+STRICT, LENIENT = 0.5, 0.3  # least score of the detector and of the mesh; 0.5 is MediaPipe's
 NEIGHBOURS = {STRICT: 6, LENIENT: 2}  # agreeing boxes that the frontal cascade needs
 CORNERS = ((33, 133), (362, 263))  # mesh points: outer and inner corner of the eye on the image's left, then the other
 _nets = local()  # a cv2.dnn net or a cascade must not be shared between threads

@@ -145,6 +145,12 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
 
 
+def outline(matrix: np.ndarray, size: int) -> np.ndarray:
+    """Where in the frame a stored picture comes from: its corners [4, 2] in frame pixels, clockwise from top left."""
+    corners = np.array([[0, 0], [size, 0], [size, size], [0, size]]) - 0.5
+    return (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+
+
 def locate(paths: tuple[Path, ...], eyes: bool = True) -> tuple[face.Face, Path, str]:
     """The face of a clip, the frame that it was found in, and remarks ("" if there is nothing to remark).
 

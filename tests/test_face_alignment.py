@@ -1,6 +1,5 @@
 """Faces found and aligned, against the truth of synthetic releases and on one real face."""
 
-import json
 import shutil
 import sys
 from itertools import pairwise
@@ -115,7 +114,7 @@ def test_builds_record_matrix_frame_and_score(casme2, tmp_path):
     assert store.info["settings"]["detector"]["weights"] == face.WEIGHTS
     for row, (clip_id, clip) in zip(truth(casme2).itertuples(), table.iterrows(), strict=True):
         stored = store.table.loc[clip_id]
-        matrix = np.array(json.loads(stored["matrix"]))
+        matrix = store.matrix(clip_id)
         assert np.linalg.norm(apply(matrix, row.eyes) - belong(64), axis=1).max() < 1.5
         assert stored["found_in"] == clip["frames"][0].name and 0.5 < stored["score"] <= 1
         for i in (0, -1):
@@ -123,9 +122,9 @@ def test_builds_record_matrix_frame_and_score(casme2, tmp_path):
             assert np.array_equal(store[clip_id][i], naive)
     colour = preprocess.build(table, tmp_path / "rgb", size=112, rgb=True)
     assert (colour.table["found_in"] == store.table["found_in"]).all()
-    for small, large in zip(store.table["matrix"], colour.table["matrix"], strict=True):
-        small, large = np.array(json.loads(small)), np.array(json.loads(large))
-        np.testing.assert_allclose(large[:, :2], small[:, :2] * 112 / 64, atol=1e-9)  # the same face, however stored
+    for clip_id in store.ids:  # the same part of the frame, however it is stored
+        parts = preprocess.outline(store.matrix(clip_id), 64), preprocess.outline(colour.matrix(clip_id), 112)
+        np.testing.assert_allclose(*parts, atol=1e-9)
     assert colour[colour.ids[0]].shape[1:] == (112, 112, 3)
 
 
@@ -133,8 +132,8 @@ def test_builds_record_matrix_frame_and_score(casme2, tmp_path):
 def test_crop_is_an_upright_square_around_the_face(casme2, tmp_path):
     table = datasets.load("casme2", casme2, images="raw_selected")
     store = preprocess.build(table, tmp_path / "s", align="crop")
-    for row, matrix in zip(truth(casme2).itertuples(), store.table["matrix"], strict=True):
-        matrix = np.array(json.loads(matrix))
+    for row, clip_id in zip(truth(casme2).itertuples(), store.ids, strict=True):
+        matrix = store.matrix(clip_id)
         assert matrix[0, 1] == matrix[1, 0] == 0 and matrix[0, 0] == matrix[1, 1]
         side, middle = 64 / matrix[0, 0], (31.5 - matrix[:, 2]) / matrix[0, 0]
         assert 0.95 * row.height < side < 1.25 * row.height
@@ -193,8 +192,8 @@ def test_without_weights_cascades_align_and_every_clip_says_so(casme2, tmp_path,
     assert store.info["settings"]["detector"] == {
         "name": "haarcascade_frontalface_alt2 + haarcascade_eye", "weights": None,
     }  # fmt: skip
-    for row, matrix in zip(truth(casme2).itertuples(), store.table["matrix"], strict=True):
-        assert np.linalg.norm(apply(np.array(json.loads(matrix)), row.eyes) - belong(64), axis=1).max() < 3
+    for row, clip_id in zip(truth(casme2).itertuples(), store.ids, strict=True):
+        assert np.linalg.norm(apply(store.matrix(clip_id), row.eyes) - belong(64), axis=1).max() < 3
 
 
 def test_a_store_is_not_mixed_with_one_of_another_detector(casme2, tmp_path, monkeypatch):
@@ -319,7 +318,7 @@ def test_a_still_head_stays_still_in_the_store(video, tmp_path):
     store = preprocess.build(clip_table(clips), tmp_path / "s")
     assert len(store) == len(starts) and not store.remarks
     for start, clip_id in zip(starts, store.ids, strict=True):
-        matrix = np.array(json.loads(store.table.loc[clip_id, "matrix"]))
+        matrix = store.matrix(clip_id)
         corners = []
         for image in video[start : start + 12]:
             points = face.find(image).points

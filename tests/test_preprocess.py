@@ -2,7 +2,6 @@
 
 import errno
 import io
-import json
 import re
 import signal
 import subprocess
@@ -397,7 +396,9 @@ def test_face_crops_and_whole_frames_are_not_confused(hand_table, tmp_path):
     assert "root" not in preprocess.settings(hand_table)["release"]
     store = preprocess.build(raw, tmp_path / "s", size=16, align="whole-frame")
     assert store.table["score"].isna().all() and set(store.table["found_in"]) == {""}
-    np.testing.assert_allclose(json.loads(store.table["matrix"].iloc[0]), [[0.4, 0, -0.3], [0, 0.4, -0.3]])
+    np.testing.assert_allclose(store.matrix(store.ids[0]), [[0.4, 0, -0.3], [0, 0.4, -0.3]])
+    whole = preprocess.outline(store.matrix(store.ids[0]), 16)
+    np.testing.assert_allclose(whole, np.array([[0, 0], [40, 0], [40, 40], [0, 40]]) - 0.5, atol=1e-9)
 
 
 def test_a_folder_that_cannot_be_made_is_named(hand_table, tmp_path):
