@@ -117,9 +117,9 @@ LAYOUTS = {
     ),
     "mmew": Layout(
         shape=(231, 231),
-        centre=(115, 92),
+        centre=(115, 93),
         sway=(2, 2),
-        radius=82,
+        radius=76,
         spread=2,
         subject="S{:02d}",
         frames="Micro_Expression/{emotion}/{clip}/{frame}.jpg",

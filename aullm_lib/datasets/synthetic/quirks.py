@@ -169,6 +169,7 @@ def _plant_twin(stage: Stage) -> None:
     twin = Staged(replace(clip, subject=other, name="EP99_01"), twin_of=clip)
     last = max(i for i, staged in enumerate(stage.clips) if staged.clip.subject == other)
     stage.clips.insert(last + 1, twin)
+    stage.busy.add((other, twin.clip.name))
     stage.note(twin.clip, "duplicate clip", f"the pictures of {stage.layout.name(clip.subject)}/{clip.name}")
 
 

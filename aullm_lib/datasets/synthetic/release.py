@@ -59,7 +59,9 @@ def synthesize(
         intensity: 0..3, multiplies all motion and shading of action units; at 0 the clips hold nuisances only.
         seed: >= 0.
         quirks: plant the release's known errata and oddities, on the true release's clips where these are known by name
-            and as far as `subjects` and `clips_per_subject` reach.  `SYNTHETIC/quirks.csv` lists every one planted.
+            and as far as `subjects` and `clips_per_subject` reach; folders without a label come beside those.  The
+            archive nests as downloads do, and CAS(ME)3 comes as whole recordings.  `SYNTHETIC/quirks.csv` lists every
+            quirk planted: subject, clip, quirk, detail.
 
     Returns:
         `root`.  A complete release with the same settings is left alone.
