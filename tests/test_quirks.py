@@ -262,6 +262,23 @@ def test_every_named_clip_has_its_place_and_its_note(release: str) -> None:
 
 
 @pytest.mark.parametrize("release", list(SUBJECTS))
+def test_any_size_can_be_staged(release: str) -> None:
+    """Names stay unique, every row's columns are the sheet's, and no two clips share a file."""
+    for subjects, clips, seed in ((1, 1, 0), (2, 1, 1), (1, 3, 2), (5, 40, 3)):
+        wanted = settings(release, subjects, clips) | {"seed": seed}
+        layout = layout_of(release, quirks=True)
+        stage = disturb(wanted, layout, plan(wanted))
+        written: Counter[object] = Counter()
+        for one in stage.clips:
+            numbers = {*range(one.clip.onset, one.clip.offset + 1), *one.extra} - set(one.missing)
+            written.update(layout.path(layout.frames, one.clip, k, one.folder) for k in numbers)
+        assert max(written.values()) == 1
+        assert all(set(row) <= set(layout.sheet.columns) for row in stage.rows())
+        clips_named = {(layout.name(one.clip.subject), one.clip.name) for one in stage.clips} | {("", "")}
+        assert {(note.subject, note.clip) for note in stage.notes} <= clips_named
+
+
+@pytest.mark.parametrize("release", list(SUBJECTS))
 def test_strings_are_in_the_sheet_and_their_first_reading_is_shown(release: str) -> None:
     stage = staged(release, len(SUBJECTS[release]), 4)
     written = [next((v for k, v in row.items() if k in ("AU", "AUs", "Action Units")), None) for row in stage.rows()]

@@ -42,7 +42,7 @@ def synthesize(
     root: str | Path,
     release: str = "casme2",
     *,
-    subjects: int = 26,
+    subjects: int | None = None,
     clips_per_subject: int = 10,
     intensity: float = 1.0,
     seed: int = 1,
@@ -54,7 +54,8 @@ def synthesize(
         root: the release's folder.  It is written as `<root>.partial` and renamed when complete.
         release: "casme2", "samm", "casme", "casme3" (part A), "4dme" (the grey stream) or "mmew", whose layout is
             written.
-        subjects: 1..26 (CASME II), 29 (SAMM), 19 (CASME), 94 (CAS(ME)3), 42 (4DME) or 30 (MMEW).
+        subjects: 1..26 (CASME II), 29 (SAMM), 19 (CASME), 94 (CAS(ME)3), 42 (4DME) or 30 (MMEW); None: 26, or as many
+            as there are.
         clips_per_subject: 1..200.
         intensity: 0..3, multiplies all motion and shading of action units; at 0 the clips hold nuisances only.
         seed: >= 0.
@@ -74,6 +75,8 @@ def synthesize(
     root = Path(root).absolute()
     if release not in SUBJECTS:
         raise ValueError(f"release={release!r}: must be one of {sorted(SUBJECTS)}")
+    if subjects is None:
+        subjects = min(26, len(SUBJECTS[release]))
     _check("subjects", subjects, 1, len(SUBJECTS[release]), whole=True)
     _check("clips_per_subject", clips_per_subject, 1, MOST_CLIPS, whole=True)
     _check("intensity", intensity, 0, 3)
