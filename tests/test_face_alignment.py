@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -157,8 +158,8 @@ def test_the_largest_of_two_faces_is_taken_and_remarked(casme2, tmp_path):
 @needs_weights
 def test_half_a_face_is_refused_in_that_frame_and_by_name_if_it_stays(casme2, tmp_path):
     whole = onset(casme2)
-    eyes = truth(casme2)["eyes"][0]
-    start = int(eyes[0, 0] + 0.35 * (eyes[1, 0] - eyes[0, 0]))  # the image's left eye and more are cut off
+    row = truth(casme2).iloc[0]
+    start = int(row["x"] + 0.38 * row["width"])  # the eye on the image's left is cut off, and more
     half = whole[:, start : start + 320]
     clips = {"half": film(tmp_path / "half", [half] * 4), "ok": film(tmp_path / "ok", [whole] * 2)}
     narrow = cv2.resize(whole, (320, 240), interpolation=cv2.INTER_AREA)
@@ -170,6 +171,31 @@ def test_half_a_face_is_refused_in_that_frame_and_by_name_if_it_stays(casme2, tm
     assert "face found in img0002.png, not in the onset frame" in store.remarks["hand/s1/comes"]
     assert store.table.loc["hand/s1/comes", "found_in"] == "img0002.png"
     assert len(caught) == 2
+
+
+def test_first_strictly_then_leniently_then_in_a_later_frame(tmp_path, monkeypatch):
+    paths = film(tmp_path / "c1", [np.full((60, 80, 3), value, np.uint8) for value in range(20)])
+    asked, answers = [], {}
+
+    def find(image, threshold):
+        asked.append((int(image[0, 0, 0]), threshold))
+        return answers.get(asked[-1])
+
+    monkeypatch.setattr(face, "find", find)
+    one = face.Face((20, 10, 30, 40), np.array([[27.0, 25], [43, 25]]), 0.4, 1, np.zeros((468, 2)))
+    answers[4, face.LENIENT] = one
+    found, path, remarks = preprocess.locate(paths)
+    assert found is one and path.name == "img0005.png"
+    assert remarks == "face found in img0005.png, not in the onset frame; face found leniently (score 0.40)"
+    assert asked == [(0, face.STRICT), (0, face.LENIENT), (4, face.STRICT), (4, face.LENIENT)]
+    answers[0, face.STRICT] = replace(one, eyes=None)  # a box without eyes will do for a crop only
+    assert preprocess.locate(paths, eyes=False)[1:] == (paths[0], "")
+    assert preprocess.locate(paths)[1] == paths[4]
+    answers.pop((4, face.LENIENT))
+    with pytest.raises(
+        preprocess.NoFace, match=r"img0001.png: no pair of eyes found in the face \(in this and 5 later"
+    ):
+        preprocess.locate(paths)
 
 
 @pytest.mark.filterwarnings("ignore:the face weights are missing")
@@ -213,6 +239,10 @@ def test_weights_of_another_version_are_refused_by_name(casme2, tmp_path, monkey
     message = rf"face_detection_short_range.tflite: its sha256 begins .*fetch it again: {face.COMMAND}"
     with pytest.raises(ValueError, match=message):
         face.find(onset(casme2))
+    table = datasets.load("casme2", casme2, images="raw_selected")
+    with pytest.raises(ValueError, match=message):  # no clip is to blame
+        preprocess.build(table, tmp_path / "s", size=16)
+    assert not (tmp_path / "s").exists()
 
 
 def pip(monkeypatch, *lines: str) -> None:
@@ -304,7 +334,9 @@ def still_windows(video: list[np.ndarray], length: int) -> list[int]:
         for before, after in pairwise(grey):
             followed, status, _ = cv2.calcOpticalFlowPyrLK(before, after, followed, None, winSize=(15, 15))
             far = np.maximum(far, np.where(status[:, 0] == 1, np.linalg.norm((followed - points)[:, 0], axis=1), 1e3))
-        if np.quantile(far, 0.9) < STILL:
+            if np.quantile(far, 0.9) >= STILL:
+                break
+        else:
             starts.append(start)
     return starts
 
