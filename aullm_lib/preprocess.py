@@ -4,14 +4,11 @@ One box and one eye line a clip, found in its onset frame and applied to all its
 the detector and hide the motion that the AUs make. The paper does not describe its preprocessing; the released script
 squashes the whole frame to 64×64 (``align="whole-frame"``), the LED baseline that it follows works on face crops.
 
-Every alignment is one affine matrix [2, 3] a clip from frame pixels to stored pixels, (x, y, 1) -> (x, y), pixel (0, 0)
-having its centre at (0, 0); it is kept in the store's index.
+Every alignment is one affine matrix [2, 3] a clip (``framing.py``), kept in the store's index.
 """
 
 import hashlib
-import io
 import json
-import math
 import os
 import shutil
 import warnings
@@ -23,132 +20,19 @@ import cv2
 import numpy as np
 import pandas as pd
 import PIL
-from PIL import Image
 from tqdm.auto import tqdm
 
 from aullm_lib import __version__, face, files
 from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import table as tables
+from aullm_lib.framing import BadImage, around, cut, level, read, squash, warp
 
 ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
-EYES_APART, EYES_DOWN = 0.38, 0.33  # of the stored side; CASME II's own registered crops have 107 / 280 and 112 / 340
-MARGIN = 0.06  # around the face in "crop": of its larger side, on each side
 LATER = 5  # frames after the onset in which a face is looked for if the onset frame shows none
-SIDES = (16, 100_000_000)  # least side of a frame, and most pixels of it
-MODES = {"L", "P", "RGB", "RGBA"}  # Pillow's names for 8-bit grey, palette and colour
 
 
 class NoFace(ValueError):
     """No usable face was found in the frames looked at; the message names the first."""
-
-
-class BadImage(ValueError):
-    """A file that is no picture, or none that can be trusted; the message names it and says what to do."""
-
-
-def read(path: Path, rgb: bool = False) -> np.ndarray:
-    """A frame as [H, W] uint8 grey, or [H, W, 3] uint8 RGB (three equal channels if the file is grey).
-
-    Raises BadImage naming a file that is no whole 8-bit JPEG, PNG or BMP of sane size; OSError if the disk fails.
-    """
-    content = path.read_bytes()
-    wrong = _wrong(content)
-    if not wrong:  # OpenCV decodes 10 to 20 % faster than Pillow, to the same grey values
-        try:
-            flag = cv2.IMREAD_COLOR_RGB if rgb else cv2.IMREAD_GRAYSCALE
-            image = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
-        except cv2.error:
-            image = None
-        if image is not None:
-            return image
-        wrong = "not a readable image; unpack it again or leave the clip out"
-    raise BadImage(f"{path}: {wrong}")
-
-
-def _wrong(content: bytes) -> str:
-    """What is wrong with an image file, from its header and its end alone: before anything of its size is allocated."""
-    if not content:
-        return "the file is empty; unpack it again"
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "BMP")) as image:
-            kind, mode, (width, height) = image.format, image.mode, image.size
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return f"more than {SIDES[1] // 10**6} megapixels; shrink the frames first"
-    except Exception:  # Pillow's readers let many kinds out for a damaged header
-        return "not a readable image; unpack it again or leave the clip out"
-    if width * height > SIDES[1]:
-        return f"{width}×{height} is more than {SIDES[1] // 10**6} megapixels; shrink the frames first"
-    if min(width, height) < SIDES[0]:
-        return f"{width}×{height} is too small for a frame (at least {SIDES[0]} pixels a side)"
-    if mode.startswith("I") or (kind == "PNG" and content[24] == 16):
-        return "16 bits a channel; convert the frames to 8 bits, the same way for all"
-    if mode not in MODES:
-        return f"colour mode {mode}; convert the frames to 8-bit grey or RGB"
-    # What is cut short OpenCV would fill up with grey, silently. Scan data never hold either marker.
-    if kind == "JPEG" and content.find(b"\xff\xd9", content.rfind(b"\xff\xda")) < 0:
-        return "cut short (a JPEG without its end); unpack it again"
-    if kind == "PNG" and b"IEND" not in content[-4096:]:
-        return "cut short (a PNG without its end); unpack it again"
-    if kind == "BMP" and len(content) < int.from_bytes(content[2:6], "little"):
-        return "cut short (a BMP smaller than it says); unpack it again"
-    return ""
-
-
-def squash(shape: tuple[int, ...], size: int) -> np.ndarray:
-    """The matrix [2, 3] that takes a whole frame of this shape (height, width, ...) to [size, size]."""
-    return cut((0, 0, shape[1], shape[0]), size)
-
-
-def cut(box: tuple[float, float, float, float], size: int) -> np.ndarray:
-    """The matrix [2, 3] that takes a box (left, top, width, height; pixels' edges) to [size, size]."""
-    left, top, width, height = box
-    x, y = size / width, size / height
-    return np.array([[x, 0, (0.5 - left) * x - 0.5], [0, y, (0.5 - top) * y - 0.5]])
-
-
-def around(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
-    """The square of whole pixels around a face's box, with a margin."""
-    left, top, width, height = box
-    side = round((1 + 2 * MARGIN) * max(width, height))
-    return round(left + (width - side) / 2), round(top + (height - side) / 2), side, side
-
-
-def level(eyes: np.ndarray, size: int) -> np.ndarray:
-    """The similarity [2, 3] that puts eyes [2, 2] level, EYES_APART and EYES_DOWN in [size, size]."""
-    across, down = np.asarray(eyes[1] - eyes[0], np.float64)
-    scale = EYES_APART * size / (across**2 + down**2)
-    turn = scale * np.array([[across, down], [-down, across]])
-    place = np.array([0.5 * size - 0.5, EYES_DOWN * size - 0.5])
-    return np.c_[turn, place - turn @ np.mean(eyes, axis=0)]
-
-
-def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """[H, W] or [H, W, 3] uint8 -> the same with [size, size], averaging over areas; its border goes on beyond it.
-
-    A box of whole pixels is cut and shrunk exactly; any other map is sampled bilinearly on a grid about as fine as the
-    image's, k by k to a stored pixel, and averaged over those.
-    """
-    scale = matrix[[0, 1], [0, 1]]
-    box = np.r_[0.5 - (matrix[:, 2] + 0.5) / scale, size / scale] if matrix[0, 1] == matrix[1, 0] == 0 else np.inf
-    if np.all(np.isfinite(box)) and np.allclose(box, np.rint(box), rtol=0, atol=1e-3):
-        left, top, width, height = np.rint(box).astype(int).tolist()
-        pad = max(0, -left, -top, left + width - image.shape[1], top + height - image.shape[0])
-        if pad:
-            image = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-        part = image[top + pad : top + pad + height, left + pad : left + pad + width]
-        return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA)
-    k = max(1, math.ceil(1 / math.sqrt(abs(np.linalg.det(matrix[:, :2]))) - 0.25))  # then shrunk by 1.25 at most
-    fine = k * matrix
-    fine[:, 2] += (k - 1) / 2
-    fine_size = (k * size, k * size)
-    large = cv2.warpAffine(image, fine, fine_size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def outline(matrix: np.ndarray, size: int) -> np.ndarray:
-    """Where in the frame a stored picture comes from: its corners [4, 2] in frame pixels, clockwise from top left."""
-    corners = np.array([[0, 0], [size, 0], [size, size], [0, size]]) - 0.5
-    return (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
 
 
 def locate(paths: tuple[Path, ...], eyes: bool = True) -> tuple[face.Face, Path, str]:

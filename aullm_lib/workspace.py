@@ -12,6 +12,7 @@
 """
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -34,24 +35,47 @@ def home() -> Path:
     return Path(os.environ.get("AULLM_HOME") or Path(__file__).resolve().parent.parent)
 
 
+def root_of(release: str, settings: Mapping) -> str:
+    """The folder of a licensed release that a notebook's parameters name, "" if they name none."""
+    return settings.get(ROOTS[release], "") if release in ROOTS else settings["other_roots"].get(release, "")
+
+
+def options_of(release: str, settings: Mapping) -> dict:
+    """How ``datasets.load`` is to read a licensed release. Raises ValueError naming an option that it does not have."""
+    options = dict(settings["options"].get(release, {}))
+    known = inspect.signature(datasets.ADAPTERS[release]).parameters
+    for name in options:
+        if name not in known or name == "root":
+            there = ", ".join(k for k in known if k != "root")
+            raise ValueError(f"options: {release} has no option {name!r}; it has {there}")
+    if release == "casme2" and settings["casme2_variant"]:
+        options["variant"] = settings["casme2_variant"]
+    return options
+
+
 def check_data(settings: Mapping) -> None:
-    """Raises ValueError naming the first of ``releases``, ``data`` and the roots of licensed data that is wrong."""
+    """Raises ValueError naming the first of ``releases``, ``data``, ``align``, roots and options that is wrong."""
+    known = list(datasets.ADAPTERS if "other_roots" in settings else ROOTS)
     if not settings["releases"]:
-        raise ValueError(f"releases is empty; choose from {', '.join(ROOTS)}")
-    for release in settings["releases"]:
-        if release not in ROOTS:
-            raise ValueError(f"releases: unknown {release!r}; choose from {', '.join(ROOTS)}")
+        raise ValueError(f"releases is empty; choose from {', '.join(known)}")
+    for release in [*settings["releases"], *settings["options"], *settings.get("other_roots", ())]:
+        if release not in known:
+            raise ValueError(f"releases: unknown {release!r}; choose from {', '.join(known)}")
     if settings["data"] not in SOURCES:
         raise ValueError(f"data is {settings['data']!r}; choose one of {', '.join(SOURCES)}")
+    if settings["align"] and settings["align"] not in preprocess.ALIGNMENTS:
+        raise ValueError(f"align is {settings['align']!r}; choose one of {', '.join(preprocess.ALIGNMENTS)}, or ''")
     if settings["data"] == "synthetic":
         return
     for release in settings["releases"]:
-        name = ROOTS[release]
-        advice = f"give the folder of the unpacked release: make paper {name.upper()}=/path/to/it"
-        if not settings.get(name):
+        name = ROOTS.get(release, "other_roots")
+        make = f"make paper {name.upper()}=/path/to/it" if release in ROOTS else f"other_roots={{{release!r}: ...}}"
+        advice = f"give the folder of the unpacked release: {make}"
+        if not root_of(release, settings):
             raise ValueError(f"{name} is not set; {advice} (or leave {release} out: RELEASES=...)")
-        if not Path(settings[name]).expanduser().is_dir():
-            raise ValueError(f"{name}: {settings[name]} is no folder; {advice}")
+        if not Path(root_of(release, settings)).expanduser().is_dir():
+            raise ValueError(f"{name}: {root_of(release, settings)} is no folder; {advice}")
+        options_of(release, settings)
 
 
 def enter_home() -> None:
@@ -85,7 +109,7 @@ class Workspace:
         """The clip table of a release, licensed or (written here first) synthetic.
 
         settings: a notebook's parameters. Synthetic data use subjects, clips_per_subject, intensity, data_seed;
-        licensed data use casme2_root or samm_root, and casme2_variant.
+        licensed data use casme2_root, samm_root or other_roots, casme2_variant, and options.
         """
         if settings["data"] == "synthetic":
             names = ("subjects", "clips_per_subject", "intensity", "data_seed")
@@ -97,20 +121,19 @@ class Workspace:
             )  # fmt: skip
             return datasets.load(release, root)
         check_data(settings)
-        options = {"variant": settings["casme2_variant"] or None} if release == "casme2" else {}
-        return datasets.load(release, settings[ROOTS[release]], **options)
+        return datasets.load(release, root_of(release, settings), **options_of(release, settings))
 
-    def store_folder(self, table: pd.DataFrame, settings: Mapping) -> Path:
-        """Where the clip store of a table with these settings lies."""
-        known = {k: v for k, v in table.attrs.items() if k != "root"}
-        content = json.dumps(known, sort_keys=True) + table.drop(columns="frames").to_csv()
-        key = hashlib.sha256(content.encode()).hexdigest()[:8]
-        return self.folder / "clips" / f"{table.attrs['dataset']}-{len(table)}-{settings['size']}px-{key}"
+    def build(self, table: pd.DataFrame, settings: Mapping) -> ClipStore:
+        """The clip store of a table, built if it is not there; each table and setting has a folder of its own."""
+        size, align = settings["size"], settings["align"] or None
+        identity = json.dumps(preprocess.settings(table, size, align=align), sort_keys=True)
+        key = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        folder = self.folder / "clips" / f"{table.attrs['dataset']}-{len(table)}-{size}px-{key}"
+        return preprocess.build(table, folder, size, align=align)
 
     def store(self, release: str, settings: Mapping) -> ClipStore:
         """The clip store of a release, built if it is not there."""
-        table = self.table(release, settings)
-        return preprocess.build(table, self.store_folder(table, settings), settings["size"])
+        return self.build(self.table(release, settings), settings)
 
     def llm(self, name: str) -> str:
         """A checkpoint folder or hub name for ``Experiment.llm``; "tiny" is built here: a random Qwen2, 2 layers."""

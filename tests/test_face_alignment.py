@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aullm_lib import datasets, face, preprocess
+from aullm_lib import datasets, face, framing, preprocess
 from aullm_lib.datasets import table as tables
 
 REAL = Path(__file__).parents[2] / "shared" / "real" / "face_pexels.mp4"
@@ -45,7 +45,7 @@ def truth(root: Path) -> pd.DataFrame:
 
 
 def onset(root: Path, row: int = 0) -> np.ndarray:
-    return preprocess.read(root / truth(root)["image"][row], rgb=True)
+    return framing.read(root / truth(root)["image"][row], rgb=True)
 
 
 def film(folder: Path, images: list[np.ndarray]) -> tuple[Path, ...]:
@@ -71,8 +71,8 @@ def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def belong(size: int) -> np.ndarray:
-    """Where the eyes [2, 2] belong in an aligned frame: level, 0.38 of the side apart, 0.33 of it from the top."""
-    return np.array([[0.5 - 0.19, 0.33], [0.5 + 0.19, 0.33]]) * size - 0.5  # pixel (0, 0) has its centre there
+    """Where the eyes [2, 2] belong in an aligned frame: level, 0.34 of the side apart, 0.33 of it from the top."""
+    return np.array([[0.5 - 0.17, 0.33], [0.5 + 0.17, 0.33]]) * size - 0.5  # pixel (0, 0) has its centre there
 
 
 @needs_weights
@@ -82,13 +82,13 @@ def test_every_synthetic_subject_is_found_and_aligned(release):
     for row in truth(release).itertuples():
         frames = sorted((release / row.image).parent.iterdir())
         for path in (frames[len(frames) // 2], frames[-1]):
-            found.append(face.find(preprocess.read(path)))  # grey
-        at_onset = face.find(preprocess.read(release / row.image, rgb=True))
+            found.append(face.find(framing.read(path)))  # grey
+        at_onset = face.find(framing.read(release / row.image, rgb=True))
         found.append(at_onset)
         assert at_onset, row.image
         apart = np.linalg.norm(row.eyes[1] - row.eyes[0])
         assert np.linalg.norm(at_onset.eyes - row.eyes, axis=1).max() < 0.05 * apart, row.image
-        aligned = apply(preprocess.level(at_onset.eyes, 64), row.eyes)
+        aligned = apply(framing.level(at_onset.eyes, 64), row.eyes)
         assert np.linalg.norm(aligned - belong(64), axis=1).max() < 1.5, row.image
         left, top, width, height = at_onset.box
         assert abs(left + width / 2 - row.x - row.width / 2) < 0.05 * row.width, row.image
@@ -100,7 +100,7 @@ def test_every_synthetic_subject_is_found_and_aligned(release):
 def test_cascades_find_every_synthetic_subject_too(release, no_weights):
     """Less exactly; a third of the frames are after the onset, where eyes may be shut."""
     rows = truth(release)
-    found = [face.find(preprocess.read(release / image)) for image in rows["image"]]
+    found = [face.find(framing.read(release / image)) for image in rows["image"]]
     assert all(f is not None and f.eyes is not None and f.points is None for f in found)
     for row, one in zip(rows.itertuples(), found, strict=True):
         apart = np.linalg.norm(row.eyes[1] - row.eyes[0])
@@ -119,12 +119,12 @@ def test_builds_record_matrix_frame_and_score(casme2, tmp_path):
         assert np.linalg.norm(apply(matrix, row.eyes) - belong(64), axis=1).max() < 1.5
         assert stored["found_in"] == clip["frames"][0].name and 0.5 < stored["score"] <= 1
         for i in (0, -1):
-            naive = preprocess.warp(preprocess.read(clip["frames"][i]), matrix, 64)
+            naive = framing.warp(framing.read(clip["frames"][i]), matrix, 64)
             assert np.array_equal(store[clip_id][i], naive)
     colour = preprocess.build(table, tmp_path / "rgb", size=112, rgb=True)
     assert (colour.table["found_in"] == store.table["found_in"]).all()
     for clip_id in store.ids:  # the same part of the frame, however it is stored
-        parts = preprocess.outline(store.matrix(clip_id), 64), preprocess.outline(colour.matrix(clip_id), 112)
+        parts = framing.outline(store.matrix(clip_id), 64), framing.outline(colour.matrix(clip_id), 112)
         np.testing.assert_allclose(*parts, atol=1e-9)
     assert colour[colour.ids[0]].shape[1:] == (112, 112, 3)
 

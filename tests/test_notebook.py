@@ -4,7 +4,7 @@ import pytest
 
 from aullm_lib import notebook
 from aullm_lib.notebook import ParameterError
-from aullm_lib.workspace import check_data
+from aullm_lib.workspace import check_data, options_of
 
 
 @pytest.fixture
@@ -97,9 +97,28 @@ def test_start_checks_what_papermill_injected(home):
 
 def test_licensed_data_need_their_roots(tmp_path):
     settings = {"data": "licensed", "releases": ["casme2", "samm"], "casme2_root": str(tmp_path), "samm_root": ""}
+    settings |= {"options": {}, "align": "", "casme2_variant": 0}
     with pytest.raises(ValueError, match=r"samm_root is not set; give the folder .* SAMM_ROOT=/path/to/it"):
         check_data(settings)
     with pytest.raises(ValueError, match=r"casme2_root: .* is no folder"):
         check_data(settings | {"casme2_root": str(tmp_path / "x")})
-    check_data(settings | {"releases": ["casme2"]})
+    one = settings | {"releases": ["casme2"]}
+    check_data(one)
     check_data(settings | {"data": "synthetic"})
+    for change, message in [
+        ({"releases": ["mmew"]}, "unknown 'mmew'; choose from casme2, samm"),
+        ({"releases": ["mmew"], "other_roots": {}}, r"other_roots is not set; .*other_roots=\{'mmew': ...\}"),
+        ({"options": {"casme2": {"errate": False}}}, "casme2 has no option 'errate'; it has variant, images, errata"),
+        ({"options": {"smic": {}}}, "unknown 'smic'"),
+        ({"align": "face"}, "align is 'face'; choose one of none, whole-frame, crop, similarity, or ''"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            check_data(one | change)
+    check_data(one | {"releases": ["mmew"], "other_roots": {"mmew": str(tmp_path)}})
+
+
+def test_options_reach_the_adapter():
+    settings = {"options": {"casme2": {"images": "raw"}, "samm": {"count_ref": False}}, "casme2_variant": 255}
+    assert options_of("casme2", settings) == {"images": "raw", "variant": 255}
+    assert options_of("samm", settings) == {"count_ref": False}
+    assert options_of("mmew", settings) == {}

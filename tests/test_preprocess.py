@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from aullm_lib import files, preprocess
+from aullm_lib import files, framing, preprocess
 from aullm_lib.datasets import table as tables
 
 
@@ -96,7 +96,7 @@ def test_a_clip_that_cannot_be_read_is_left_out_by_name(tmp_path):
     assert store.ids == [table.index[i] for i in (0, 2, 3)]
     assert "hand/s0/c1" in store.failed
     first = cv2.imread(str(table.iloc[2]["frames"][0]), 0)
-    assert np.array_equal(store[table.index[2]][0], preprocess.warp(first, preprocess.squash(first.shape, 16), 16))
+    assert np.array_equal(store[table.index[2]][0], framing.warp(first, framing.squash(first.shape, 16), 16))
 
 
 def test_a_disk_that_fails_is_no_bad_picture(hand_table, tmp_path, monkeypatch):
@@ -132,7 +132,7 @@ def test_a_kill_while_finishing_is_finished_by_the_next(hand_table, tmp_path, mo
 
 def test_crops_beyond_the_border_repeat_it():
     image = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    got = preprocess.warp(image, preprocess.cut((-2, -2, 12, 12), 12), 12)
+    got = framing.warp(image, framing.cut((-2, -2, 12, 12), 12), 12)
     assert np.array_equal(got, np.pad(image, 2, mode="edge"))
 
 
@@ -159,27 +159,27 @@ def naive_warp(image: np.ndarray, matrix: np.ndarray, size: int, k: int) -> np.n
     return out
 
 
-@pytest.mark.parametrize(("apart", "k"), [(14.0, 2), (30.5, 4), (5.0, 1), (45.0, 6)])
+@pytest.mark.parametrize(("apart", "k"), [(14.0, 2), (30.5, 5), (5.0, 1), (45.0, 7)])
 def test_the_similarity_warp_equals_a_naive_float_loop(apart, k):
     """Reaching beyond the image, shrinking and enlarging; k follows the module's rule: at most 1.25 pixels a step."""
     image, size = picture(), 20
     eyes = np.array([[50.3, 40.2], [50.3 + apart, 40.2 + 0.2 * apart]])
-    matrix = preprocess.level(eyes, size)
-    step = np.linalg.norm(eyes[1] - eyes[0]) / (0.38 * size)
+    matrix = framing.level(eyes, size)
+    step = np.linalg.norm(eyes[1] - eyes[0]) / (framing.EYES_APART * size)
     assert k - 1 < step - 0.25 <= k or k == 1
-    difference = preprocess.warp(image, matrix, size) - naive_warp(image, matrix, size, k)
+    difference = framing.warp(image, matrix, size) - naive_warp(image, matrix, size, k)
     assert np.abs(difference).max() < 2.5 and np.abs(difference).mean() < 0.5
 
 
 def test_cut_and_whole_frame_are_exact_area_means():
     image = picture((48, 96))
     means = image.reshape(8, 6, 8, 12).mean((1, 3))
-    assert np.abs(preprocess.warp(image, preprocess.squash(image.shape, 8), 8) - means).max() <= 0.51
+    assert np.abs(framing.warp(image, framing.squash(image.shape, 8), 8) - means).max() <= 0.51
     box = (10, 4, 40, 40)
     means = image[4:44, 10:50].reshape(8, 5, 8, 5).mean((1, 3))
-    assert np.abs(preprocess.warp(image, preprocess.cut(box, 8), 8) - means).max() <= 0.51
+    assert np.abs(framing.warp(image, framing.cut(box, 8), 8) - means).max() <= 0.51
     corners = np.array([[9.5, 3.5], [49.5, 43.5]])  # pixels' edges, seen from their centres
-    matrix = preprocess.cut(box, 8)
+    matrix = framing.cut(box, 8)
     np.testing.assert_allclose(corners @ matrix[:, :2].T + matrix[:, 2], [[-0.5, -0.5], [7.5, 7.5]])
 
 
@@ -191,9 +191,9 @@ def test_cut_and_whole_frame_are_exact_area_means():
 )
 def test_the_similarity_puts_eyes_where_they_belong(first, apart, angle, size):
     eyes = np.array(first) + np.array([[0, 0], [apart * np.cos(angle), apart * np.sin(angle)]])
-    matrix = preprocess.level(eyes, size)
+    matrix = framing.level(eyes, size)
     placed = eyes @ matrix[:, :2].T + matrix[:, 2] + 0.5
-    np.testing.assert_allclose(placed / size, [[0.31, 0.33], [0.69, 0.33]], atol=1e-6)
+    np.testing.assert_allclose(placed / size, [[0.33, 0.33], [0.67, 0.33]], atol=1e-6)
     turn = matrix[:, :2] / np.sqrt(np.linalg.det(matrix[:, :2]))
     np.testing.assert_allclose(turn @ turn.T, np.eye(2), atol=1e-9)  # neither shear nor reflection
 
@@ -211,9 +211,9 @@ def test_rgb_of_grey_frames_is_their_grey_three_times(hand_table, tmp_path, alig
 
 def test_rgb_warp_is_the_grey_warp_of_each_channel():
     image = picture((90, 120, 3))
-    for matrix in (preprocess.level(np.array([[40.0, 50], [70, 44]]), 24), preprocess.cut((5, 7, 60, 60), 24)):
-        each = np.dstack([preprocess.warp(np.ascontiguousarray(image[..., c]), matrix, 24) for c in range(3)])
-        assert np.array_equal(preprocess.warp(image, matrix, 24), each)
+    for matrix in (framing.level(np.array([[40.0, 50], [70, 44]]), 24), framing.cut((5, 7, 60, 60), 24)):
+        each = np.dstack([framing.warp(np.ascontiguousarray(image[..., c]), matrix, 24) for c in range(3)])
+        assert np.array_equal(framing.warp(image, matrix, 24), each)
 
 
 def encoded(kind: str, image: np.ndarray, **options) -> bytes:
@@ -272,8 +272,8 @@ def test_bad_images_are_named_each_with_its_reason(tmp_path, name):
     tracemalloc.start()
     try:
         for rgb in (False, True):
-            with pytest.raises(preprocess.BadImage, match=re.escape(f"{path}: {message}")):
-                preprocess.read(path, rgb)
+            with pytest.raises(framing.BadImage, match=re.escape(f"{path}: {message}")):
+                framing.read(path, rgb)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
@@ -290,13 +290,13 @@ def test_ordinary_images_are_read_as_pillow_reads_them(tmp_path, mode, kind):
     with Image.open(path) as read:
         colour = np.asarray(read.convert("RGB"))
         grey = np.asarray(read.convert("RGB").convert("L")).astype(int)
-    got = preprocess.read(path, rgb=True)
+    got = framing.read(path, rgb=True)
     assert np.array_equal(got, colour) and got.flags.c_contiguous
-    assert np.abs(preprocess.read(path) - grey).max() <= 2
-    assert np.array_equal(preprocess.read(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    assert np.abs(framing.read(path) - grey).max() <= 2
+    assert np.array_equal(framing.read(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
     trailing = thumbnailed(encoded("JPEG", GREY)) + b"\0" * 300
     path.write_bytes(trailing)
-    assert preprocess.read(path).shape == GREY.shape
+    assert framing.read(path).shape == GREY.shape
 
 
 def test_a_frame_of_another_size_fails_its_clip_by_name(tmp_path):
@@ -397,7 +397,7 @@ def test_face_crops_and_whole_frames_are_not_confused(hand_table, tmp_path):
     store = preprocess.build(raw, tmp_path / "s", size=16, align="whole-frame")
     assert store.table["score"].isna().all() and set(store.table["found_in"]) == {""}
     np.testing.assert_allclose(store.matrix(store.ids[0]), [[0.4, 0, -0.3], [0, 0.4, -0.3]])
-    whole = preprocess.outline(store.matrix(store.ids[0]), 16)
+    whole = framing.outline(store.matrix(store.ids[0]), 16)
     np.testing.assert_allclose(whole, np.array([[0, 0], [40, 0], [40, 40], [0, 40]]) - 0.5, atol=1e-9)
 
 

@@ -43,6 +43,7 @@ def load(root: Path, *, variant: int | None = None, images: str | None = None, e
     return collect(
         "casme2", archive.read_sheet(workbook, COLUMNS), archive.two_deep(folder, key), identify,
         root=root, workbook=workbook, errata=errata, variant=variant, images=kind, cropped=kind == "cropped",
+        whole_recordings=kind == "raw",
         keep=lambda subject, clip, emotion: not (
             (variant in (246, 247) and emotion.lower() in RARE_EMOTIONS)
             or (variant in (246, 255) and (subject, clip) == EXTRA_CLIP)

@@ -32,7 +32,7 @@ def load(root: Path, *, errata: bool = True) -> pd.DataFrame:
     _, folder = archive.find_frames(root, {"raw": ""}, None, "CAS(ME)3 part A frame folder", inner=inner)
     return collect(
         "casme3", archive.read_sheet(workbook, COLUMNS, sheet="label"), _folders(folder), _identify,
-        root=root, workbook=workbook, errata=errata, cropped=False,
+        root=root, workbook=workbook, errata=errata, cropped=False, whole_recordings=True,
     )  # fmt: skip
 
 

@@ -103,9 +103,9 @@ ERRATA: dict[str, list[Erratum]] = {
 }  # fmt: skip
 
 
-def correct(release: str, subject: str, clip: str, row: Row, log: list[str]) -> Row:
-    """A row with the release's errata for this clip applied; each one applied is told in ``log``."""
-    cells = dict(row.cells)
+def correct(release: str, subject: str, row: Row, log: list[str]) -> Row:
+    """A row with the release's errata for its clip applied; each one applied is told in ``log``."""
+    cells, clip = dict(row.cells), text(row["clip"])
     for fix in ERRATA.get(release, ()):
         same = (fix.subject.casefold(), fix.clip.casefold()) == (subject.casefold(), clip.casefold())
         if not same or any(text(row[name]) != str(value) for name, value in fix.where.items()):

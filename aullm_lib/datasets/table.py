@@ -61,7 +61,7 @@ def collect(
             if not keep(subject, clip, emotion):
                 continue
             log: list[str] = []
-            record = _read(correct(dataset, subject, clip, row, log) if errata else row, folder, folders.root)
+            record = _read(correct(dataset, subject, row, log) if errata else row, folder, folders.root)
             if (subject, clip) in rows:
                 raise ReleaseError(
                     f"{row.where}: clip {subject}/{clip} is there already, from {rows[subject, clip]['where']}"

@@ -181,7 +181,7 @@ def lengths(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
     tables: release -> clip table (its column ``n_frames``). A clip left of the line at six repeats frames.
     """
     with plt.rc_context(STYLE):
-        figure, axes = _grid(len(tables), 3, 2.9, 2.3)
+        figure, axes = _grid(len(tables), 3, 3.2, 2.3)
         for axis, (release, table) in zip(axes, tables.items(), strict=True):
             count = table["n_frames"]
             longest = int(count.max())

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from aullm_lib import facs
+from aullm_lib.framing import outline
 from aullm_lib.report.figures import GREY, ORANGE, PALETTE, STYLE, caption
 
 
@@ -88,21 +89,20 @@ def alignment(samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], 
     with plt.rc_context(STYLE | {"axes.grid": False}):
         across = min(4, len(samples))
         lines = -(-len(samples) // across)
-        tall = max(frame.shape[0] / frame.shape[1] for frame, _, _ in samples.values())
+        shapes = [frame.shape[0] / frame.shape[1] for frame, _, _ in samples.values()]
+        tall = [max(shapes[i : i + across]) for i in range(0, len(shapes), across)]
         figure, axes = plt.subplots(
-            3 * lines - 1, across, figsize=(2.1 * across, 2.1 * lines * (tall + 1.15) + 0.2), squeeze=False,
-            height_ratios=([tall, 0.9, 0.1] * lines)[:-1],  # the third keeps lines apart
+            3 * lines - 1, across, figsize=(2.1 * across, 2.1 * (sum(tall) + 1.15 * lines) + 0.2), squeeze=False,
+            height_ratios=[part for high in tall for part in (high, 0.9, 0.1)][:-1],  # the third keeps lines apart
         )  # fmt: skip
         for axis in axes.flat:
             axis.set_axis_off()
         for i, (title, (frame, matrix, stored)) in enumerate(samples.items()):
             above, below = axes[i // across * 3 :, i % across][:2]
-            high, wide = np.array(stored.shape) - 0.5
-            corners = np.array([(-0.5, -0.5), (wide, -0.5), (wide, high), (-0.5, high)])
-            outline = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T).T  # [corner, (x, y)] in the frame
+            corners = outline(matrix, len(stored))
             above.imshow(frame, cmap="gray", vmin=0, vmax=255)
-            above.add_patch(plt.Polygon(outline, fill=False, edgecolor=ORANGE, lw=1.5))
-            points = np.vstack([outline, (-0.5, -0.5), np.array(frame.shape)[::-1] - 0.5])
+            above.add_patch(plt.Polygon(corners, fill=False, edgecolor=ORANGE, lw=1.5))
+            points = np.vstack([corners, (-0.5, -0.5), np.array(frame.shape)[::-1] - 0.5])
             edge = 0.01 * max(frame.shape)
             (left, top), (right, low) = points.min(axis=0) - edge, points.max(axis=0) + edge
             above.set(xlim=(left, right), ylim=(low, top), anchor="N")

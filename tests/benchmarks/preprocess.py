@@ -20,7 +20,7 @@ from pathlib import Path
 
 import cv2
 
-from aullm_lib import datasets, face, preprocess
+from aullm_lib import datasets, face, framing, preprocess
 
 
 def plain(path: Path) -> None:
@@ -55,14 +55,14 @@ def shares(clips: list[tuple[Path, ...]], folder: Path) -> dict[str, float]:
     for clip in clips:
         start = time.perf_counter()
         found, *_ = preprocess.locate(clip)
-        matrix = preprocess.level(found.eyes, 64)
+        matrix = framing.level(found.eyes, 64)
         spent["detect"] += time.perf_counter() - start  # decoding the onset frame in colour is part of it
         with (folder / "clip.raw").open("wb") as file:
             for path in clip:
                 marks = [time.perf_counter()]
-                image = preprocess.read(path)
+                image = framing.read(path)
                 marks.append(time.perf_counter())
-                stored = preprocess.warp(image, matrix, 64)
+                stored = framing.warp(image, matrix, 64)
                 marks.append(time.perf_counter())
                 file.write(stored.tobytes())
                 marks.append(time.perf_counter())
