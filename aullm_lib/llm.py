@@ -1,7 +1,7 @@
 """The LLM reasoning module: one visual token and a text prompt through a pretrained LLM with LoRA (paper 3.3).
 
-`load` reads a decoder-only checkpoint (folder or hub name) without its language-model head; `LLMReasoner` puts LoRA on
-it and returns the last hidden state of the last position.
+`load` reads a decoder-only checkpoint (folder or hub name) without its language-model head; `LLMReasoner` is one fold's
+LoRA, prompt and token order; `reason` takes the tokens of one fold or of many through the one frozen model.
 
 Where this departs, and why:
 - The paper puts the visual token before the prompt and reads the last token, one of the prompt's. The released script
@@ -9,12 +9,16 @@ Where this departs, and why:
 - The script loads a causal LM and computes vocabulary logits and all hidden states, to use one. The base model without
   the head gives the same last hidden state.
 - LoRA weights are fp32 whatever the base; the visual token is cast to the base's type, the result back.
+- With the prompt first, nothing before the last position depends on the clip. `share_prompt` runs the prompt once for
+  the whole batch, with gradients, and gives every visual token its keys and values: the same outputs and gradients as
+  the plain concatenation. In training with LoRA dropout, the batch then shares the prompt's dropout masks, where the
+  plain way draws them for each clip: the expected gradient is the same. With the visual token first every prompt token
+  depends on it and nothing can be shared.
 - LoRA dropout 0.1 is the script's. The prompt is tokenised the tokenizer's own way (some put a start token first); an
   empty prompt gives no token at all.
 """
 
 import contextlib
-import copy
 import hashlib
 import json
 import os
@@ -23,29 +27,38 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, DynamicCache
 from transformers.utils import logging as hf_logging
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from aullm_lib.lora import LoRA, applied
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 TOKEN_ORDERS = ("visual-first", "prompt-first")
-ADAPTS = ("lora", "frozen")
+ADAPTS = ("lora", "frozen", "prompts")
+
+REVISIONS = {  # of the paper's three LLMs: what a name means today it must mean tomorrow
+    "Qwen/Qwen2-1.5B": "8a16abf2848eda07cc5253dec660bf1ce007ad7a",
+    "Qwen/Qwen2.5-1.5B": "8faed761d45a263340a0528343f099c05c9a4323",
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": "ad9f0ae0864d7fbcd1cd905e3c6c5b069cc8b562",
+}
 
 Loaded = tuple[Any, Any]  # (base model, tokenizer), as `load` returns them
 
 
-def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", revision: str | None = None) -> Loaded:
+def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", random_weights: bool = False) -> Loaded:
     """Read a decoder-only checkpoint: `(base model without LM head, tokenizer)`, on the CPU, in eval mode.
 
     Only safetensors weights are read and no code from the checkpoint is run. HF_HUB_OFFLINE=1 keeps it off the network.
 
     Args:
-        checkpoint: a folder, or a hub name such as "Qwen/Qwen2.5-1.5B". What exists, starts with ".", "/" or "~", or
-            has more than one separator is a folder, and is never looked up in the hub.
+        checkpoint: a folder, or a hub name such as "Qwen/Qwen2.5-1.5B" (of the commit in `REVISIONS`) or
+            "owner/name@commit". What exists, starts with ".", "/" or "~", or has more than one separator is a folder,
+            and is never looked up in the hub.
         dtype: of the weights, one of `DTYPES`.
-        revision: commit, tag or branch of a hub name.
+        random_weights: keep the architecture, draw new weights as its authors do before training (seeded, the same
+            each time): what the pretraining is worth.
 
     Raises:
         FileNotFoundError: no such folder, a folder without the files it needs, or a name that cannot be had.
@@ -53,12 +66,18 @@ def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", revision: str
     """
     if dtype not in DTYPES:
         raise ValueError(f"llm_dtype={dtype!r}: allowed are {', '.join(DTYPES)}")
-    source, options = _locate(checkpoint, revision)
+    source, options = _locate(checkpoint)
     if options["local_files_only"]:
         _check_folder(Path(source))
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            if random_weights:
+                config = AutoConfig.from_pretrained(source, **options)
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(1536)  # any number, but not that of tiny.build_tiny
+                    model = AutoModel.from_config(config, dtype=DTYPES[dtype])
+                return model.eval().requires_grad_(False), tokenizer
             model, info = AutoModel.from_pretrained(
                 source, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **options
             )
@@ -69,14 +88,14 @@ def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", revision: str
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise ValueError(f"llm={str(checkpoint)!r}: {len(info['missing_keys'])} weights are missing ({missing}, ...)")
-    return model.eval(), tokenizer
+    return model.eval().requires_grad_(False), tokenizer
 
 
 def hidden_size(llm: str | os.PathLike | Loaded) -> int:
     """Width d of the LLM's hidden states; of a checkpoint only the configuration is read. Raises as `load` does."""
     if isinstance(llm, tuple):
         return _text_config(llm[0].config).hidden_size
-    source, options = _locate(llm, None)
+    source, options = _locate(llm)
     try:
         with quiet():
             return _text_config(AutoConfig.from_pretrained(source, **options)).hidden_size
@@ -89,7 +108,7 @@ def identity(checkpoint: str | os.PathLike) -> str:
 
     Raises as `load` does.
     """
-    source, options = _locate(checkpoint, None)
+    source, options = _locate(checkpoint)
     if options["local_files_only"]:
         _check_folder(Path(source))
         digest = hashlib.sha256()
@@ -107,22 +126,23 @@ def identity(checkpoint: str | os.PathLike) -> str:
 class LLMReasoner(nn.Module):
     """A visual token and a prompt through the LLM; what comes out at the last position.
 
-    The given model is not changed: adapters go on a copy of its module tree that shares the frozen weights, so one
-    loaded LLM serves any number of reasoners, each with its own fresh LoRA (drawn from the global torch generator).
-    Moving a reasoner to another device or type moves what is shared.
+    The given model is not changed, nor copied: one loaded LLM serves any number of reasoners, each with its own fresh
+    LoRA (drawn from the global torch generator). Moving a reasoner to another device or type moves what is shared.
 
     Args:
         checkpoint: as for `load`, or the `(model, tokenizer)` that it returned.
         prompt: text; "" leaves the visual token alone.
         token_order: "visual-first" (paper) or "prompt-first" (released script).
-        lora_r, lora_alpha, lora_dropout, lora_targets: LoRA's rank, scale, dropout in [0, 1) and the linear layers it
-            goes on, by the end of their names.
+        share_prompt: run the prompt once a batch instead of once a clip; only with "prompt-first".
+        lora_r, lora_alpha, lora_dropout, lora_targets: see `lora.LoRA`.
+        context: number of learned vectors with adapt="prompts".
         dtype: of the frozen weights, one of `DTYPES`.
-        adapt: "lora", or "frozen" for no adapter.
+        adapt: "lora"; "frozen" for no adapter; "prompts" for learned vectors that take the place of prompt and visual
+            token (CoOp): what the LLM answers to them is added to each visual token.
 
     Raises:
         FileNotFoundError, ValueError: as `load`; an unknown choice; a loaded model of another dtype; LoRA targets that
-            the model lacks; a prompt longer than its context.
+            the model lacks; a prompt longer than its context; a prompt to be shared that cannot be.
     """
 
     prompt_ids: Tensor
@@ -133,6 +153,8 @@ class LLMReasoner(nn.Module):
         *,
         prompt: str,
         token_order: str = "visual-first",
+        share_prompt: bool = False,
+        context: int = 16,
         lora_r: int = 16,
         lora_alpha: float = 32,
         lora_dropout: float = 0.1,
@@ -143,6 +165,11 @@ class LLMReasoner(nn.Module):
         super().__init__()
         if token_order not in TOKEN_ORDERS:
             raise ValueError(f"token_order={token_order!r}: allowed are {', '.join(TOKEN_ORDERS)}")
+        if share_prompt and token_order != "prompt-first":
+            raise ValueError(
+                "share_prompt needs token_order='prompt-first': behind the visual token every token of the prompt "
+                "depends on the clip, so there is nothing to share"
+            )
         if adapt not in ADAPTS:
             raise ValueError(f"adapt={adapt!r}: allowed are {', '.join(ADAPTS)}")
         base, tokenizer = checkpoint if isinstance(checkpoint, tuple) else load(checkpoint, dtype=dtype)
@@ -150,37 +177,70 @@ class LLMReasoner(nn.Module):
             raise ValueError(f"llm_dtype={dtype!r}, but the LLM was loaded as {base.dtype}")
         ids = tokenizer(prompt)["input_ids"] if prompt else []
         config = _text_config(base.config)
-        context = getattr(config, "max_position_embeddings", None)
-        if context and len(ids) + 1 > context:
-            raise ValueError(f"prompt has {len(ids)} tokens; with the visual token the LLM takes at most {context}")
-        self.d: int = config.hidden_size
-        self.token_order = token_order
-        self.register_buffer("prompt_ids", torch.tensor(ids, dtype=torch.long), persistent=False)  # p
-        self.llm = _shared_copy(base).requires_grad_(False)
-        if adapt == "lora":
-            lora = LoraConfig(
-                r=lora_r,
-                lora_alpha=lora_alpha,  # type: ignore[arg-type]  # peft takes any number
-                lora_dropout=lora_dropout,
-                target_modules=list(lora_targets),
-                bias="none",
+        longest = getattr(config, "max_position_embeddings", None)
+        if longest and (context if adapt == "prompts" else len(ids) + 1) > longest:
+            raise ValueError(
+                f"prompt has {len(ids)} tokens, the learned context {context}; with the visual token the LLM takes at "
+                f"most {longest}"
             )
-            self.llm = inject_adapter_in_model(lora, self.llm)
-            for p in self.llm.parameters():
-                if p.requires_grad:
-                    p.data = p.data.float()  # peft creates adapters in the base's type
+        self.d: int = config.hidden_size
+        self.token_order, self.share_prompt = token_order, share_prompt and len(ids) > 0
+        self.register_buffer("prompt_ids", torch.tensor(ids, dtype=torch.long), persistent=False)  # p
+        self.llm = base
+        # as wide as token embeddings are; CoOp draws them with this deviation too
+        self.context = nn.Parameter(0.02 * torch.randn(context, self.d)) if adapt == "prompts" else None  # p d
+        self.lora = (
+            LoRA(base, r=lora_r, alpha=lora_alpha, dropout=lora_dropout, targets=lora_targets)
+            if adapt == "lora"
+            else None
+        )
 
     def forward(self, token: Tensor) -> Tensor:
         """visual token `[b, d]` -> hidden state of the last position after the final norm, `[b, d]`, in its type."""
-        prompt = self.llm.get_input_embeddings()(self.prompt_ids)  # p d
-        prompt = prompt.expand(len(token), -1, -1)  # b p d
-        visual = token.to(self.llm.dtype)[:, None]  # b 1 d
-        order = (visual, prompt) if self.token_order == "visual-first" else (prompt, visual)
-        hidden = self.llm(inputs_embeds=torch.cat(order, dim=1), use_cache=False).last_hidden_state  # b p+1 d
-        return hidden[:, -1].to(token.dtype)  # b d
+        return reason([self], [token])[0]
 
 
-def _locate(checkpoint: str | os.PathLike, revision: str | None) -> tuple[str, dict[str, Any]]:
+def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[Tensor]:
+    """The visual tokens of several folds, `[b_k, d]` each with its own reasoner, through their LLM in one pass.
+
+    The reasoners share one LLM, prompt and token order, and have LoRA all or none. Returns the hidden states `[b_k, d]`
+    of the last position, in the tokens' type: what each fold alone would give, but for the order of summation.
+    """
+    first, rows = reasoners[0], [len(token) for token in tokens]
+    model, loras = first.llm, [r.lora for r in reasoners if r.lora is not None]
+
+    def adapted(counts: list[int]) -> contextlib.AbstractContextManager:
+        return applied(model, loras, counts) if loras else contextlib.nullcontext()
+
+    if first.context is not None:
+        contexts = torch.stack([r.context for r in reasoners if r.context is not None]).to(model.dtype)  # k p d
+        answers = model(inputs_embeds=contexts, use_cache=False).last_hidden_state[:, -1]  # k d
+        return [token + answer.to(token.dtype) for token, answer in zip(tokens, answers, strict=True)]
+    visual = torch.cat(list(tokens)).to(model.dtype)[:, None]  # n 1 d
+    prompt = model.get_input_embeddings()(first.prompt_ids)  # p d
+    if first.share_prompt:
+        cache, shared = DynamicCache(config=model.config), DynamicCache(config=model.config)
+        with adapted([1] * len(reasoners)):
+            model(inputs_embeds=prompt.expand(len(reasoners), -1, -1), past_key_values=cache, use_cache=True)
+        fold = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows)).to(visual.device)  # n
+        layers: Any = cache.layers
+        for i, layer in enumerate(layers):
+            keys, values = (
+                part.expand(len(fold), -1, -1, -1) if len(rows) == 1 else part[fold]
+                for part in (layer.keys, layer.values)
+            )  # n h p c
+            shared.update(keys, values, i)
+        with adapted(rows):
+            hidden = model(inputs_embeds=visual, past_key_values=shared, use_cache=True).last_hidden_state  # n 1 d
+    else:
+        prompts = prompt.expand(len(visual), -1, -1)  # n p d
+        order = (visual, prompts) if first.token_order == "visual-first" else (prompts, visual)
+        with adapted(rows):
+            hidden = model(inputs_embeds=torch.cat(order, dim=1), use_cache=False).last_hidden_state  # n p+1 d
+    return list(hidden[:, -1].to(tokens[0].dtype).split(rows))  # b_k d
+
+
+def _locate(checkpoint: str | os.PathLike) -> tuple[str, dict[str, Any]]:
     """What to give to `from_pretrained`: the place and the options that keep it safe and, for a folder, local."""
     name = os.fspath(checkpoint)
     path = Path(name).expanduser()
@@ -188,7 +248,10 @@ def _locate(checkpoint: str | os.PathLike, revision: str | None) -> tuple[str, d
     if not name or (local and not path.is_dir()):
         raise FileNotFoundError(f"llm={name!r}: no such folder. Give a checkpoint folder or a hub name (owner/name)")
     options = {"trust_remote_code": False, "local_files_only": local}
-    return (str(path) if local else name), options if local or revision is None else {**options, "revision": revision}
+    if local:
+        return str(path), options
+    name, _, revision = name.partition("@")
+    return name, options | {"revision": revision or REVISIONS.get(name)}
 
 
 def _check_folder(path: Path) -> None:
@@ -216,11 +279,6 @@ def _not_had(checkpoint: str | os.PathLike, error: OSError) -> str:
 
 def _text_config(config: Any) -> Any:
     return config.get_text_config()
-
-
-def _shared_copy(model: Any) -> Any:
-    """A copy of the module tree whose parameters and buffers are the very same tensors."""
-    return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
 
 
 @contextlib.contextmanager

@@ -1,18 +1,24 @@
 """AU-LLM assembled: visual backbone, projector, LLM, linear head (paper 3, Fig. 1), and its ablations by name.
 
-Where this departs, and why: the paper names `high`, `mid` and `efp-` (Table 3); the other variants take away one part
-each and are ours. What trains is LED, CNN, EFP, LoRA and head; the LLM's own weights never do.
+Where this departs, and why: the paper names `high`, `mid`, `efp-` and `prompt-learning` (Table 3) but does not describe
+the last; ours is CoOp's (Zhou et al., IJCV 2022): learned context vectors in the place of prompt and visual token, the
+LLM frozen and without LoRA, its answer, the same for every clip, added to the visual token before the head. The other
+variants take away or exchange one part each and are ours. What trains is LED, CNN, EFP, LoRA (or context vectors) and
+head; the LLM's own weights never do.
 """
 
+import dataclasses
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
 from aullm_lib.backbone import VisualBackbone
 from aullm_lib.efp import EnhancedFusionProjector
 from aullm_lib.llm import LLMReasoner, Loaded, hidden_size, load
-from aullm_lib.recipe import Recipe
+from aullm_lib.recipe import RELEASED, Recipe, switched
 
 D_PAPER = 1536  # width of the visual token where no LLM says it: that of the paper's three 1.5B models
 
@@ -24,7 +30,10 @@ class Parts:
     mid: bool = True  # mid-level features reach the projector
     high: bool = True  # high-level features do
     projector: str = "mlp"  # "mlp" (EFP), "linear" (EFP-) or "none" (features go on as they are)
-    llm: str = "lora"  # "lora", "frozen" or "none"
+    llm: str = "lora"  # how it is adapted: "lora", "frozen", "prompts" (learned context), or "none" for no LLM
+    random_llm: bool = False  # the LLM's architecture with random weights
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # fields of the recipe that it sets
+    switch: str = ""  # a field of the recipe that takes the value of the other recipe
 
 
 VARIANTS: dict[str, Parts] = {
@@ -32,17 +41,48 @@ VARIANTS: dict[str, Parts] = {
     "high": Parts(mid=False),  # Table 3, F_high
     "mid": Parts(high=False),  # Table 3, F_mid
     "efp-": Parts(projector="linear"),  # Table 3, EFP-
-    "no-llm": Parts(llm="none"),  # ours: the visual token straight to the head
-    "frozen-llm": Parts(llm="frozen"),  # ours: the LLM without LoRA
-    "backbone": Parts(mid=False, projector="none", llm="none"),  # ours: F_high straight to the head
-}
+    "prompt-learning": Parts(llm="prompts"),  # Table 3, learnable text prompts; the design is ours
+    # ours: what the LLM is good for
+    "no-llm": Parts(llm="none"),  # the visual token straight to the head
+    "frozen-llm": Parts(llm="frozen"),  # the LLM without LoRA
+    "random-llm": Parts(random_llm=True),  # random weights, LoRA as ever
+    "backbone": Parts(mid=False, projector="none", llm="none"),  # F_high straight to the head
+    # ours: the other parts
+    "visual-first": Parts(recipe={"token_order": "visual-first"}),
+    "visual-last": Parts(recipe={"token_order": "prompt-first"}),
+    "no-se": Parts(recipe={"se": False}),
+    "raw-frames": Parts(recipe={"led": "raw"}),
+    "frame-difference": Parts(recipe={"led": "difference"}),
+    "bce": Parts(recipe={"loss": "bce"}),
+} | {f"switch-{name}": Parts(switch=name) for name in RELEASED}  # ours: the two recipes' differences, one at a time
+
+
+def parts_of(variant: str) -> Parts:
+    """What a variant is made of. Raises ValueError for a name that is not in `VARIANTS`."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r}: allowed are {', '.join(VARIANTS)}")
+    return VARIANTS[variant]
 
 
 def needs_llm(variant: str) -> bool:
-    """Whether a variant of `VARIANTS` has a language model. Raises ValueError for another name."""
-    if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r}: allowed are {', '.join(VARIANTS)}")
-    return VARIANTS[variant].llm != "none"
+    """Whether a variant has a language model. Raises ValueError for an unknown one."""
+    return parts_of(variant).llm != "none"
+
+
+def recipe_of(variant: str, recipe: Recipe) -> Recipe:
+    """The recipe as the variant changes it. Raises ValueError for an unknown variant, or a recipe that it cannot be."""
+    parts = parts_of(variant)
+    changed = dataclasses.replace(recipe, **parts.recipe)
+    return switched(changed, parts.switch) if parts.switch else changed
+
+
+def load_llm(variant: str, recipe: Recipe, llm: str | os.PathLike) -> Loaded | None:
+    """The LLM that a variant needs, as `llm.load` gives it; None if it needs none. Raises as `llm.load`."""
+    if not needs_llm(variant):
+        return None
+    if not llm:
+        raise ValueError(f"variant={variant!r} needs an LLM: give llm a checkpoint folder or a hub name")
+    return load(llm, dtype=recipe.llm_dtype, random_weights=parts_of(variant).random_llm)
 
 
 class AULLM(nn.Module):
@@ -53,9 +93,9 @@ class AULLM(nn.Module):
     Args:
         recipe: every choice that the layers take.
         n_aus: number of AUs, at least 1.
-        llm: checkpoint folder or hub name, or the `(model, tokenizer)` of `llm.load`; variants without an LLM take
+        llm: checkpoint folder or hub name, or what `load_llm` gave for this variant; variants without an LLM take
             only its width from it, and 1,536 when it is None or "".
-        variant: one of `VARIANTS`.
+        variant: one of `VARIANTS`; some change the recipe (`recipe_of`).
 
     Raises:
         ValueError: an unknown variant, no AU, or no LLM for a variant that needs one.
@@ -72,11 +112,9 @@ class AULLM(nn.Module):
         super().__init__()
         if n_aus < 1:
             raise ValueError(f"n_aus={n_aus}: at least 1")
-        if needs_llm(variant):
-            if not llm:
-                raise ValueError(f"variant={variant!r} needs an LLM: give llm a checkpoint folder or a hub name")
-            llm = llm if isinstance(llm, tuple) else load(llm, dtype=recipe.llm_dtype)
-        parts = VARIANTS[variant]
+        recipe, parts = recipe_of(variant, recipe), parts_of(variant)
+        if parts.llm != "none" and not isinstance(llm, tuple):
+            llm = load_llm(variant, recipe, llm or "")
         self.backbone = VisualBackbone(
             frames=recipe.frames,
             size=recipe.size,
@@ -110,6 +148,8 @@ class AULLM(nn.Module):
                 llm,
                 prompt=recipe.prompt,
                 token_order=recipe.token_order,
+                share_prompt=recipe.token_order == "prompt-first" and recipe.prompt_pass != "each",
+                context=recipe.context,
                 lora_r=recipe.lora_r,
                 lora_alpha=recipe.lora_alpha,
                 lora_dropout=recipe.lora_dropout,
@@ -119,9 +159,12 @@ class AULLM(nn.Module):
             )
         self.head = nn.Linear(d, n_aus)
 
+    def token(self, clips: Tensor) -> Tensor:
+        """`[b, t, h, w]` grey levels 0..255, uint8 or float -> what the LLM, or the head, is given: `[b, d]`."""
+        features = self.backbone(clips)
+        return features.high if self.efp is None else self.efp(*features)  # b d
+
     def forward(self, clips: Tensor) -> Tensor:
         """`[b, t, h, w]` grey levels 0..255, uint8 or float -> logits `[b, n_aus]`."""
-        features = self.backbone(clips)
-        token = features.high if self.efp is None else self.efp(*features)  # b d
-        token = token if self.llm is None else self.llm(token)  # b d
-        return self.head(token)  # b n_aus
+        token = self.token(clips)  # b d
+        return self.head(token if self.llm is None else self.llm(token))  # b n_aus

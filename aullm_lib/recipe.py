@@ -85,12 +85,20 @@ class Recipe(_Settings):
     token_order: str = _field(
         "visual-first", "paper 3.3; released script: prompt-first", choices=("visual-first", "prompt-first")
     )
+    prompt_pass: str = _field(
+        "auto",
+        "ours: the prompt runs 'once' a batch (exact; prompt-first only), with 'each' clip, or 'auto': once if it can",
+        choices=("auto", "once", "each"),
+    )
+    context: int = _field(16, "ours, CoOp's number: vectors of the variant prompt-learning", low=1)
     lora_r: int = _field(16, "paper 4.2", low=1)
     lora_alpha: float = _field(32.0, "paper 4.2", above=0)
     lora_dropout: float = _field(0.1, "released script", low=0, below=1)
     lora_targets: tuple[str, ...] = _field(("q_proj", "v_proj"), "paper 4.2: query and value")
     llm_dtype: str = _field(
-        "float16", "released script; of the frozen weights", choices=("float32", "bfloat16", "float16")
+        "float16",
+        "released script; of the frozen weights",
+        choices=("float32", "bfloat16", "float16", "float64"),
     )
     # loss
     loss: str = _field("asl", "paper Eq. 4; released script: asl_released", choices=("asl", "asl_released", "bce"))
@@ -107,6 +115,15 @@ class Recipe(_Settings):
     weight_decay: float = _field(0.005, "paper 4.2", low=0)
     batch_size: int = _field(256, "paper 4.2", low=1)
     epochs: int = _field(350, "released script", low=1)
+    llm_batch: int = _field(0, "ours, to save memory: clips of a batch through the LLM at a time, 0 = all", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prompt_pass == "once" and self.token_order != "prompt-first":
+            raise ValueError(
+                "Recipe.prompt_pass='once' needs token_order='prompt-first': behind the visual token every token of "
+                "the prompt depends on the clip, so there is nothing to share"
+            )
 
     @classmethod
     def named(cls, name: str, **overrides: Any) -> Self:
@@ -135,6 +152,14 @@ RELEASED: dict[str, Any] = {  # where the released script does not do what the p
     "loss": "asl_released",
     "reduction": "sum",
 }
+
+
+def switched(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with the other one's value of a field in which the paper's text and the script differ."""
+    other = RELEASED[name]
+    if getattr(recipe, name) == other:
+        other = next(f.default for f in dataclasses.fields(Recipe) if f.name == name)
+    return dataclasses.replace(recipe, **{name: other})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,9 @@
         predictions.csv    clip_id, subject, au, label, probability
         log.csv            epoch, loss
         fold.json          sizes, seconds, device, threads, versions, git revision
+        weights.safetensors  what training changed, if it was to be kept
+      progress/<fold>.txt  a line an epoch while the fold is in training
+      failed/<fold>/       failure.json, weights.safetensors: where a fold stopped, and its state before that step
       predictions.csv      all folds, once the last one is there
 
 The key is a hash of experiment, data and folds: another configuration is another folder.
@@ -17,16 +20,21 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib import __version__, files
+from aullm_lib import __version__, files, weights
+from aullm_lib.llm import Loaded
+from aullm_lib.model import AULLM
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Experiment
+from aullm_lib.train import Diverged, Result
 
 MADE_BY = ("versions", "platform", "git")
 COLUMNS = ["clip_id", "subject", "au", "label", "probability"]
@@ -47,7 +55,7 @@ def provenance() -> dict:
         return done.stdout.strip()
 
     revision = git("rev-parse", "HEAD")
-    packages = ("torch", "transformers", "peft", "numpy", "pandas")
+    packages = ("torch", "transformers", "numpy", "pandas")
     return {
         "versions": {"aullm_lib": __version__, "python": platform.python_version()} | {p: version(p) for p in packages},
         "platform": platform.platform(),
@@ -104,27 +112,55 @@ class Run:
         parts = [pd.read_csv(self.path / "folds" / name / file, dtype=TEXT) for name in done]
         return pd.concat(parts, keys=done, names=["fold", None]).reset_index("fold").reset_index(drop=True)
 
-    def write_fold(self, name: str, predictions: pd.DataFrame, log: pd.DataFrame, info: dict) -> None:
+    def write_fold(self, name: str, result: Result, *, keep_weights: bool = False) -> None:
         """Stores one fold whole: a reader, or a killed process, never sees half of it. The first of two wins."""
-        target = self.path / "folds" / name
-        with files.explained(target, f"fold {name}"):
+        with self._whole(self.path / "folds" / name, f"fold {name}") as folder:
+            result.predictions[COLUMNS].to_csv(folder / "predictions.csv", index=False)
+            result.log.to_csv(folder / "log.csv", index=False)
+            if keep_weights:
+                weights.save(folder / weights.FILE, result.weights, self.experiment)
+            files.write_json(folder / "fold.json", result.info | provenance())
+        shutil.rmtree(self.path / "failed" / name, ignore_errors=True)
+        (self.path / "progress" / f"{name}.txt").unlink(missing_ok=True)
+
+    def write_failure(self, error: Diverged) -> None:
+        """Stores where a fold stopped, with the ids of that step's clips, and the trained weights before that step."""
+        target = self.path / "failed" / error.where["fold"]
+        shutil.rmtree(target, ignore_errors=True)
+        with self._whole(target, "the failed fold") as folder:
+            weights.save(folder / weights.FILE, error.weights, self.experiment)
+            files.write_json(folder / "failure.json", error.where | {"message": str(error)} | provenance())
+
+    def note_epoch(self, name: str, epoch: int, loss: float) -> None:
+        """Adds a line to the fold's progress file, for people who look on."""
+        with files.explained(self.path / "progress", "the progress"):
+            (self.path / "progress").mkdir(exist_ok=True)
+            with (self.path / "progress" / f"{name}.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now().isoformat(' ', 'seconds')}  epoch {epoch}  loss {loss:.6g}\n")
+
+    @contextmanager
+    def _whole(self, target: Path, what: str) -> Iterator[Path]:
+        """A folder that appears with all its files or not at all."""
+        with files.explained(target, what):
             target.parent.mkdir(exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=target.parent))
+            temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
             try:
                 temporary.chmod(0o755)
-                predictions[COLUMNS].to_csv(temporary / "predictions.csv", index=False)
-                log.to_csv(temporary / "log.csv", index=False)
-                files.write_json(temporary / "fold.json", info | provenance())
+                yield temporary
                 if not target.exists():
                     temporary.rename(target)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
+    def model(self, fold: str, llm: Loaded | str | None = None) -> AULLM:
+        """The trained model of a fold, if its weights were kept. Raises as ``weights.load``."""
+        return weights.load(self.path / "folds" / fold / weights.FILE, llm)
+
     def finish(self) -> None:
         """Once every fold is there: writes the pooled predictions, drops what killed processes left behind."""
         if self.missing:
             return
-        for leftover in self.path.glob("folds/.*"):
+        for leftover in [*self.path.glob("folds/.*"), self.path / "progress"]:
             shutil.rmtree(leftover, ignore_errors=True)
         if not (self.path / "predictions.csv").is_file():
             with files.explained(self.path, "the pooled predictions"):

@@ -1,35 +1,53 @@
-"""One fold: clips, model, recipe -> probabilities (paper 3.4 and 4.2). Nothing is chosen by looking at the test fold.
+"""Folds: clips, model, recipe -> probabilities (paper 3.4 and 4.2). Nothing is chosen by looking at a test fold.
 
 Adam at a constant rate, the last epoch is used. The released script seeds once before its loop over subjects; here
-every fold has a seed of its own, made from the experiment's seed and the fold's name, so that a fold gives the same
-numbers whether it runs first, alone or again.
+every fold has a seed of its own, made from the experiment's seed and the fold's name, and random streams of its own, so
+that a fold gives the same numbers whether it runs first, alone, again, or side by side with others.
+
+Side by side: each fold has its own CNN, EFP, LoRA, head and optimiser, and all visual tokens go through the one frozen
+LLM in one pass. The numbers are those of one fold after the other but for the order of summation inside the LLM.
 """
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from aullm_lib import asl
+from aullm_lib import asl, weights
 from aullm_lib.clips import ClipStore
-from aullm_lib.llm import Loaded
-from aullm_lib.model import AULLM
+from aullm_lib.llm import Loaded, reason
+from aullm_lib.model import AULLM, recipe_of
 from aullm_lib.protocol import Fold
-from aullm_lib.recipe import Experiment
+from aullm_lib.recipe import Experiment, Recipe
+
+Progress = Callable[[str, int, float], object]  # fold, epoch, mean loss a clip
 
 
 class Diverged(RuntimeError):
-    """The training loss is no number any more; the message names fold and epoch."""
+    """The loss, its gradient or a probability is no number any more; the message names fold, epoch and step.
+
+    ``where`` has fold, epoch, step and the clip ids of that step's batch; ``weights`` the state before that step.
+    """
+
+    def __init__(self, message: str, where: dict, weights: dict[str, Tensor]):
+        super().__init__(message)
+        self.where, self.weights = where, weights
+
+
+class OutOfMemory(RuntimeError):
+    """The batch does not fit; the message says which setting to lower."""
 
 
 class Result(NamedTuple):
     predictions: pd.DataFrame  # clip_id, subject, au, label, probability
     log: pd.DataFrame  # epoch, loss (mean a clip)
     info: dict  # sizes, seconds, device, threads
+    weights: dict[str, Tensor]  # what training changed (weights.trained)
 
 
 def fold_seed(seed: int, fold: str) -> int:
@@ -43,82 +61,223 @@ def labels(table: pd.DataFrame, ids: tuple[str, ...], aus: tuple[int, ...]) -> T
     return torch.tensor(columns.to_numpy("float32"))
 
 
-def train_fold(
+def train_folds(
     experiment: Experiment,
     store: ClipStore,
     table: pd.DataFrame,
-    fold: Fold,
+    folds: Sequence[Fold],
     *,
     llm: Loaded | None = None,
     device: str | torch.device = "cpu",
-    progress: Callable[[float], object] = lambda loss: None,
-) -> Result:
-    """Trains on ``fold.train``, predicts ``fold.test``.
+    llm_batch: int | None = None,
+    progress: Progress = lambda fold, epoch, loss: None,
+) -> list[Result | Diverged]:
+    """Trains each fold on its ``train`` clips and predicts its ``test`` clips, all folds side by side.
 
-    store: on ``device`` already. llm: ``experiment.llm`` as ``llm.load`` gives it, so that many folds share its frozen
-    weights; loaded here if None. progress: called once an epoch with the mean loss.
-    Raises ``Diverged`` at the end of an epoch whose loss is not finite, or for predictions that are not.
+    store: on ``device`` already. llm: what ``model.load_llm`` gives, so that many folds share its frozen weights;
+    loaded here if None. llm_batch: in place of the recipe's. progress: called for each fold at the end of an epoch.
+    Returns, in the order of ``folds``, a Result, or the Diverged of a fold that stopped while the others went on.
+    Raises ``OutOfMemory``.
     """
     started = time.perf_counter()
-    recipe = experiment.recipe
-    seed = fold_seed(experiment.seed, fold.name)
-    torch.manual_seed(seed)
-    model = AULLM(recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant).to(device)
-    criterion = asl.build(
-        recipe.loss,
-        gamma_pos=recipe.gamma_pos,
-        gamma_neg=recipe.gamma_neg,
-        clip=recipe.clip,
-        reduction=recipe.reduction,
-    )
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trainable, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    order = torch.Generator().manual_seed(seed)  # on the CPU: the same batches on every device
-    rows, targets = store.positions(fold.train), labels(table, fold.train, experiment.aus).to(device)
-    history = []
-    model.train()
-    for epoch in range(1, recipe.epochs + 1):
-        total = torch.zeros((), device=device)
-        for batch in torch.randperm(len(rows), generator=order).to(device).split(recipe.batch_size):
-            clips = store.sample(rows[batch], recipe.frames, jitter=order if recipe.jitter else None)
-            loss = criterion(model(clips), targets[batch])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total += loss.detach() * (1 if recipe.reduction == "sum" else len(batch))
-        mean = (total / len(rows)).item()  # one synchronisation an epoch
-        if mean - mean != 0:
-            raise Diverged(f"fold {fold.name}, epoch {epoch}: the loss is {mean}; lower Recipe.lr (now {recipe.lr:g})")
-        history.append({"epoch": epoch, "loss": mean})
-        progress(mean)
-    probabilities = predict(model, store, fold.test, recipe.frames, recipe.batch_size)
-    if not probabilities.isfinite().all():
-        raise Diverged(
-            f"fold {fold.name}: the probabilities of its test clips are no numbers; lower Recipe.lr (now "
-            f"{recipe.lr:g}), or use another Recipe.llm_dtype (now {recipe.llm_dtype})"
+    recipe = recipe_of(experiment.variant, experiment.recipe)
+    size = recipe.llm_batch if llm_batch is None else llm_batch
+    with _explained_memory(recipe, len(folds)):
+        learners = [_Learner(experiment, recipe, store, table, fold, llm, torch.device(device)) for fold in folds]
+        outcomes: dict[str, Result | Diverged] = {}
+        for epoch in range(1, recipe.epochs + 1):
+            active = [learner for learner in learners if learner.fold.name not in outcomes]
+            if not active:
+                break
+            for learner in active:
+                learner.shuffle()
+            for step in range(max(len(learner.batches) for learner in active)):
+                _step([learner for learner in active if step < len(learner.batches)], step, size)
+            sums = torch.stack([torch.stack((one.total, one.failed_at)) for one in active]).tolist()  # the one wait
+            for learner, (total, failed_at) in zip(active, sums, strict=True):
+                name = learner.fold.name
+                if failed_at >= 0:
+                    outcomes[name] = learner.diverged(epoch, int(failed_at))
+                    continue
+                mean = total / len(learner.rows)
+                learner.history.append({"epoch": epoch, "loss": mean})
+                progress(name, epoch, mean)
+        for learner in learners:
+            if learner.fold.name not in outcomes:
+                outcomes[learner.fold.name] = learner.result((time.perf_counter() - started) / len(folds), len(folds))
+    return [outcomes[fold.name] for fold in folds]
+
+
+class _Stream:
+    """A random stream of its own in the place of torch's global ones (CPU and device), while entered."""
+
+    def __init__(self, seed: int, device: torch.device):
+        self._device = device if device.type == "cuda" else None
+        with torch.random.fork_rng(devices=[device] if self._device else []):
+            torch.manual_seed(seed)
+            self._own = self._get()
+
+    def _get(self) -> tuple[Tensor, Tensor | None]:
+        return torch.get_rng_state(), torch.cuda.get_rng_state(self._device) if self._device else None
+
+    def _set(self, state: tuple[Tensor, Tensor | None]) -> None:
+        torch.set_rng_state(state[0])
+        if state[1] is not None and self._device:
+            torch.cuda.set_rng_state(state[1], self._device)
+
+    def __enter__(self) -> None:
+        self._outer = self._get()
+        self._set(self._own)
+
+    def __exit__(self, *exception: object) -> None:
+        self._own = self._get()
+        self._set(self._outer)
+
+
+class _Learner:
+    """One fold in training: its model, optimiser, order of clips and random streams."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        recipe: Recipe,
+        store: ClipStore,
+        table: pd.DataFrame,
+        fold: Fold,
+        llm: Loaded | None,
+        device: torch.device,
+    ):
+        self.experiment, self.recipe, self.store, self.table, self.fold = experiment, recipe, store, table, fold
+        self.device, self.seed = device, fold_seed(experiment.seed, fold.name)
+        self.stream = _Stream(self.seed, device)
+        with self.stream:
+            model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
+        self.model = model.to(device).train()
+        self.criterion = asl.build(
+            recipe.loss, gamma_pos=recipe.gamma_pos, gamma_neg=recipe.gamma_neg, clip=recipe.clip, reduction="none"
         )
-    units = [f"AU{n}" for n in experiment.aus]
-    truth = labels(table, fold.test, experiment.aus).int()
-    predictions = pd.DataFrame(
-        {
-            "clip_id": [clip for clip in fold.test for _ in units],
-            "subject": [table.loc[clip, "subject"] for clip in fold.test for _ in units],
-            "au": units * len(fold.test),
-            "label": truth.flatten().numpy(),
-            "probability": probabilities.cpu().flatten().numpy(),
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        self.order = torch.Generator().manual_seed(self.seed)  # on the CPU: the same batches on every device
+        self.rows = store.positions(fold.train)
+        self.targets = labels(table, fold.train, experiment.aus).to(device)
+        self.history: list[dict] = []
+        self.failed_at = torch.full((), -1.0, device=device)  # the step of this epoch that gave no number
+        statistics = [b for b in self.model.backbone.buffers() if b.is_floating_point()]  # of the batch norms
+        self.statistics = [(b, b.clone()) for b in statistics]
+
+    def shuffle(self) -> None:
+        """A new epoch: its batches, as positions in ``rows``."""
+        order = torch.randperm(len(self.rows), generator=self.order)
+        self.batches = order.to(self.device).split(self.recipe.batch_size)
+        self.total = torch.zeros((), device=self.device)
+
+    def look(self, step: int) -> tuple[Tensor, Tensor]:
+        """The visual tokens [b, d] and targets [b, N_AU] of a batch."""
+        batch = self.batches[step]
+        clips = self.store.sample(
+            self.rows[batch], self.recipe.frames, jitter=self.order if self.recipe.jitter else None
+        )
+        for now, before in self.statistics:  # as they were before this step, for a fold that fails in it
+            before.copy_(torch.where(self.failed_at >= 0, before, now))
+        with self.stream:
+            return self.model.token(clips), self.targets[batch]
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The summed loss [] of some clips of a batch, from what the LLM hands on."""
+        return self.criterion(self.model.head(hidden), targets).sum()
+
+    def share(self, batch: int) -> float:
+        """What the recipe's reduction divides the summed loss of a batch by."""
+        return {"sum": 1, "batchmean": batch, "mean": batch * len(self.experiment.aus)}[self.recipe.reduction]
+
+    def update(self, step: int, loss: Tensor) -> None:
+        """One step of Adam; none ever again after a loss or gradient that is no number, without waiting to know.
+
+        The first convolution's gradient stands for all: it is the last to be computed, from all the others.
+        """
+        first = next(self.model.backbone.block1.parameters())
+        whole = loss.isfinite() & (first.grad.isfinite().all() if first.grad is not None else True)
+        failed = torch.where((self.failed_at < 0) & ~whole, float(step), self.failed_at)
+        self.failed_at.copy_(failed)
+        self.optimizer.found_inf = (self.failed_at >= 0).float()  # type: ignore[attr-defined]  # the fused step heeds it
+        self.optimizer.step()
+        self.total += loss / (len(self.experiment.aus) if self.recipe.reduction == "mean" else 1)
+
+    def diverged(self, epoch: int, step: int) -> Diverged:
+        clips = [self.fold.train[i] for i in self.batches[step].tolist()]
+        state = weights.trained(self.model)
+        names = {b.data_ptr(): name for name, b in self.model.named_buffers()}
+        state |= {names[now.data_ptr()]: before.cpu() for now, before in self.statistics}
+        where = {"fold": self.fold.name, "epoch": epoch, "step": step + 1, "clips": clips}
+        return Diverged(
+            f"fold {self.fold.name}, epoch {epoch}, step {step + 1}: the loss or its gradient is no number any more; "
+            f"lower Recipe.lr (now {self.recipe.lr:g}) or use another Recipe.llm_dtype (now {self.recipe.llm_dtype}). "
+            f"Its {len(clips)} clips: {', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''}",
+            where,
+            state,
+        )
+
+    def result(self, seconds: float, together: int) -> Result | Diverged:
+        fold, units = self.fold, [f"AU{n}" for n in self.experiment.aus]
+        probabilities = predict(self.model, self.store, fold.test, self.recipe.frames, self.recipe.batch_size)
+        if not probabilities.isfinite().all():
+            return Diverged(
+                f"fold {fold.name}: the probabilities of its test clips are no numbers; lower Recipe.lr (now "
+                f"{self.recipe.lr:g}), or use another Recipe.llm_dtype (now {self.recipe.llm_dtype})",
+                {"fold": fold.name, "epoch": self.recipe.epochs, "step": 0, "clips": list(fold.test)},
+                weights.trained(self.model),
+            )
+        truth = labels(self.table, fold.test, self.experiment.aus).int()
+        predictions = pd.DataFrame(
+            {
+                "clip_id": [clip for clip in fold.test for _ in units],
+                "subject": [self.table.loc[clip, "subject"] for clip in fold.test for _ in units],
+                "au": units * len(fold.test),
+                "label": truth.flatten().numpy(),
+                "probability": probabilities.cpu().flatten().numpy(),
+            }
+        )
+        info = {
+            "fold": fold.name,
+            "seed": self.seed,
+            "train_clips": len(fold.train),
+            "test_clips": len(fold.test),
+            "trained_parameters": sum(p.numel() for p in self.parameters),
+            "seconds": round(seconds, 3),
+            "side_by_side": together,
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
         }
-    )
-    info = {
-        "fold": fold.name,
-        "seed": seed,
-        "train_clips": len(fold.train),
-        "test_clips": len(fold.test),
-        "trained_parameters": sum(p.numel() for p in trainable),
-        "seconds": round(time.perf_counter() - started, 3),
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-    }
-    return Result(predictions, pd.DataFrame(history), info)
+        return Result(predictions, pd.DataFrame(self.history), info, weights.trained(self.model))
+
+
+def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:
+    """One step of every fold; the tokens of all go through the LLM together, at most ``llm_batch`` at a time."""
+    tokens, targets = zip(*(learner.look(step) for learner in learners), strict=True)
+    for learner in learners:
+        learner.optimizer.zero_grad(set_to_none=True)
+    piece = max(1, llm_batch // len(learners)) if llm_batch else max(map(len, tokens))
+    pieces = range(0, max(map(len, tokens)), piece)
+    # Cut at the tokens, a piece's graph lives no longer than its pass; the gradients of the pieces add up exactly.
+    leaves = tokens if len(pieces) == 1 else [token.detach().requires_grad_() for token in tokens]
+    totals = [torch.zeros((), device=learner.device) for learner in learners]
+    for start in pieces:
+        part = [i for i, token in enumerate(tokens) if start < len(token)]
+        inputs = [leaves[i][start : start + piece] for i in part]
+        llms = [llm for i in part if (llm := learners[i].model.llm) is not None]
+        hidden = reason(llms, inputs) if llms else inputs
+        losses = [
+            learners[i].loss(h, targets[i][start : start + piece]) / learners[i].share(len(tokens[i]))
+            for i, h in zip(part, hidden, strict=True)
+        ]
+        torch.stack(losses).sum().backward()  # the folds share no parameter: each gets its own gradient
+        for i, loss in zip(part, losses, strict=True):
+            totals[i] += loss.detach() * learners[i].share(len(tokens[i]))
+    if len(pieces) > 1:
+        torch.autograd.backward(tokens, [leaf.grad for leaf in leaves])
+    for learner, total in zip(learners, totals, strict=True):
+        learner.update(step, total)
 
 
 @torch.no_grad()
@@ -129,3 +288,17 @@ def predict(model: AULLM, store: ClipStore, ids: tuple[str, ...], frames: int, b
     logits = [model(store.sample(rows, frames)) for rows in store.positions(ids).split(batch_size)]
     model.train(was_training)
     return torch.cat(logits).double().sigmoid()
+
+
+@contextmanager
+def _explained_memory(recipe: Recipe, folds: int) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        said = str(error)
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in said:
+            raise
+        settings = [f"the number of folds side by side (now {folds})"] if folds > 1 else []
+        settings += [f"Recipe.llm_batch (now {recipe.llm_batch or 'the whole batch'}; the scores stay comparable)"]
+        settings += [f"Recipe.batch_size (now {recipe.batch_size}; another training)"]
+        raise OutOfMemory(f"not enough memory; lower {', then '.join(settings)}. {said.splitlines()[0]}") from error

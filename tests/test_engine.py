@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,9 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from aullm_lib import engine, metrics, protocol, runs, tiny, train
+from aullm_lib import engine, metrics, protocol, runs, tiny, train, weights
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
 
@@ -51,8 +53,8 @@ def test_same_bytes_again_and_in_any_order(experiment, hand_store, tmp_path):
     other = Run.open(tmp_path / "b", experiment, folds, Run(first).info["data"])
     assert other.path.name == first.name
     hand_store.to("cpu")
-    last = train.train_fold(experiment, hand_store, hand_store.table, folds[-1])
-    other.write_fold(folds[-1].name, *last)
+    (last,) = train.train_folds(experiment, hand_store, hand_store.table, folds[-1:])
+    other.write_fold(folds[-1].name, last)
     second = engine.run(experiment, hand_store, out=tmp_path / "b")
     assert folds_of(first) == folds_of(second)
     assert (first / "predictions.csv").read_bytes() == (second / "predictions.csv").read_bytes()
@@ -81,12 +83,12 @@ def test_a_killed_run_goes_on_and_equals_an_undisturbed_one(experiment, hand_sto
         from aullm_lib import engine, train
         from aullm_lib.clips import ClipStore
         from aullm_lib.recipe import Experiment
-        inner = engine.train_fold
+        inner = engine.train_folds
         def slow(*a, **k):
             result = inner(*a, **k)
             time.sleep(0.5)
             return result
-        engine.train_fold = slow
+        engine.train_folds = slow
         import torch; torch.set_num_threads(int(sys.argv[4]))
         engine.run(Experiment.from_dict(json.loads(sys.argv[1])), ClipStore(sys.argv[2]), out=sys.argv[3])
     """
@@ -178,10 +180,187 @@ def test_predictions_that_are_no_numbers_stop_the_fold(experiment, hand_store, t
     assert len(Run(next(tmp_path.glob("tiny-*"))).missing) == 3
 
 
-def test_a_loss_that_is_no_number_stops_the_fold_by_name(experiment, hand_store, tmp_path):
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_state(
+    experiment, hand_store, tmp_path, monkeypatch, together
+):
+    """In epoch 2, the second batch of fold hand-s1: its logits turn to NaN."""
+    look, seen, states = train._Learner.look, [], {}
+
+    def spoilt(self, step):
+        token, targets = look(self, step)
+        if self.fold.name == "hand-s1":
+            seen.append(step)
+            if len(seen) == 4:  # two batches an epoch
+                states["before"] = {k: v.clone() for k, v in weights.trained(self.model).items()}
+                return token * float("nan"), targets
+        return token, targets
+
+    monkeypatch.setattr(train._Learner, "look", spoilt)
+    message = (
+        r"fold hand-s1, epoch 2, step 2: the loss or its gradient is no number.* lower Recipe.lr .*other folds are"
+    )
+    with pytest.raises(train.Diverged, match=message) as caught:
+        engine.run(experiment, hand_store, out=tmp_path, side_by_side=together)
+    run = Run(next(tmp_path.glob("tiny-*")))
+    assert run.missing == ["hand-s1"]
+    failure = json.loads((run.path / "failed" / "hand-s1" / "failure.json").read_text())
+    assert (failure["epoch"], failure["step"]) == (2, 2)
+    assert failure["clips"] == caught.value.where["clips"] and len(failure["clips"]) == 4
+    kept = load_file(run.path / "failed" / "hand-s1" / "weights.safetensors")
+    running = {n for n in kept if "running" in n}  # look() has counted the spoilt batch already; the state has not
+    for name, value in states["before"].items():
+        if name not in running and "num_batches" not in name:
+            assert torch.equal(kept[name], value), name
+    assert len(running) == 4 and all(kept[n].isfinite().all() for n in kept)
+    monkeypatch.undo()
+    engine.run(experiment, hand_store, out=tmp_path)
+    assert run.missing == [] and not (run.path / "failed" / "hand-s1").exists()
+    assert folds_of(run.path) == folds_of(engine.run(experiment, hand_store, out=tmp_path / "undisturbed"))
+
+
+def test_a_rate_that_is_far_too_large_is_named(experiment, hand_store, tmp_path):
     recipe = dataclasses.replace(experiment.recipe, lr=1e30)
-    with pytest.raises(train.Diverged, match=r"fold hand-s0, epoch \d: the loss is nan; lower Recipe.lr"):
+    with pytest.raises(train.Diverged, match=r"fold hand-s0, epoch \d, step \d: .*; 2 more folds stopped"):
         engine.run(dataclasses.replace(experiment, recipe=recipe), hand_store, out=tmp_path)
+
+
+@pytest.mark.parametrize("variant", ["backbone", "all", "visual-first", "prompt-learning"])
+def test_folds_side_by_side_give_the_numbers_of_one_after_the_other(
+    experiment, hand_store, tiny_llm, tmp_path, variant
+):
+    """Three epochs with every dropout on: probabilities agree to 1e-4 (float32, another order of summation)."""
+    whole = dataclasses.replace(experiment, variant=variant, llm=tiny_llm)
+    alone = Run(engine.run(whole, hand_store, out=tmp_path / "alone"))
+    together = Run(engine.run(whole, hand_store, out=tmp_path / "together", side_by_side=2))
+    a, b = alone.predictions(), together.predictions()
+    assert (a.drop(columns="probability") == b.drop(columns="probability")).all(axis=None)
+    assert (a["probability"] - b["probability"]).abs().max() < 1e-4
+    assert (alone.logs()["loss"] - together.logs()["loss"]).abs().max() < 1e-3
+    assert a["probability"].nunique() > 10
+
+
+def test_the_llm_in_pieces_gives_the_same_gradients(experiment, hand_store, tiny_llm, tmp_path):
+    """Recipe.llm_batch saves memory and nothing else: without LoRA's dropout the numbers are the same."""
+    runs_of = {}
+    for size in (0, 1, 3):
+        recipe = dataclasses.replace(experiment.recipe, llm_batch=size, lora_dropout=0.0)
+        one = dataclasses.replace(experiment, variant="all", llm=tiny_llm, recipe=recipe)
+        runs_of[size] = Run(engine.run(one, hand_store, out=tmp_path)).predictions()["probability"]
+    for size in (1, 3):
+        assert (runs_of[size] - runs_of[0]).abs().max() < 1e-4
+
+
+def test_too_little_memory_shrinks_what_it_may_and_says_what_to_lower(
+    experiment, hand_store, tiny_llm, tmp_path, monkeypatch
+):
+    whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    inner, asked = engine.train_folds, []
+
+    def small(*a, llm_batch=None, **k):
+        asked.append((len(a[3]), llm_batch))
+        if len(a[3]) > 1 or (llm_batch or 4) > 1:
+            raise train.OutOfMemory("not enough memory; lower Recipe.llm_batch")
+        return inner(*a, llm_batch=llm_batch, **k)
+
+    monkeypatch.setattr(engine, "train_folds", small)
+    with (
+        pytest.warns(UserWarning, match="1 folds side by side from now on"),
+        pytest.raises(train.OutOfMemory, match="llm_batch"),
+    ):
+        engine.run(whole, hand_store, out=tmp_path, side_by_side=2)
+    assert asked == [(2, None), (1, None)]
+    asked.clear()
+    with (
+        pytest.warns(UserWarning, match="2 clips through the LLM at a time from now on"),
+        pytest.warns(UserWarning, match="1 clips through the LLM at a time from now on"),
+    ):
+        path = engine.run(whole, hand_store, out=tmp_path, side_by_side=1, shrink=True)
+    assert Run(path).missing == [] and asked == [(1, None), (1, 2), (1, 1), (1, 1), (1, 1)]
+
+
+def test_the_allocators_refusal_is_explained(experiment, hand_store, monkeypatch):
+    def refuse(*a):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+
+    monkeypatch.setattr(train, "_step", refuse)
+    folds = protocol.loso(hand_store.table)
+    message = (
+        r"lower the number of folds side by side \(now 2\), then Recipe.llm_batch .* then Recipe.batch_size \(now 4"
+    )
+    with pytest.raises(train.OutOfMemory, match=message):
+        train.train_folds(experiment, hand_store, hand_store.table, folds[:2])
+
+
+def test_kept_weights_give_the_same_logits_to_the_bit(experiment, hand_store, tiny_llm, tmp_path):
+    whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    run = Run(engine.run(whole, hand_store, out=tmp_path, keep_weights=True))
+    model = run.model("hand-s1")
+    assert not model.training
+    rows = run.predictions().query("fold == 'hand-s1'")
+    ids = tuple(dict.fromkeys(rows["clip_id"]))
+    again = train.predict(model, hand_store, ids, whole.recipe.frames, whole.recipe.batch_size)
+    assert again.flatten().tolist() == rows["probability"].tolist()
+    names = set(load_file(run.path / "folds" / "hand-s1" / "weights.safetensors"))
+    trainable = {n for n, p in model.named_parameters() if p.requires_grad}
+    statistics = {n for n in names if n.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert names == trainable | statistics
+    (path := run.path / "folds" / "hand-s0" / "weights.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"weights.safetensors: damaged"):
+        run.model("hand-s0")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="no trained weights here; train with keep_weights=True"):
+        run.model("hand-s0")
+
+
+def test_interrupted_by_hand_it_says_how_to_go_on(experiment, hand_store, tmp_path, monkeypatch):
+    inner, calls = engine.train_folds, []
+
+    def stop(*a, **k):
+        calls.append(a)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return inner(*a, **k)
+
+    monkeypatch.setattr(engine, "train_folds", stop)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        engine.run(experiment, hand_store, out=tmp_path)
+    assert caught.value.__notes__ == ["1 of 3 folds are finished and kept; the same call goes on with the others"]
+
+
+def test_every_epoch_leaves_a_line_while_a_fold_trains(experiment, hand_store, tmp_path, monkeypatch):
+    lines = []
+    write = Run.write_fold
+
+    def look(self, name, result, **k):
+        lines.append((self.path / "progress" / f"{name}.txt").read_text().splitlines())
+        write(self, name, result, **k)
+
+    monkeypatch.setattr(Run, "write_fold", look)
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    assert [len(part) for part in lines] == [3, 3, 3]
+    assert all(re.fullmatch(r"\d{4}-.* epoch \d  loss [\d.]+", line) for part in lines for line in part)
+    assert not (path / "progress").exists()
+
+
+def test_a_fold_with_one_clip_and_a_subject_without_positives(experiment, hand_store, tmp_path):
+    table = hand_store.table.copy()
+    table.loc[table["subject"] == "s1", ["AU1", "AU4", "AU12"]] = 0
+    table = table[(table["subject"] != "s2") | (table["clip"] == "c3")]
+    path = engine.run(experiment, hand_store, table, out=tmp_path)
+    assert Run(path).predictions().groupby("fold")["clip_id"].nunique().to_dict() == {
+        "hand-s0": 4, "hand-s1": 4, "hand-s2": 1
+    }  # fmt: skip
+    single = dataclasses.replace(experiment, recipe=dataclasses.replace(experiment.recipe, batch_size=1))
+    assert Run(engine.run(single, hand_store, table, out=tmp_path)).missing == []
+
+
+def test_training_leaves_the_global_random_stream_alone(experiment, hand_store):
+    torch.manual_seed(7)
+    want = torch.rand(3)
+    torch.manual_seed(7)
+    train.train_folds(experiment, hand_store.to("cpu"), hand_store.table, protocol.loso(hand_store.table)[:1])
+    assert torch.equal(torch.rand(3), want)
 
 
 def test_labels_follow_the_ids(hand_store):

@@ -5,6 +5,7 @@ import json
 import socket
 
 import huggingface_hub
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,8 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from aullm_lib.llm import LLMReasoner, hidden_size, load
+from aullm_lib import lora
+from aullm_lib.llm import LLMReasoner, hidden_size, load, reason
 from aullm_lib.tiny import build_tiny
 
 PROMPT = "Analyze the facial features:"
@@ -42,7 +44,7 @@ def reasoner(checkpoint, **options):
     torch.manual_seed(0)
     module = LLMReasoner(checkpoint, **{"prompt": PROMPT, **options}).eval()
     for name, p in module.named_parameters():
-        if "lora_B" in name:
+        if ".B." in name:
             torch.nn.init.normal_(p, std=0.2)
     return module
 
@@ -51,10 +53,8 @@ def by_hand(checkpoint, token, order, module=None):
     """A causal LM with the adapters merged into its weights, prompt and token concatenated, the last hidden state."""
     lm = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
     if module is not None:
-        lora = {n: p.detach() for n, p in module.llm.named_parameters() if "lora_" in n}
-        for name in [n for n in lora if "lora_A" in n]:
-            a, b = lora[name], lora[name.replace("lora_A", "lora_B")]
-            lm.get_parameter("model." + name.split(".lora_A")[0] + ".weight").data += b @ a * (32 / 16)
+        for name, a, b in zip(module.lora.names, module.lora.A, module.lora.B, strict=True):
+            lm.get_parameter(f"model.{name}.weight").data += (b @ a * (32 / 16)).detach()
     ids = AutoTokenizer.from_pretrained(checkpoint)(PROMPT, return_tensors="pt").input_ids
     text = lm.get_input_embeddings()(ids).expand(len(token), -1, -1)
     parts = [token[:, None], text]
@@ -95,12 +95,8 @@ def test_only_lora_trains_and_all_of_it(tiny):
     token = torch.randn(2, 64, requires_grad=True)
     module(token).square().sum().backward()
     trains = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    assert set(trains) == {
-        f"llm.layers.{layer}.self_attn.{target}.lora_{ab}.default.weight"
-        for layer in (0, 1)
-        for target in ("q_proj", "v_proj")
-        for ab in "AB"
-    }
+    assert set(trains) == {f"lora.{ab}.{i}" for ab in "AB" for i in range(4)}
+    assert module.lora.names == [f"layers.{i}.self_attn.{t}" for i in (0, 1) for t in ("q_proj", "v_proj")]
     assert sum(p.numel() for p in trains.values()) == 2 * (4 * (64 + 64) + 4 * (64 + 32))
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in trains.values())
     assert token.grad is not None and token.grad.abs().max() > 0
@@ -138,6 +134,109 @@ def test_training_drops_out_inside_lora_only(tiny):
     assert not torch.equal(module(token), module(token))
     frozen = LLMReasoner(tiny, prompt=PROMPT, adapt="frozen").train()
     assert torch.equal(frozen(token), frozen(token))
+
+
+def test_lora_is_that_of_peft(tiny):
+    base, _ = load(tiny)
+    torch.manual_seed(1)
+    ours = lora.LoRA(base, r=4, alpha=12, dropout=0.0, targets=("q_proj", "v_proj"))
+    bound = (6 / ((1 + 5) * 64)) ** 0.5  # Kaiming's, with a = sqrt(5)
+    assert all(0.9 * bound < a.abs().max() <= bound for a in ours.A)
+    config = peft.LoraConfig(r=4, lora_alpha=12, lora_dropout=0.0, target_modules=["q_proj", "v_proj"], bias="none")
+    theirs = peft.inject_adapter_in_model(config, copy.deepcopy(base))
+    for name, a, b in zip(ours.names, ours.A, ours.B, strict=True):
+        torch.nn.init.normal_(b, std=0.2)
+        theirs.get_submodule(name).lora_A.default.weight.data = a.data.clone()
+        theirs.get_submodule(name).lora_B.default.weight.data = b.data.clone()
+    embeds = torch.randn(3, 5, 64)
+    want = theirs(inputs_embeds=embeds).last_hidden_state
+    with lora.applied(base, [ours], [3]):
+        got = base(inputs_embeds=embeds).last_hidden_state
+    torch.testing.assert_close(got, want)
+    want.square().sum().backward()
+    got.square().sum().backward()
+    for name, a, b in zip(ours.names, ours.A, ours.B, strict=True):
+        layer = theirs.get_submodule(name)
+        torch.testing.assert_close(a.grad, layer.lora_A.default.weight.grad, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(b.grad, layer.lora_B.default.weight.grad, rtol=1e-3, atol=1e-4)
+    assert not base._forward_hooks and not any(m._forward_hooks for m in base.modules())
+
+
+@pytest.fixture
+def exact(tiny, tmp_path, monkeypatch):
+    """Tiny decoders in float64, with norms that stay there: transformers computes them in float32 whatever the type."""
+
+    def norm(self, x):
+        scale = 1 + self.weight if "Gemma" in type(self).__name__ else self.weight
+        eps = getattr(self, "variance_epsilon", getattr(self, "eps", None))
+        return scale * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+
+    for name in ("qwen2.modeling_qwen2.Qwen2", "llama.modeling_llama.Llama", "gemma.modeling_gemma.Gemma"):
+        monkeypatch.setattr(f"transformers.models.{name}RMSNorm.forward", norm)
+    shape = {"vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    shape |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
+
+    def get(family):
+        if family != "qwen2":
+            config = LlamaConfig(**shape) if family == "llama" else GemmaConfig(**shape, head_dim=16)
+            torch.manual_seed(0)
+            (LlamaForCausalLM if family == "llama" else GemmaForCausalLM)(config).save_pretrained(tmp_path)
+            AutoTokenizer.from_pretrained(tiny).save_pretrained(tmp_path)
+        return load(tiny if family == "qwen2" else tmp_path, dtype="float64")
+
+    return get
+
+
+def answer(modules, tokens, weights):
+    """Outputs and every gradient of a weighted sum, as one list."""
+    for module in modules:
+        module.zero_grad()
+    tokens = [t.detach().clone().requires_grad_() for t in tokens]
+    outs = reason(modules, tokens)
+    sum((o * w).sum() for o, w in zip(outs, weights, strict=True)).backward()
+    grads = [p.grad for m in modules for p in m.parameters() if p.requires_grad]
+    return [*(o.detach() for o in outs), *(t.grad for t in tokens), *grads]
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma"])
+def test_a_shared_prompt_gives_the_same_outputs_and_gradients(exact, family):
+    pair = exact(family)
+    options = {"token_order": "prompt-first", "dtype": "float64", "lora_dropout": 0.0}
+    plain, shared = (reasoner(pair, share_prompt=s, **options).train() for s in (False, True))
+    token = torch.randn(7, plain.d, dtype=torch.float64)
+    weight = [torch.randn(7, plain.d, dtype=torch.float64)]
+    want, got = answer([plain], [token], weight), answer([shared], [token], weight)
+    assert len(got) == 2 + 8
+    for a, b in zip(got, want, strict=True):
+        assert b.abs().max() > 1e-6
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"token_order": "visual-first"}, {"token_order": "prompt-first"},
+                                     {"token_order": "prompt-first", "share_prompt": True}])  # fmt: skip
+def test_folds_in_one_pass_get_what_each_gets_alone(exact, options):
+    pair = exact("qwen2")
+    sizes = (3, 1, 5)
+    modules = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        module = LLMReasoner(pair, prompt=PROMPT, dtype="float64", lora_dropout=0.3, **options).train()
+        for b in module.lora.B:
+            torch.nn.init.normal_(b, std=0.2)
+        modules.append(module)
+    tokens = [torch.randn(n, 64, dtype=torch.float64) for n in sizes]
+    weights = [torch.randn(n, 64, dtype=torch.float64) for n in sizes]
+    twins = copy.deepcopy(modules)
+    together = answer(modules, tokens, weights)
+    alone = [answer([m], [t], [w]) for m, t, w in zip(twins, tokens, weights, strict=True)]
+    want = [a[0] for a in alone] + [a[1] for a in alone] + [g for a in alone for g in a[2:]]
+    for a, b in zip(together, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_a_prompt_behind_the_visual_token_is_not_shared(tiny):
+    with pytest.raises(ValueError, match="nothing to share"):
+        LLMReasoner(tiny, prompt=PROMPT, token_order="visual-first", share_prompt=True)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma"])

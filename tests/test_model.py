@@ -5,8 +5,8 @@ import torch
 
 from aullm_lib import asl
 from aullm_lib.llm import load
-from aullm_lib.model import AULLM, D_PAPER, VARIANTS
-from aullm_lib.recipe import Recipe
+from aullm_lib.model import AULLM, D_PAPER, VARIANTS, recipe_of
+from aullm_lib.recipe import RELEASED, Recipe
 from aullm_lib.tiny import build_tiny
 
 SMALL = {"size": 28, "efp_hidden": 24, "llm_dtype": "float32", "lora_r": 4}
@@ -34,11 +34,11 @@ def build(tiny, variant="all", recipe="paper", seed=0, n=3):
 def test_every_variant_runs_and_every_trainable_parameter_gets_a_gradient(tiny, variant, recipe):
     model, (clips, targets) = build(tiny, variant, recipe), batch()
     for name, p in model.named_parameters():
-        if "lora_B" in name:  # 0 at first, which would hide lora_A
+        if "lora.B" in name:  # 0 at first, which would hide A
             torch.nn.init.normal_(p, std=0.1)
     logits = model(clips)
     assert logits.shape == (6, 3) and logits.dtype == torch.float32
-    r = RECIPES[recipe]
+    r = recipe_of(variant, RECIPES[recipe])
     asl.build(r.loss, clip=r.clip, reduction=r.reduction)(logits, targets).backward()
     trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trainable.values())
@@ -55,26 +55,21 @@ def test_what_trains_is_led_cnn_efp_lora_and_head(tiny):
     se = {f"backbone.block2.3.{w}.weight" for w in ("squeeze", "excite")}
     led = {f"backbone.led.{w}" for w in ("log_alpha", "logit_r1", "logit_r2")}
     efp = {f"efp.mlp.{i}.{w}" for i in (0, 3) for w in ("weight", "bias")}
-    lora = {
-        f"llm.llm.layers.{i}.self_attn.{t}.lora_{ab}.default.weight"
-        for i in (0, 1)
-        for t in ("q_proj", "v_proj")
-        for ab in "AB"
-    }
+    lora = {f"llm.lora.{ab}.{i}" for ab in "AB" for i in range(4)}
     assert names == led | cnn | bn | se | efp | lora | {"head.weight", "head.bias"}
     frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
     assert frozen and all(n.startswith("llm.llm.") for n in frozen)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_ten_steps_lower_the_loss_and_leave_the_llm_alone(tiny, variant):
+def test_twenty_steps_lower_the_loss_and_leave_the_llm_alone(tiny, variant):
     model, (clips, targets) = build(tiny, variant).train(), batch(16)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     loss = asl.build("asl")
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trainable, lr=2e-3, weight_decay=0.005)
     values = []
-    for _ in range(10):
+    for _ in range(20):
         optimizer.zero_grad()
         value = loss(model(clips), targets)
         value.backward()
@@ -88,13 +83,47 @@ def test_ten_steps_lower_the_loss_and_leave_the_llm_alone(tiny, variant):
 def test_the_parts_of_each_variant(tiny):
     d_mid, has = 64 * 2 * 3 * 3, {v: build(tiny, v) for v in VARIANTS}
     first = {v: m.efp.mlp[0].in_features for v, m in has.items() if m.efp is not None and v != "efp-"}
-    assert first == {"all": d_mid + 256, "high": 256, "mid": d_mid, "no-llm": d_mid + 256, "frozen-llm": d_mid + 256}
+    assert {v for v, width in first.items() if width != d_mid + 256} == {"high", "mid"}
+    assert (first["high"], first["mid"]) == (256, d_mid)
     assert isinstance(has["efp-"].efp.mlp, torch.nn.Linear) and has["efp-"].efp.mlp.in_features == d_mid + 256
     assert {v for v, m in has.items() if m.llm is None} == {"no-llm", "backbone"} and has["backbone"].efp is None
     lora = {v for v, m in has.items() if any("lora" in n for n, _ in m.named_parameters())}
-    assert lora == {"all", "high", "mid", "efp-"}
+    assert set(VARIANTS) - lora == {"prompt-learning", "no-llm", "frozen-llm", "backbone"}
+    assert [v for v, m in has.items() if any("context" in n for n, _ in m.named_parameters())] == ["prompt-learning"]
+    assert [v for v, m in has.items() if not any("squeeze" in n for n, _ in m.named_parameters())] == ["no-se"]
+    assert {v for v, m in has.items() if not any("led" in n for n, _ in m.named_parameters())} == {
+        "raw-frames", "frame-difference"
+    }  # fmt: skip
+    assert {v for v, m in has.items() if m.llm and m.llm.token_order == "prompt-first"} == {
+        "visual-last", "switch-token_order"
+    }  # fmt: skip
+    weight = "llm.llm.layers.0.mlp.up_proj.weight"
+    same = {v: torch.equal(m.get_parameter(weight), has["all"].get_parameter(weight)) for v, m in has.items() if m.llm}
+    assert [v for v, equal in same.items() if not equal] == ["random-llm"]
     assert has["mid"].backbone.fc is None
     assert {v: m.head.in_features for v, m in has.items()} == {v: 256 if v == "backbone" else 32 for v in VARIANTS}
+
+
+def test_the_recipes_differences_can_be_switched_one_at_a_time():
+    for name, recipe in RECIPES.items():
+        other = RECIPES["released" if name == "paper" else "paper"]
+        changed = {}
+        for field in RELEASED:
+            switched = recipe_of(f"switch-{field}", recipe).to_dict()
+            changed[field] = [k for k, v in recipe.to_dict().items() if switched[k] != v]
+            assert switched[field] == other.to_dict()[field]
+        assert changed == {field: [field] for field in RELEASED}
+
+
+def test_learned_prompts_answer_every_clip_alike(tiny):
+    model, (clips, _) = build(tiny, "prompt-learning").eval(), batch()
+    token = model.token(clips)
+    answer = model.llm(token) - token
+    torch.testing.assert_close(answer, answer[:1].expand_as(answer))
+    base, _ = load(tiny)
+    want = base(inputs_embeds=model.llm.context[None]).last_hidden_state[0, -1]
+    torch.testing.assert_close(answer[0], want, rtol=1e-4, atol=1e-5)
+    assert model.llm.context.shape == (16, 32)
 
 
 def test_the_same_seed_gives_the_same_model_however_the_llm_comes(tiny):
@@ -133,7 +162,7 @@ def test_recipe_reaches_the_layers(tiny, led):
     model = AULLM(recipe, 2, llm=tiny)
     assert not any("led" in n or "squeeze" in n for n, _ in model.named_parameters())
     drops = {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout3d | torch.nn.Dropout)}
-    assert drops == {0.1, 0.2} and isinstance(model.efp.mlp[-1], torch.nn.GELU)
+    assert drops == {0.1} and model.llm.lora.dropout == 0.2 and isinstance(model.efp.mlp[-1], torch.nn.GELU)
     assert model(batch()[0]).shape == (6, 2)
 
 

@@ -128,7 +128,7 @@ def test_key_is_stable_and_feels_every_field():
         int: lambda v, f: v + 1,
         float: lambda v, f: v / 2 or 0.5,
         tuple: lambda v, f: (*v, "k_proj"),
-        str: lambda v, f: next(c for c in (*f.metadata["choices"], "another") if c != v),
+        str: lambda v, f: next(c for c in (*f.metadata["choices"], "another") if c not in (v, "once")),
     }
     for f in dataclasses.fields(Recipe):
         value = getattr(EXPERIMENT.recipe, f.name)

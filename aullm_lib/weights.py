@@ -1,0 +1,59 @@
+"""A fold's trained weights on disk: what training changed, and nothing of the frozen LLM.
+
+A safetensors file holds the trained parameters (LED, CNN, EFP, LoRA or context vectors, head) and the batch norms'
+running statistics, without which they give other logits; its metadata hold the experiment, from which the model is
+built again. The LLM's own weights stay where they are.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from aullm_lib.llm import Loaded
+from aullm_lib.model import AULLM
+from aullm_lib.recipe import Experiment
+
+FILE = "weights.safetensors"
+
+
+def trained(model: AULLM) -> dict[str, Tensor]:
+    """What training changed, by name, as copies on the CPU."""
+    kept = {name: value for name, value in model.state_dict().items() if not name.startswith("llm.llm.")}
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in kept.items()}
+
+
+def save(path: Path, weights: dict[str, Tensor], experiment: Experiment) -> None:
+    """Writes what ``trained`` gave, with the experiment. Raises OSError if the disk refuses."""
+    try:
+        save_file(weights, path, metadata={"format": "pt", "experiment": json.dumps(experiment.to_dict())})
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+
+
+def load(path: str | Path, llm: str | os.PathLike | Loaded | None = None) -> AULLM:
+    """The model of a fold, in eval mode on the CPU: the same logits, to the bit, as when it was saved.
+
+    llm: the LLM that it was trained with, loaded or where it lies now; the experiment's own if None.
+    Raises FileNotFoundError if there is no such file or LLM, ValueError naming a file that is damaged or does not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no trained weights here; train with keep_weights=True (notebook 02)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            experiment = Experiment.from_dict(json.loads((file.metadata() or {})["experiment"]))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged, or written by another version: {error}") from error
+    with torch.random.fork_rng(devices=[]):  # the draws of the new model are thrown away at once
+        model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
+    result = model.load_state_dict(weights, strict=False)
+    lost = [name for name in result.missing_keys if not name.startswith("llm.llm.")]
+    if lost or result.unexpected_keys:
+        raise ValueError(f"{path}: does not fit the model of its experiment ({(lost + result.unexpected_keys)[0]})")
+    return model.eval()
