@@ -5,7 +5,10 @@ a row a clip: where it begins, how many frames it has, its labels, the matrix [2
 frame its face was found in and the score (none where none was looked for), and its hash; ``store.json``, what made it.
 """
 
+import hashlib
 import json
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,3 +118,59 @@ class ClipStore:
         lengths = self._lengths[rows]
         ends = None if jitter is None else jittered_ends(lengths, frames, jitter)
         return self._on_device[self._first[rows][:, None] + frame_positions(lengths, frames, ends)]  # [b, t, h, w]
+
+
+def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
+    """Several releases' clips as one store at ``out``, for training on one and testing on another; made once.
+
+    An AU that one of them never annotates is 0 there: compare only AUs that all annotate. How each was made is in
+    ``info["settings"]["release"]["parts"]``.
+    Raises ValueError for stores of different frame sizes or with a clip in common, FileExistsError for another store at
+    ``out``, OSError where it cannot be written.
+    """
+    out, first = Path(out), stores[0].info["settings"]
+    for store in stores[1:]:
+        for key in ("size", "rgb"):
+            if store.info["settings"][key] != first[key]:
+                raise ValueError(f"{stores[0].path} and {store.path} differ in {key}: build them alike to join them")
+    table = pd.concat([store.table.drop(columns="first") for store in stores])
+    repeated = table.index[table.index.duplicated()]
+    if len(repeated):
+        raise ValueError(f"{repeated[0]} is in two of the stores to join")
+    release = {
+        "dataset": "+".join(store.table.attrs["dataset"] for store in stores),
+        "synthetic": any(store.table.attrs["synthetic"] for store in stores),
+        "parts": [store.info["settings"] | {"fingerprint": store.fingerprint} for store in stores],
+    }
+    settings = {"release": release, "size": first["size"], "rgb": first["rgb"]}
+    if out.exists():
+        joined = ClipStore(out)
+        if joined.info["settings"] != settings:
+            raise FileExistsError(f"{out} holds another clip store; name another folder")
+        return joined
+    labels = sorted((c for c in table if re.fullmatch(r"AU\d+", c)), key=lambda c: int(c[2:]))
+    table[labels] = table[labels].fillna(0).astype("int8")
+    table = table[[c for c in table if c not in labels] + labels]
+    table.insert(0, "first", np.r_[0, table["n_frames"].cumsum()[:-1]].astype(int))
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with files.explained(out, "the joined clip store"):
+        partial.mkdir(parents=True)
+        shape = (int(table["n_frames"].sum()), *stores[0].frames.shape[1:])
+        with (partial / "frames.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for store in stores:
+                for start in range(0, len(store.frames), 4096):  # some frames at a time, however many there are
+                    file.write(store.frames[start : start + 4096].tobytes())
+        table.to_csv(partial / "index.csv")
+        description = {
+            "settings": settings,
+            "versions": stores[0].info["versions"],
+            "clips": len(table),
+            "failed": {k: v for store in stores for k, v in store.failed.items()},
+            "remarks": {k: v for store in stores for k, v in store.remarks.items()},
+            "fingerprint": hashlib.sha256((partial / "index.csv").read_bytes()).hexdigest(),
+        }
+        files.write_json(partial / "store.json", description)
+        partial.rename(out)
+    return ClipStore(out)

@@ -1,12 +1,15 @@
 """Temporal sampling against numpy and the released script's rule; the store against its sources."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from conftest import make_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aullm_lib.clips import ClipStore, frame_positions, jittered_ends
+from aullm_lib import preprocess
+from aullm_lib.clips import ClipStore, frame_positions, jittered_ends, join
 
 
 @given(st.integers(1, 400))
@@ -62,3 +65,49 @@ def test_errors_name_the_clip_and_the_folder(hand_store, tmp_path):
         hand_store.positions([hand_store.ids[0], "nobody/s0/c0"])
     with pytest.raises(FileNotFoundError, match="no clip store here"):
         ClipStore(tmp_path)
+
+
+@pytest.fixture
+def two_stores(tmp_path):
+    stores = []
+    for name, size in (("a", 2), ("b", 3)):
+        table = make_table(tmp_path / name, subjects=size, clips=2)
+        table["dataset"] = name
+        table.index = pd.Index(name + "/" + table["subject"] + "/" + table["clip"], name="clip_id")
+        table.attrs = table.attrs | {"dataset": name}
+        stores.append(preprocess.build(table, tmp_path / f"store-{name}", size=16))
+    return stores
+
+
+def test_joined_stores_hold_every_clip_of_both(two_stores, tmp_path):
+    joined = join(two_stores, tmp_path / "joined")
+    assert joined.ids == [i for store in two_stores for i in store.ids]
+    for store in two_stores:
+        for clip_id in store.ids:
+            assert np.array_equal(joined[clip_id], store[clip_id])
+            labels = [c for c in store.table if c.startswith("AU")]
+            assert (joined.table.loc[clip_id, labels] == store.table.loc[clip_id, labels]).all()
+    assert torch.equal(joined.sample(["b/s1/c1"]), two_stores[1].sample(["b/s1/c1"]))
+    parts = joined.info["settings"]["release"]["parts"]
+    assert [part["fingerprint"] for part in parts] == [store.fingerprint for store in two_stores]
+    before = {p: p.stat().st_mtime_ns for p in joined.path.iterdir()}
+    assert join(two_stores, tmp_path / "joined").fingerprint == joined.fingerprint
+    assert {p: p.stat().st_mtime_ns for p in joined.path.iterdir()} == before
+
+
+def test_stores_that_do_not_fit_are_not_joined(two_stores, tmp_path):
+    with pytest.raises(ValueError, match=r"a/s0/c0 is in two of the stores"):
+        join([two_stores[0], two_stores[0]], tmp_path / "x")
+    table = make_table(tmp_path / "c", subjects=2, clips=2)
+    large = preprocess.build(table, tmp_path / "store-c", size=24)
+    with pytest.raises(ValueError, match="differ in size"):
+        join([two_stores[0], large], tmp_path / "x")
+    join(two_stores, tmp_path / "x")
+    with pytest.raises(FileExistsError, match="holds another clip store"):
+        join(two_stores[:1], tmp_path / "x")
+
+
+def test_a_clip_shorter_than_the_sample_repeats_frames(two_stores):
+    lengths = torch.tensor([1, 3, 5])
+    assert frame_positions(lengths, 6).tolist() == [[0] * 6, [0, 0, 1, 1, 2, 2], [0, 1, 2, 2, 3, 4]]
+    assert jittered_ends(lengths, 6, torch.Generator()).tolist() == [0, 2, 4]

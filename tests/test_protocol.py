@@ -39,3 +39,16 @@ def test_leaks_are_refused_by_name():
     twins = frame.assign(sha256=["same", "other", "same"])
     with pytest.raises(protocol.Leak, match=f"{b2} .* hold the same frames|{a0} .* hold the same frames"):
         protocol.loso(twins)
+
+
+def test_cross_domain_trains_on_one_release_and_tests_on_the_other():
+    a, b = table(["1", "2"]), table(["1", "3"]).assign(dataset="y")
+    b.index = "y/" + b["subject"] + "/" + b["clip"]
+    (fold,) = protocol.cross_domain(a, b)
+    assert fold == protocol.Fold("x-to-y", tuple(a.index), tuple(b.index))
+    with pytest.raises(protocol.Leak, match="is in train and in test"):
+        protocol.cross_domain(a, pd.concat([b, a[:1]]))
+    with pytest.raises(protocol.Leak, match="hold the same frames"):
+        protocol.cross_domain(a.assign(sha256=["s", "t"]), b.assign(sha256=["t", "u"]))
+    with pytest.raises(ValueError, match="clips to test on"):
+        protocol.cross_domain(a, b[:0])
