@@ -154,6 +154,15 @@ RELEASED: dict[str, Any] = {  # where the released script does not do what the p
 }
 
 
+def compared() -> list[tuple[str, Any, Any, str]]:
+    """Every field as (name, paper's text, released script, source), in order."""
+    paper, released = Recipe.paper(), Recipe.released()
+    return [
+        (f.name, getattr(paper, f.name), getattr(released, f.name), f.metadata["source"])
+        for f in dataclasses.fields(Recipe)
+    ]
+
+
 def switched(recipe: Recipe, name: str) -> Recipe:
     """The recipe with the other one's value of a field in which the paper's text and the script differ."""
     other = RELEASED[name]

@@ -12,6 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from aullm_lib import recipe
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -91,3 +93,20 @@ def test_notebooks_are_committed_without_outputs_and_follow_the_house():
 def test_licensed_material_is_never_tracked():
     assert not [p for p in tracked() if p.suffix in {".xlsx", ".npy", ".safetensors", ".jpg", ".jpeg", ".avi", ".mp4"}]
     assert not [p for p in tracked() if p.stat().st_size > 2**20]
+
+
+def recipe_tables():
+    """The README's tables of both recipes, from the dataclass: first what differs, then all of it."""
+    head = "| field | paper's text | released script | source |\n|---|---|---|---|\n"
+    rows = []
+    for name, *values, source in recipe.compared():
+        both = [", ".join(v) if isinstance(v, tuple) else str(v) for v in values]
+        rows.append((both[0] != both[1], f"| `{name}` | {both[0]} | {both[1]} | {source} |\n"))
+    differing = "".join(row for differs, row in rows if differs)
+    whole = "".join(row for _, row in rows)
+    return f"{head}{differing}\n<details><summary>Every field, with its source</summary>\n\n{head}{whole}\n</details>\n"
+
+
+def test_the_readme_shows_both_recipes_as_they_are():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.split("<!-- recipes -->\n")[1].split("<!-- /recipes -->")[0] == recipe_tables()
