@@ -113,7 +113,8 @@ def run(
             stacklevel=2,
         )
     if missing:
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        gpus = (resources or {}).get("num_gpus") if backend == "ray" else None  # this machine may have none
+        device = device or ("cuda" if gpus or torch.cuda.is_available() else "cpu")
         together = side_by_side or (TOGETHER if torch.device(device).type == "cuda" else 1)
         left = [fold for fold in folds if fold.name in missing]
         job = Job(str(record.path), str(store.path), table, tuple(left), device, together, keep_weights, shrink)

@@ -38,6 +38,9 @@ class Diverged(RuntimeError):
         super().__init__(message)
         self.where, self.weights = where, weights
 
+    def __reduce__(self) -> tuple:  # by itself an exception comes back from another process with its message only
+        return type(self), (str(self), self.where, self.weights)
+
 
 class OutOfMemory(RuntimeError):
     """The batch does not fit; the message says which setting to lower."""

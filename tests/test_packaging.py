@@ -58,7 +58,7 @@ def test_conda_and_make_install_the_same():
     assert (
         "install --quiet --constraint constraints.txt --editable '.[notebooks,dev]'" in (ROOT / "Makefile").read_text()
     )
-    assert set(EXTRAS) == {"notebooks", "dev"}
+    assert set(EXTRAS) == {"notebooks", "cluster", "dev"}
 
 
 def test_no_registry_address_machine_path_or_unsafe_load_is_recorded():
