@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from aullm_lib import backbone
 from aullm_lib.backbone import FILTERS, SqueezeExcitation, VisualBackbone
 
 
@@ -78,6 +79,57 @@ def test_pooling_before_relu_gives_equal_values_and_gradients():
         grads.append((y.detach(), *torch.autograd.grad((y * y).sum(), list(conv.parameters()))))
     for a, b in zip(*grads, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("frames", "size"), [(4, 16), (6, 64), (5, 33), (6, 65)])
+@pytest.mark.parametrize("training", [True, False])
+def test_the_form_for_a_cpu_gives_the_plain_layers_values_and_gradients(frames, size, training, monkeypatch):
+    net = settled(VisualBackbone(frames=frames, size=size, led="raw", dropout=0)).double().train(training)
+    x, seen, results = clips(b=3, t=frames, size=size).double(), {}, []
+    weight = torch.randn(3, 256, dtype=torch.float64)
+    for name, module in net.named_modules():
+        module.register_forward_hook(lambda m, args, out, name=name: seen.setdefault(name, []).append(out))
+    for by_frame in (lambda x: True, lambda x: False):  # the latter is what runs on other devices
+        monkeypatch.setattr(backbone, "_by_frame", by_frame)
+        inputs = x.clone().requires_grad_()
+        mid, high = net(inputs)
+        leaves = [inputs, *net.parameters()]
+        results.append((mid, high, *torch.autograd.grad((high * weight).sum() + (mid * mid).sum(), leaves)))
+    for fast, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-10 * plain.abs().max().item())
+    assert len(seen) == 21
+    for name, (fast, plain) in seen.items():  # every layer can be watched as ever
+        if name:
+            assert fast.shape == plain.shape
+            torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-10 * plain.abs().max().item(), msg=name)
+
+
+def test_the_temporal_filter_gets_the_plain_layers_gradient(monkeypatch):
+    net = VisualBackbone(dropout=0, size=32).double()
+    gradients = []
+    for by_frame in (lambda x: True, lambda x: False):
+        monkeypatch.setattr(backbone, "_by_frame", by_frame)
+        loss = net(clips(size=32).double()).high.square().sum()
+        gradients.append(torch.autograd.grad(loss, list(net.led.parameters())))
+    for fast, plain in zip(*gradients, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-9, atol=1e-9)
+
+
+def test_layers_can_be_explained_and_keep_their_names():
+    net, seen = VisualBackbone(), []
+    net.block2[0].register_full_backward_hook(lambda module, into, out: seen.append(out[0]))  # as Grad-CAM does
+    net(clips()).high.sum().backward()
+    assert seen[0].shape == (2, 64, 4, 18, 18) and seen[0].abs().max() > 0
+    shapes = {name: tuple(p.shape) for name, p in net.named_parameters() if "block" in name and p.ndim > 2}
+    assert shapes == {"block1.0.weight": (32, 1, 1, 5, 5), "block2.0.weight": (64, 32, 2, 3, 3)}
+
+
+def test_the_form_for_a_cpu_is_for_a_cpu_in_full_precision():
+    assert backbone._by_frame(torch.zeros(1)) and not backbone._by_frame(torch.zeros(1, device="meta"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not backbone._by_frame(torch.zeros(1))
+        assert VisualBackbone()(clips()).high.dtype == torch.bfloat16
+    assert VisualBackbone(led="raw").to("meta")(clips().to("meta")).mid.shape == (2, 64, 2, 9, 9)
 
 
 def test_se_is_the_per_frame_formula():
