@@ -40,6 +40,7 @@ class Job:
     side_by_side: int
     keep_weights: bool
     shrink: bool
+    trace: bool = False
 
 
 def check(experiment: Experiment, store: ClipStore) -> None:
@@ -66,6 +67,7 @@ def run(
     side_by_side: int | None = None,
     keep_weights: bool = False,
     shrink: bool = False,
+    trace: bool = False,
     resources: dict[str, float] | None = None,
 ) -> Path:
     """Trains and tests every fold that the run folder lacks; a finished fold is never run again.
@@ -74,7 +76,8 @@ def run(
     by default. device: the first CUDA device if there is one, else the CPU. side_by_side: folds trained together
     against one frozen LLM (1 on a CPU, 8 on a GPU by default); fewer where memory is short, with a warning.
     keep_weights: store what training changed, for ``Run.model``. shrink: where one fold alone does not fit, put fewer
-    clips through the LLM at a time (``Recipe.llm_batch``) instead of stopping.
+    clips through the LLM at a time (``Recipe.llm_batch``) instead of stopping. trace: store the test clips'
+    probabilities after every epoch as well (``Run.trace``).
     backend: "local" (this process) or "ray" (tasks on this machine or the cluster that is connected; ``cluster.py``),
     with ``resources`` for each task, such as {"num_gpus": 0.5}.
 
@@ -117,7 +120,7 @@ def run(
         device = device or ("cuda" if gpus or torch.cuda.is_available() else "cpu")
         together = side_by_side or (TOGETHER if torch.device(device).type == "cuda" else 1)
         left = [fold for fold in folds if fold.name in missing]
-        job = Job(str(record.path), str(store.path), table, tuple(left), device, together, keep_weights, shrink)
+        job = Job(str(record.path), str(store.path), table, tuple(left), device, together, keep_weights, shrink, trace)
         bar = tqdm(total=len(left) * experiment.recipe.epochs, desc=experiment.name, unit="epoch")
         try:
             with bar:
@@ -171,7 +174,15 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
         group = waiting[:together]
         try:
             outcomes = train_folds(
-                experiment, store, job.table, group, llm=loaded, device=job.device, llm_batch=llm_batch, progress=heard
+                experiment,
+                store,
+                job.table,
+                group,
+                llm=loaded,
+                device=job.device,
+                llm_batch=llm_batch,
+                trace=job.trace,
+                progress=heard,
             )
         except OutOfMemory as error:
             recipe = experiment.recipe

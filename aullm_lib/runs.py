@@ -7,6 +7,7 @@
         log.csv            epoch, loss
         fold.json          sizes, seconds, device, threads, versions, git revision
         weights.safetensors  what training changed, if it was to be kept
+        trace.csv          epoch, clip_id, au, probability: the test clips after every epoch, if asked for
       progress/<fold>.txt  a line an epoch while the fold is in training
       failed/<fold>/       failure.json, weights.safetensors: where a fold stopped, and its state before that step
       predictions.csv      all folds, once the last one is there
@@ -117,6 +118,8 @@ class Run:
         with self._whole(self.path / "folds" / name, f"fold {name}") as folder:
             result.predictions[COLUMNS].to_csv(folder / "predictions.csv", index=False)
             result.log.to_csv(folder / "log.csv", index=False)
+            if result.trace is not None:
+                result.trace.to_csv(folder / "trace.csv", index=False)
             if keep_weights:
                 weights.save(folder / weights.FILE, result.weights, self.experiment)
             files.write_json(folder / "fold.json", result.info | provenance())
@@ -181,6 +184,14 @@ class Run:
     def logs(self) -> pd.DataFrame:
         """Training losses: fold, epoch, loss. Raises FileNotFoundError if no fold is finished."""
         return self._pooled("log.csv")
+
+    def trace(self) -> pd.DataFrame:
+        """The test clips' probabilities after every epoch: fold, epoch, clip_id, au, probability.
+
+        For showing what the choice of an epoch is worth; no score of this kit rests on it. Raises FileNotFoundError if
+        no fold is finished or one was trained without ``trace``.
+        """
+        return self._pooled("trace.csv")
 
     def seconds(self) -> float:
         """Training and test time of the finished folds, summed."""

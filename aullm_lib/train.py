@@ -51,6 +51,7 @@ class Result(NamedTuple):
     log: pd.DataFrame  # epoch, loss (mean a clip)
     info: dict  # sizes, seconds, device, threads
     weights: dict[str, Tensor]  # what training changed (weights.trained)
+    trace: pd.DataFrame | None = None  # epoch, clip_id, au, probability: the test clips after every epoch, if asked for
 
 
 def fold_seed(seed: int, fold: str) -> int:
@@ -73,12 +74,15 @@ def train_folds(
     llm: Loaded | None = None,
     device: str | torch.device = "cpu",
     llm_batch: int | None = None,
+    trace: bool = False,
     progress: Progress = lambda fold, epoch, loss: None,
 ) -> list[Result | Diverged]:
     """Trains each fold on its ``train`` clips and predicts its ``test`` clips, all folds side by side.
 
     store: on ``device`` already. llm: what ``model.load_llm`` gives, so that many folds share its frozen weights;
-    loaded here if None. llm_batch: in place of the recipe's. progress: called for each fold at the end of an epoch.
+    loaded here if None. llm_batch: in place of the recipe's. trace: also predict the test clips after every epoch, to
+    show afterwards what choosing an epoch by them would have been worth; training does not see it. progress: called
+    for each fold at the end of an epoch.
     Returns, in the order of ``folds``, a Result, or the Diverged of a fold that stopped while the others went on.
     Raises ``OutOfMemory``.
     """
@@ -104,6 +108,8 @@ def train_folds(
                     continue
                 mean = total / len(learner.rows)
                 learner.history.append({"epoch": epoch, "loss": mean})
+                if trace:
+                    learner.trace(epoch)
                 progress(name, epoch, mean)
         for learner in learners:
             if learner.fold.name not in outcomes:
@@ -165,6 +171,7 @@ class _Learner:
         self.rows = store.positions(fold.train)
         self.targets = labels(table, fold.train, experiment.aus).to(device)
         self.history: list[dict] = []
+        self.traced: list[pd.DataFrame] = []
         self.failed_at = torch.full((), -1.0, device=device)  # the step of this epoch that gave no number
         statistics = [b for b in self.model.backbone.buffers() if b.is_floating_point()]  # of the batch norms
         self.statistics = [(b, b.clone()) for b in statistics]
@@ -207,6 +214,22 @@ class _Learner:
         self.optimizer.step()
         self.total += loss / (len(self.experiment.aus) if self.recipe.reduction == "mean" else 1)
 
+    def trace(self, epoch: int) -> None:
+        """Keeps the probabilities of the test clips as they are now."""
+        columns = self._answers(self._predict())
+        self.traced.append(pd.DataFrame({"epoch": epoch} | columns))
+
+    def _predict(self) -> Tensor:
+        return predict(self.model, self.store, self.fold.test, self.recipe.frames, self.recipe.batch_size)
+
+    def _answers(self, probabilities: Tensor) -> dict[str, list]:
+        units = [f"AU{n}" for n in self.experiment.aus]
+        return {
+            "clip_id": [clip for clip in self.fold.test for _ in units],
+            "au": units * len(self.fold.test),
+            "probability": probabilities.cpu().flatten().tolist(),
+        }
+
     def diverged(self, epoch: int, step: int) -> Diverged:
         clips = [self.fold.train[i] for i in self.batches[step].tolist()]
         state = weights.trained(self.model)
@@ -222,8 +245,7 @@ class _Learner:
         )
 
     def result(self, seconds: float, together: int) -> Result | Diverged:
-        fold, units = self.fold, [f"AU{n}" for n in self.experiment.aus]
-        probabilities = predict(self.model, self.store, fold.test, self.recipe.frames, self.recipe.batch_size)
+        fold, probabilities = self.fold, self._predict()
         if not probabilities.isfinite().all():
             return Diverged(
                 f"fold {fold.name}: the probabilities of its test clips are no numbers; lower Recipe.lr (now "
@@ -232,15 +254,8 @@ class _Learner:
                 weights.trained(self.model),
             )
         truth = labels(self.table, fold.test, self.experiment.aus).int()
-        predictions = pd.DataFrame(
-            {
-                "clip_id": [clip for clip in fold.test for _ in units],
-                "subject": [self.table.loc[clip, "subject"] for clip in fold.test for _ in units],
-                "au": units * len(fold.test),
-                "label": truth.flatten().numpy(),
-                "probability": probabilities.cpu().flatten().numpy(),
-            }
-        )
+        predictions = pd.DataFrame(self._answers(probabilities) | {"label": truth.flatten().numpy()})
+        predictions["subject"] = predictions["clip_id"].map(self.table["subject"])
         info = {
             "fold": fold.name,
             "seed": self.seed,
@@ -252,7 +267,8 @@ class _Learner:
             "device": str(self.device),
             "threads": torch.get_num_threads(),
         }
-        return Result(predictions, pd.DataFrame(self.history), info, weights.trained(self.model))
+        trace = pd.concat(self.traced) if self.traced else None
+        return Result(predictions, pd.DataFrame(self.history), info, weights.trained(self.model), trace)
 
 
 def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:

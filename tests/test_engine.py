@@ -313,6 +313,19 @@ def test_kept_weights_give_the_same_logits_to_the_bit(experiment, hand_store, ti
         run.model("hand-s0")
 
 
+def test_a_trace_ends_in_the_predictions_and_changes_nothing(experiment, hand_store, tmp_path):
+    plain = Run(engine.run(experiment, hand_store, out=tmp_path / "plain"))
+    traced = Run(engine.run(experiment, hand_store, out=tmp_path / "traced", trace=True))
+    assert folds_of(plain.path) == {k: v for k, v in folds_of(traced.path).items() if k.name != "trace.csv"}
+    trace = traced.trace()
+    assert trace.groupby("epoch").size().to_dict() == {1: 36, 2: 36, 3: 36}
+    last = trace[trace["epoch"] == 3].set_index(["clip_id", "au"])["probability"]
+    want = traced.predictions().set_index(["clip_id", "au"])["probability"]
+    assert last.loc[want.index].tolist() == want.tolist()
+    with pytest.raises(FileNotFoundError, match=r"trace.csv"):
+        plain.trace()
+
+
 def test_interrupted_by_hand_it_says_how_to_go_on(experiment, hand_store, tmp_path, monkeypatch):
     inner, calls = engine.train_folds, []
 
