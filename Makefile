@@ -10,6 +10,9 @@ CASME2_ROOT ?=
 SAMM_ROOT ?=
 RELEASES ?= casme2,samm
 LLM ?= Qwen/Qwen2.5-1.5B
+# For `make grid`: "llm=a,b recipe=paper,released seeds=1,2", or a YAML file with a list for each parameter.
+GRID :=
+PROFILE := paper
 # More for the batch runner, such as ARGS="--only 02_train_loso -p recipe=released".
 ARGS ?=
 
@@ -24,7 +27,7 @@ export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full paper lab test bench lint clean
+.PHONY: help setup demo demo-full paper grid lab test bench lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -55,6 +58,14 @@ paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_
 	@quoted() { [ -z "$$1" ] || printf '"%s"' "$$(realpath -- "$$1")"; }; \
 	  $(BIN)/python -m aullm_lib.batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
 	  -p "casme2_root=$$(quoted '$(CASME2_ROOT)')" -p "samm_root=$$(quoted '$(SAMM_ROOT)')" $(ARGS)
+
+grid: $(READY) ## every combination of some parameters, going on after a failure: make grid GRID="llm=a,b seeds=1,2"
+	@quoted() { printf '"%s"' "$$(realpath -- "$$1")"; }; \
+	  $(BIN)/python -m aullm_lib.batch $(PROFILE) --grid '$(GRID)' \
+	  $(if $(CASME2_ROOT),-p "casme2_root=$$(quoted '$(CASME2_ROOT)')") \
+	  $(if $(SAMM_ROOT),-p "samm_root=$$(quoted '$(SAMM_ROOT)')") \
+	  $(if $(filter-out file,$(origin RELEASES)),-p 'releases=[$(RELEASES)]') \
+	  $(if $(filter-out file,$(origin LLM)),-p 'llm=$(LLM)') $(ARGS)
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -127,3 +128,59 @@ def test_a_failing_cell_says_which_error_and_where(home, caplog):
     assert batch.main(["smoke", "--only", "02_train_loso", "-p", "overrides={epoch: 3}"]) == 1
     assert "no field 'epoch'" in caplog.text
     assert "runs/smoke/notebooks" in caplog.text
+
+
+GRID = "recipe=paper,released seeds=1,2"
+
+
+def test_a_grid_is_every_combination_under_names_of_its_own(tmp_path):
+    cells = batch.grid("smoke", GRID, list(batch.IN_A_GRID))
+    assert cells == {
+        f"smoke-recipe-{recipe}-seeds-{seed}": {"recipe": recipe, "seeds": [seed]}
+        for recipe in ("paper", "released")
+        for seed in (1, 2)
+    }
+    (tmp_path / "grid.yaml").write_text("recipe: [paper, released]\nseeds: [1, [2]]\n")
+    assert batch.grid("smoke", str(tmp_path / "grid.yaml"), list(batch.IN_A_GRID)) == cells
+    twins = batch.grid("smoke", "llm=a/x,b/x", list(batch.IN_A_GRID))
+    assert len(twins) == 2 and all(name.startswith("smoke-llm-x") for name in twins)
+    long = batch.grid("smoke", f"llm={'x' * 300}", list(batch.IN_A_GRID))
+    assert all(len(name) < 100 for name in long)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--grid", ""], "No such file|Is a directory"),
+        (["--grid", "recipe"], "No such file"),
+        (["--grid", "recipy=paper"], "02_train_loso, 07_paper have no parameter 'recipy'"),
+        (["--grid", "seeds=1,x"], r"seeds\[0\] is 'x', a str; expected a int"),
+        (["--grid", "releases=casme3"], "releases: unknown 'casme3'"),
+        (["--grid", "seeds=1", "--only", "07_paper"], "07_paper have no parameter 'seeds'"),
+    ],
+)
+def test_a_bad_grid_ends_before_its_first_cell(home, arguments, message, caplog):
+    assert batch.main(["smoke", *arguments]) == 2
+    assert re.search(message, caplog.text)
+    assert not list(home.rglob("*.ipynb"))
+
+
+def test_a_grid_shares_what_is_done_goes_on_after_a_failure_and_does_nothing_twice(inside, caplog):
+    """Two recipes with one seed, of which the profile has trained one already, and a recipe that does not exist."""
+    runs = inside / "runs" / "smoke" / "results"
+    before = {p.name for p in runs.iterdir()}
+    command = ["smoke", "--grid", "recipe=paper,none,released", "--only", "02_train_loso", "-p", "releases=[casme2]"]
+    caplog.set_level("INFO")
+    assert batch.main(command) == 1
+    assert "2 of 3 cells are done" in caplog.text and "recipe='none': allowed are paper, released" in caplog.text
+    assert re.search(r"FAILED +runs/smoke-recipe-none\n", caplog.text)
+    new = {p.name for p in runs.iterdir()} - before
+    assert len(new) == 1 and "-paper-" in new.pop()
+    kept = {}
+    for recipe in ("paper", "released"):
+        work = Workspace(f"smoke-recipe-{recipe}")
+        (entry,) = work.recorded("02_train_loso")["runs"]
+        assert entry["recipe"] == recipe and Run(entry["path"]).missing == []
+        kept |= {p: p.stat().st_mtime_ns for p in [work.folder / "notebooks" / "02_train_loso.ipynb"]}
+    assert batch.main(command) == 1
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
