@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,8 @@ import pytest
 from matplotlib.text import Text
 
 from aullm_lib import metrics
-from aullm_lib.report import figures, pictures, tables
+from aullm_lib.report import figures, pictures, render
+from aullm_lib.report.tables import Block, Cell, Group, Table, compared
 
 
 @pytest.fixture(scope="module")
@@ -27,34 +30,92 @@ def scored(predictions):
     return {"<b>evil</b> & co": metrics.score(good), "random": metrics.score(predictions)}, metrics.floors(predictions)
 
 
-def test_a_table_shows_the_scores_given(scored, tmp_path):
-    scores, floors = scored
-    paths = tables.write(tmp_path / "t", scores, floors, title="T <1>", notes=["a & b"], provenance={"runs": ["x"]})
-    markdown, page, _, made = (p.read_text(encoding="utf-8") for p in paths)
-    assert "| <b>evil</b> & co | **100.0** | **100.0** | **100.0** |" in markdown
-    floor = 100 * floors["all-absent"].loc["AU1", "f1_macro"]
-    assert f"| all-absent | *{floor:.1f}* |" in markdown
-    assert "&lt;b&gt;evil&lt;/b&gt; &amp; co" in page
-    assert "<b>evil</b>" not in page
-    assert "T &lt;1&gt;" in page
-    stored = pd.read_csv(paths[2], index_col=["method", "au"])
-    assert stored.loc[("random", "mean"), "f1_macro"] == scores["random"].loc["mean", "f1_macro"]
+EVIL = "<b>evil</b> & co|100%_$x^2~{#}\\\\ [a]--b 中 é → × – `*"
+
+
+@pytest.fixture
+def shown():
+    """A table with every kind of cell, and text from data that no format takes as it is."""
+    ours = {EVIL: [Cell(81.25, 70.06, 90.5), Cell(50.0), Cell()], "other": [Cell(60.0), Cell(why="not run"), Cell()]}
+    low = Group("floor", {"all-absent": [Cell(61.0), Cell(50.0), Cell()]})
+    apart = Group("difference", {EVIL: [Cell(3.04, -1.96, 6.5), Cell(-0.04), Cell()]}, signed=True)
+    block = Block("F1 (%)", [low, compared(Group("ours " + EVIL, ours), [low]), apart])
+    return Table(
+        f"T {EVIL}", [("left & right", "AU1"), ("left & right", "AU2"), ("", "blank")], [block], [EVIL], number=3
+    )
+
+
+def test_every_format_shows_the_same_numbers_marks_and_reasons(shown, tmp_path):
+    paths = render.write(tmp_path / "t", shown, {"runs": ["x"]})
+    markdown, page, tex, _, made = (path.read_text(encoding="utf-8") for path in paths)
+    for number in ("**81.2** [70.1, 90.5]", "*50.0*", "*60.0*", "+3.0 [−2.0, 6.5]", "| 0.0 |", "(a)", "(a) not run"):
+        assert number in markdown
+    for number in ("<b>81.2</b><small>[70.1, 90.5]</small>", '<td class="floor">50.0</td>', "+3.0", "(a) not run"):
+        assert number in page
+    assert '<td class="empty" title="not run">(a)</td>' in page
+    minus = r"\ensuremath{-}"
+    for number in (r"\textbf{81.2}", r"\textcolor{black!55}{50.0}", f"{{[}}{minus}2.0, 6.5{{]}}", "(a) not run"):
+        assert number in tex
+    assert "blank" not in markdown + page + tex  # no cell of that column holds anything
+    stored = pd.read_csv(paths[3]).set_index(["group", "row", "column"])
+    assert stored.loc[("ours " + EVIL, EVIL, "AU1"), ["value", "low", "high"]].tolist() == [81.25, 70.06, 90.5]
+    assert stored.loc[("ours " + EVIL, "other", "AU2"), "why"] == "not run"
     assert json.loads(made) == {"runs": ["x"]}
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in render.write(tmp_path / "t", shown, {"runs": ["x"]})] == before
+
+
+def test_text_from_data_is_escaped_in_every_format(shown):
+    page, tex, markdown = render.page(shown), render.latex(shown, "t"), render.markdown(shown)
+    assert "<b>evil" not in page
+    assert "&lt;b&gt;evil&lt;/b&gt; &amp; co" in page
     assert "http" not in page
     rules = re.search(r"<style>(.*?)</style>", page)[1].split("}")
     assert all(part.startswith(".aullm") for part in rules if part)  # nothing of JupyterLab's own page changes
-    before = [p.read_bytes() for p in paths]
-    tables.write(tmp_path / "t", scores, floors, title="T <1>", notes=["a & b"], provenance={"runs": ["x"]})
-    assert [p.read_bytes() for p in paths] == before
-
-
-def test_an_undefined_score_is_a_dash_not_a_number(predictions, tmp_path):
-    none = predictions.assign(label=predictions["label"] * (predictions["au"] == "AU1"))
-    paths = tables.write(
-        tmp_path / "t", {"m": metrics.score(none)}, metrics.floors(none), title="t", notes=[], provenance={}
+    assert r"\<b>evil\</b>".replace(">", ">") in markdown.replace(r"\>", ">")
+    assert len({line.count(" | ") for line in markdown.splitlines() if line.startswith("| ")}) == 1
+    assert tex.isascii()
+    assert render.tex(EVIL) == (
+        r"\textless{}b\textgreater{}evil\textless{}/\allowbreak{}b\textgreater{} \& co\textbar{}100\%\_\allowbreak{}\$x"
+        r"\textasciicircum{}2\textasciitilde{}\{\#\}\textbackslash{}\textbackslash{} {[}a{]}-{}-b \texttt{U+4E2D} "
+        r"\'{e} \ensuremath{\rightarrow} \ensuremath{\times} -- \textasciigrave{}*"
     )
-    assert "| m | " in paths[0].read_text()
-    assert "| – |" in paths[0].read_text()
+
+
+def test_the_latex_document_compiles(shown, tmp_path):
+    program = shutil.which("pdflatex")
+    if not program:
+        pytest.skip("pdflatex is not on this machine (Debian: texlive-latex-recommended)")
+    (tmp_path / "t.tex").write_text(render.document({"a": shown, "b_2": shown}), encoding="utf-8")
+    done = subprocess.run(
+        [program, "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+    assert (tmp_path / "t.pdf").stat().st_size > 1000
+    assert set(re.findall(r"usepackage\{(.*?)\}", (tmp_path / "t.tex").read_text())) == {"booktabs", "xcolor", "array"}
+
+
+def test_a_table_too_long_for_a_page_goes_on_in_another():
+    groups = [Group(f"g{i}", {f"m{i}{j}": [Cell(50.0, 40.0, 60.0)] for j in range(20)}) for i in range(3)]
+    text = render.latex(Table("t", [("", "a")], [Block("F1 (%)", groups)]), "t")
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
+    assert text.count("F1 (\\%), continued") == 2
+    assert len(set(re.findall(r"\\label\{(.*?)\}", text))) == 3
+    assert all(text.count(f"m{i}{j} &") == 1 for i in range(3) for j in range(20))
+
+
+def test_a_row_of_the_wrong_length_is_refused():
+    with pytest.raises(ValueError, match="m: 1 cells for 2 columns"):
+        Table("t", [("", "a"), ("", "b")], [Block("h", [Group("g", {"m": [Cell(1.0)]})])])
+
+
+def test_only_the_best_above_the_floor_is_bold_and_ties_are_bold_together():
+    rows = {"a": [Cell(50.0), Cell(40.0)], "b": [Cell(50.0), Cell(45.0)], "c": [Cell(49.0), Cell()]}
+    made = compared(Group("g", rows), [Group("f", {"x": [Cell(48.0), Cell(45.0)], "y": [Cell(49.0), Cell()]})])
+    assert [[cell.bold for cell in row] for row in made.rows.values()] == [[True, False], [True, False], [False, False]]
+    assert [[cell.grey for cell in row] for row in made.rows.values()] == [[False, True], [False, True], [True, False]]
+    assert not compared(Group("g", {"alone": [Cell(50.0)]})).rows["alone"][0].bold
 
 
 def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path):
@@ -83,6 +144,8 @@ def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path
         "contact_sheet": lambda: pictures.contact_sheet({"AU4": ("c", np.stack([image] * 3))}, "n"),
         "cooccurrence": lambda: figures.cooccurrence({"samm": pd.DataFrame({"AU2": [1, 0], "AU4": [1, 1]})}),
         "lengths": lambda: figures.lengths({"samm": pd.DataFrame({"n_frames": [4, 9]})}),
+        "ablations": lambda: figures.ablation_bars({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {}, "n"),
+        "reliability": lambda: figures.reliability(calibrated(), "n"),
     }
     for name, make in makers.items():
         first = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "1" / name, {"a": 1})}
@@ -93,6 +156,41 @@ def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path
     assert {text.get_text() for text in drawn.legends[0].get_texts()} == {*scores, "all-absent predictor"}
     bars = drawn.axes[0].containers
     assert bars[0].lines[0].get_ydata()[-1] == pytest.approx(100)
+
+
+def ablation_frame():
+    rows = [("Q2", "all", 80.0, 75.0, 83.0, 78.8), ("Q2", "F_high", 70.0, 60.0, 81.0, 79.8), ("tiny", "all", 50.0, 40.0,
+            60.0, np.nan), ("Q2", "EFP-", np.nan, np.nan, np.nan, np.nan)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["llm", "variant", "score", "low", "high", "published"])
+
+
+def test_ablation_bars_stand_for_the_scores_and_empty_slots_say_so():
+    figure = figures.ablation_bars({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {"CASME II": 49.9})
+    axis = figure.axes[0]
+    assert sorted(bar.get_height() for bar in axis.patches) == [50.0, 70.0, 80.0]
+    assert all(bar.get_y() == 0 for bar in axis.patches)
+    ends = {tuple(path[:, 1]) for lines in axis.collections for path in lines.get_segments()}
+    assert {(75.0, 83.0), (60.0, 81.0), (40.0, 60.0)} <= ends
+    assert sorted(y for line in axis.lines if line.get_marker() == "D" for y in line.get_ydata()) == [78.8, 79.8]
+    assert [text.get_text() for text in axis.texts] == ["not run"] * 7
+    assert [text.get_text() for text in figure.axes[1].texts] == ["not run"]
+    assert any(list(line.get_ydata()) == [49.9, 49.9] for line in axis.lines)
+    hatches = {(bar.get_hatch(), bar.get_facecolor()) for bar in axis.patches}
+    assert len(hatches) == 2
+    assert figure.get_figwidth() == 3.4
+
+
+def calibrated():
+    columns = ["au", "bin", "mean_probability", "frequency", "count"]
+    return pd.DataFrame(
+        [("AU1", 0, 0.1, 0.2, 9), ("AU1", 1, np.nan, np.nan, 0), ("AU4", 1, 0.7, 0.5, 3)], columns=columns
+    )
+
+
+def test_reliability_draws_the_bins_that_hold_clips():
+    figure = figures.reliability(calibrated())
+    assert [axis.get_title(loc="left") for axis in figure.axes[:2]] == ["AU1, 9 clips", "AU4, 3 clips"]
+    assert [list(axis.collections[0].get_offsets()[0]) for axis in figure.axes[:2]] == [[0.1, 0.2], [0.7, 0.5]]
 
 
 def words(figure):

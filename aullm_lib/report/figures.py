@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from aullm_lib import facs, files
@@ -236,3 +237,92 @@ def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
         caption(figure, note)
     plt.close(figure)
     return figure
+
+
+BARS = {
+    "all": ("All", BLUE, ""), "F_high": ("F_high", "#56B4E9", "///"), "F_mid": ("F_mid", "#b9dcf0", "..."),
+    "EFP-": ("EFP-", "#E69F00", "\\\\\\"), "Prompt Learning": ("Prompt", "#f3d999", "xxx"),
+}  # fmt: skip
+"""Variant of the paper's Table 3 -> its name in Figure 2, and a colour and a hatch that differ in grey too."""
+
+
+def ablation_bars(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, float], note: str = "") -> Figure:
+    """Figure 2: the average F1 of every ablation by LLM, a panel a data set, as wide as a column of two.
+
+    panels: title -> llm, variant (of ``BARS``), score, low, high, published, in percent; score is NaN where it was not
+    run, published where there is nothing to compare with. floors: title -> the best of those that look at nothing.
+    """
+    with plt.rc_context(STYLE | {"font.size": 7, "axes.titlesize": 8, "hatch.linewidth": 0.5}):
+        figure, axes = plt.subplots(len(panels), 1, figsize=(3.4, 0.55 + 1.75 * len(panels)), squeeze=False)
+        for axis, (title, frame) in zip(axes[:, 0], panels.items(), strict=True):
+            llms = list(dict.fromkeys(frame["llm"])) if len(frame) else []
+            for i, (variant, (_, colour, hatch)) in enumerate(BARS.items()):
+                rows = frame[frame["variant"] == variant].set_index("llm") if len(frame) else frame
+                for j, llm in enumerate(llms):
+                    x = j + (i - (len(BARS) - 1) / 2) * 0.17
+                    score, low, high, published = (float(rows.loc[llm, c]) if llm in rows.index else np.nan
+                                                   for c in ("score", "low", "high", "published"))  # fmt: skip
+                    if np.isnan(score):
+                        axis.annotate("not run", (x, 0), (0, 2), xycoords=("data", "axes fraction"), rotation=90,
+                                      textcoords="offset points", ha="center", va="bottom", fontsize=6,
+                                      color=GREY)  # fmt: skip
+                        continue
+                    axis.bar(x, score, 0.155, color=colour, hatch=hatch, ec="#333333", lw=0.5)
+                    if not np.isnan(low + high):
+                        spread = np.clip([[score - low], [high - score]], 0, None)
+                        axis.errorbar(x, score, spread, fmt="none", ecolor="black", lw=0.8, capsize=1.6)
+                    if not np.isnan(published):
+                        axis.plot(x, published, "D", mfc="white", mec=ORANGE, mew=1, ms=3.6, zorder=4)
+            if title in floors:
+                axis.axhline(floors[title], color=GREY, lw=1, ls="--", zorder=3)
+            if not llms:
+                axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=GREY)
+            axis.set_xticks(range(len(llms)), [textwrap.fill(llm, 16) for llm in llms])
+            axis.set(ylim=(0, 100), xlim=(-0.55, max(1, len(llms)) - 0.45), ylabel="two-class macro F1 (%)")
+            axis.set_title(title, loc="left")
+            axis.tick_params(axis="x", length=0)
+        handles: list[Any] = [
+            Patch(fc=colour, hatch=hatch, ec="#333333", lw=0.5, label=name) for name, colour, hatch in BARS.values()
+        ]
+        if floors:
+            handles.append(Line2D([], [], color=GREY, lw=1, ls="--", label="looks at nothing"))
+        if any(frame["published"].notna().any() for frame in panels.values() if len(frame)):
+            marker = Line2D([], [], marker="D", ls="", mfc="white", mec=ORANGE, mew=1, ms=3.6, label="published")
+            handles.append(marker)
+        figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=6.5, columnspacing=1,
+                      handlelength=1.4, handletextpad=0.5)  # fmt: skip
+        _small_print(figure, note)
+    plt.close(figure)
+    return figure
+
+
+def reliability(frame: pd.DataFrame, note: str = "") -> Figure:
+    """How often an AU is there when the model gives it a probability: a small panel an AU, dots as large as the bin.
+
+    frame: ``calibration.reliability`` (au, bin, mean_probability, frequency, count); bins without clips are left out.
+    """
+    with plt.rc_context(STYLE | {"font.size": 7, "axes.titlesize": 8}):
+        aus = list(dict.fromkeys(frame["au"]))
+        figure, axes = _grid(len(aus), 4, 1.7, 1.6)
+        largest = max(1, frame["count"].max()) if len(frame) else 1
+        for axis, au in zip(axes, aus, strict=True):
+            rows = frame[(frame["au"] == au) & (frame["count"] > 0)].sort_values("mean_probability")
+            axis.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
+            axis.plot(rows["mean_probability"], rows["frequency"], color=BLUE, lw=0.9)
+            axis.scatter(rows["mean_probability"], rows["frequency"], 4 + 50 * rows["count"] / largest, color=BLUE,
+                         alpha=0.75, lw=0, clip_on=False)  # fmt: skip
+            axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+            axis.set_title(f"{au}, {rows['count'].sum():.0f} clips", loc="left")
+        for axis in axes[::4]:
+            axis.set_ylabel("share of clips with it")
+        for axis in axes[-4:]:
+            axis.set_xlabel("probability")
+        caption(figure, note)
+    plt.close(figure)
+    return figure
+
+
+def _small_print(figure: Figure, note: str) -> None:
+    """The caption of a figure of one column: smaller, and wrapped for that."""
+    lines = [textwrap.fill(line, round(22 * figure.get_figwidth())) for line in note.splitlines()]
+    figure.supxlabel("\n".join(lines), fontsize=5.5, color=GREY, ha="left", x=0.01)

@@ -1,102 +1,130 @@
-"""Tables in the paper's layout: a row a method, a column an AU, the average; always with the floors."""
+"""A table of scores as one structure, which ``render`` turns into Markdown, HTML, LaTeX and CSV.
 
-import html
-from collections.abc import Mapping
-from pathlib import Path
+A table has blocks (one a measure), a block has groups of rows (floors, published, ours), a row has a cell a column.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress, groupby
 
 import pandas as pd
 
-from aullm_lib import files
-
-HEADINGS = {"f1_macro": "two-class macro F1", "f1": "F1 of Eq. 5"}
-_STYLE = (
-    ".aullm{font:15px/1.5 system-ui,sans-serif;max-width:60em}"
-    ".aullm div{overflow-x:auto}"
-    ".aullm table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid;margin:.3em 0 1em;"
-    "font-variant-numeric:tabular-nums}"
-    ".aullm :is(th,td){padding:.25em .7em;text-align:right;white-space:nowrap;border:0}"
-    ".aullm :is(th,td):first-child{text-align:left}.aullm thead{border-bottom:1px solid}"
-    ".aullm td.floor{color:#767676}.aullm caption{text-align:left;padding:.3em 0}"
-    ".aullm footer{opacity:.75;font-size:13px}"
-)
+NAN = float("nan")
 
 
-def results(scores: Mapping[str, pd.DataFrame], measure: str) -> pd.DataFrame:
-    """Method -> ``metrics.score`` frame, to a table in percent: a row a method, a column an AU, then Avg.
+@dataclass(frozen=True)
+class Cell:
+    """A number in percent, with its interval where there is one; or empty, with the reason."""
 
-    measure: "f1_macro" or "f1". An AU without a positive is NaN.
+    value: float = NAN
+    low: float = NAN
+    high: float = NAN
+    bold: bool = False  # the best of those it is compared with, or printed so
+    grey: bool = False  # not above what a predictor that looks at nothing scores
+    why: str = ""  # why it is empty
+
+    @property
+    def empty(self) -> bool:
+        return pd.isna(self.value)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that are compared with each other. signed: the numbers are differences."""
+
+    label: str
+    rows: Mapping[str, Sequence[Cell]]
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """One measure."""
+
+    heading: str
+    groups: Sequence[Group]
+
+
+@dataclass(frozen=True)
+class Table:
+    """columns: (span, name) each, the span over neighbouring columns or ""; notes: lines under the table; number: the
+    publication's, if it is one of its tables.
     """
-    rows = {method: 100 * frame[measure] for method, frame in scores.items()}
-    return pd.DataFrame(rows).T.rename(columns={"mean": "Avg."}).rename_axis(index="Method", columns=None)
+
+    title: str
+    columns: Sequence[tuple[str, str]]
+    blocks: Sequence[Block]
+    notes: Sequence[str] = field(default_factory=tuple)
+    stub: str = "Method"
+    number: int | None = None
+
+    @property
+    def heading(self) -> str:
+        return f"Table {self.number}: {self.title}" if self.number else self.title
+
+    def __post_init__(self) -> None:
+        for block in self.blocks:
+            for group in block.groups:
+                for name, cells in group.rows.items():
+                    if len(cells) != len(self.columns):
+                        raise ValueError(f"{name}: {len(cells)} cells for {len(self.columns)} columns")
+
+    def reasons(self) -> dict[str, str]:
+        """Why cells are empty -> the letter that stands in them, in order of appearance."""
+        found = dict.fromkeys(
+            cell.why for b in self.blocks for g in b.groups for row in g.rows.values() for cell in row if cell.why
+        )
+        return {why: _letters(i) for i, why in enumerate(found)}
+
+    def narrowed(self) -> Iterator[tuple[Sequence[tuple[str, str]], Block]]:
+        """Each block with its columns, without those that are blank throughout it."""
+        for block in self.blocks:
+            rows = [cells for group in block.groups for cells in group.rows.values()]
+            kept = [any(cell.why or not cell.empty for cell in cells) for cells in zip(*rows, strict=True)]
+            groups = [
+                dataclasses.replace(g, rows={name: list(compress(cells, kept)) for name, cells in g.rows.items()})
+                for g in block.groups
+            ]
+            yield list(compress(self.columns, kept)), Block(block.heading, groups)
+
+    def frame(self) -> pd.DataFrame:
+        """A row a cell, in full precision: measure, group, row, span, column, value, low, high, bold, grey, why."""
+        return pd.DataFrame(
+            [
+                {"measure": block.heading, "group": group.label, "row": name, "span": span, "column": column}
+                | dataclasses.asdict(cell)
+                for block in self.blocks
+                for group in block.groups
+                for name, cells in group.rows.items()
+                for (span, column), cell in zip(self.columns, cells, strict=True)
+            ]
+        )
 
 
-def _cells(table: pd.DataFrame, floor: pd.Series) -> list[list[tuple[str, str]]]:
-    """Each cell as (text, kind): the best of a column above its floor is "best", one not above the floor "floor"."""
-    best = table.max()
+def spans(columns: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
+    """The heads over the columns, each with how many columns it is over."""
+    return [(span, len(list(same))) for span, same in groupby(span for span, _ in columns)]
+
+
+def _letters(i: int) -> str:
+    """0 -> a, 25 -> z, 26 -> aa."""
+    return (_letters(i // 26 - 1) if i > 25 else "") + chr(ord("a") + i % 26)
+
+
+def compared(group: Group, floors: Iterable[Group] = ()) -> Group:
+    """The group with the best of each column in bold, if it is above the floors and not alone; cells not above grey."""
+    columns = list(zip(*group.rows.values(), strict=True))
+    lows = zip(*(row for floor in floors for row in floor.rows.values()), strict=True)
     out = []
-    for method, row in table.iterrows():
-        line = [(str(method), "")]
-        for column, value in row.items():
-            text = "–" if pd.isna(value) else f"{value:.1f}"
-            known = not pd.isna(value)
-            kind = "floor" if known and value <= floor[column] else "best" if known and value == best[column] else ""
-            line.append((text, kind))
-        out.append(line)
-    return out
-
-
-def page(scores: Mapping[str, pd.DataFrame], floors: Mapping[str, pd.DataFrame], title: str, notes: list[str]) -> str:
-    """The tables as one HTML section whose style touches nothing outside it; all text is escaped.
-
-    The best cell of a column is bold, and cells that do not exceed the best floor are grey.
-    """
-    tags = {"best": "<td><b>{}</b></td>", "floor": '<td class="floor">{}</td>', "": "<td>{}</td>"}
-    out = [f'<section class="aullm"><style>{_STYLE}</style><h2>{html.escape(title)}</h2>']
-    for measure, heading in HEADINGS.items():
-        table = results({**floors, **scores}, measure)
-        cells = _cells(table, results(floors, measure).max())
-        out += [
-            f"<div><table><caption>{heading} (%), pooled over folds, threshold 0.5</caption><thead><tr>",
-            "".join(f"<th>{html.escape(str(h))}</th>" for h in ["Method", *table.columns]) + "</tr></thead><tbody>",
-            *("<tr>" + "".join(tags[k].format(html.escape(t)) for t, k in line) + "</tr>" for line in cells),
-            "</tbody></table></div>",
-        ]
-    out += ["<footer>", *(f"<p>{html.escape(note)}</p>" for note in notes), "</footer></section>"]
-    return "\n".join(out) + "\n"
-
-
-def markdown(
-    scores: Mapping[str, pd.DataFrame], floors: Mapping[str, pd.DataFrame], title: str, notes: list[str]
-) -> str:
-    """The tables in Markdown: the best cell of a column in bold, cells that do not exceed the best floor in italics."""
-    marks = {"best": "**", "floor": "*", "": ""}
-    out = [f"**{title}**", ""]
-    for measure, heading in HEADINGS.items():
-        table = results({**floors, **scores}, measure)
-        cells = _cells(table, results(floors, measure).max())
-        out += [f"{heading} (%), pooled over folds, threshold 0.5", ""]
-        out += ["| " + " | ".join(["Method", *table.columns]) + " |", "| --- |" + " ---: |" * len(table.columns)]
-        out += ["| " + " | ".join(f"{marks[k]}{t}{marks[k]}" for t, k in line) + " |" for line in cells] + [""]
-    return "\n".join([*out, *(f"{note}  " for note in notes)]) + "\n"
-
-
-def write(
-    path: Path, scores: Mapping[str, pd.DataFrame], floors: Mapping[str, pd.DataFrame], *, title: str, notes: list[str],
-    provenance: dict,
-) -> list[Path]:  # fmt: skip
-    """Writes ``path``.md, .html, .csv (full precision, with intervals) and .json (provenance); returns them.
-
-    scores: method -> ``metrics.score``; floors: ``metrics.floors``.
-    """
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-    head += '<meta name="viewport" content="width=device-width"><body style="margin:2em">'
-    texts = {
-        ".md": markdown(scores, floors, title, notes),
-        ".html": head + page(scores, floors, title, notes),
-        ".csv": pd.concat({**floors, **scores}, names=["method", "au"]).to_csv(),
-    }
-    with files.explained(path.parent, "the table"):
-        for suffix, text in texts.items():
-            files.write_text(path.with_suffix(suffix), text)
-        files.write_json(path.with_suffix(".json"), provenance)
-    return [path.with_suffix(suffix) for suffix in (*texts, ".json")]
+    for cells, low in zip(columns, list(lows) or [()] * len(columns), strict=True):
+        known = [cell.value for cell in cells if not cell.empty]
+        floor = max((cell.value for cell in low if not cell.empty), default=-float("inf"))
+        best = max(known) if len(known) > 1 else NAN
+        out.append(
+            [
+                dataclasses.replace(cell, bold=bool(floor < cell.value == best), grey=bool(cell.value <= floor))
+                for cell in cells
+            ]
+        )
+    return dataclasses.replace(group, rows=dict(zip(group.rows, map(list, zip(*out, strict=True)), strict=True)))
