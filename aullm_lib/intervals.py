@@ -3,8 +3,8 @@
 Clips of one person are alike, so persons are resampled, not clips. A resample is a weight for each subject (how often
 it was drawn), and a score of a resample is computed from weighted sums: no prediction is copied. The interval says how
 the score would vary with other persons of the same kind, for the predictor as it was trained; another training is what
-several seeds are for. With about 26 persons, and AUs that a few of them show, percentile intervals are somewhat too
-narrow.
+several seeds are for. With 26 persons percentile intervals are a little narrow: 92 % of 200 simulated ones held the
+truth (tests/test_metrics.py).
 """
 
 import numpy as np
@@ -69,7 +69,8 @@ def holm(p: pd.Series) -> pd.Series:
     """p values adjusted for being read together (Holm 1979): the family-wise error stays at the level they meet.
 
     p: from 0 to 1, any index, for instance every comparison of a table. NaN (undefined) stays NaN and is not counted.
-    Raises ValueError naming the first entry outside 0 to 1.
+    The smallest p of m is multiplied by m: with r resamples behind each (``p_value``) none can end below 0.05 unless
+    r is above 40 m. Raises ValueError naming the first entry outside 0 to 1.
     """
     values = p.to_numpy(dtype=float, na_value=np.nan)
     wrong = (values < 0) | (values > 1)

@@ -114,7 +114,7 @@ def score(
 
 def compare(
     a: pd.DataFrame, b: pd.DataFrame, *, measure: str = "f1_macro", policy: str = "fixed", threshold: float = 0.5,
-    resamples: int = 2000, seed: int = 0,
+    resamples: int = 10_000, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """How much better a is than b on the same clips and folds: a row an AU and the row "mean".
 
@@ -122,7 +122,7 @@ def compare(
 
     Columns: ``difference`` (a - b, from -1 to 1), ``low`` and ``high`` (95 % percentile interval of the difference,
     paired: both methods on the same resampled subjects), ``p`` (two-sided, ``intervals.p_value``; correct a table of
-    them with ``holm``), ``supported``: whether the interval leaves 0 out. NaN, and not supported, where the measure is
+    them with ``holm``; it is at least 2 / (resamples + 1), so a large table takes many), ``supported``: whether the interval leaves 0 out. NaN, and not supported, where the measure is
     undefined. Raises ValueError: as ``score``; an unknown measure; the first AU, clip, subject, fold or label in which
     the two differ.
     """

@@ -54,7 +54,10 @@ def check(
     Raises ValueError naming the field, or the first sample: a column missing or twice, nothing to score, a clip
     predicted twice, in part, not at all or not expected, a fold without predictions, a clip in two folds or of two
     subjects, an AU that FACS does not have, a label other than 0 or 1, a probability that is NaN or outside 0 to 1.
+    TypeError for anything but a DataFrame.
     """
+    if not isinstance(predictions, pd.DataFrame):
+        raise TypeError(f"predictions: expected a DataFrame, got {type(predictions).__name__}")
     missing = [c for c in COLUMNS if c not in predictions]
     if missing:
         raise ValueError(f"predictions lack the columns {missing}")

@@ -156,6 +156,11 @@ def test_bad_predictions_are_refused_by_name(change, message):
         metrics.score(change(predictions([[1, 0], [0, 1]], [[0.5, 0.5], [0.1, 0.9]])))
 
 
+def test_anything_but_a_frame_is_refused():
+    with pytest.raises(TypeError, match="expected a DataFrame, got ndarray"):
+        metrics.score(np.zeros((3, 2)))
+
+
 @pytest.mark.parametrize(
     ("expected", "message"),
     [
