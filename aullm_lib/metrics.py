@@ -121,10 +121,10 @@ def compare(
     a, b: predictions of two methods. measure: one of MEASURES. policy, threshold: as ``score``, for both.
 
     Columns: ``difference`` (a - b, from -1 to 1), ``low`` and ``high`` (95 % percentile interval of the difference,
-    paired: both methods on the same resampled subjects), ``p`` (two-sided, ``intervals.p_value``; correct a table of
-    them with ``holm``; it is at least 2 / (resamples + 1), so a large table takes many), ``supported``: whether the interval leaves 0 out. NaN, and not supported, where the measure is
-    undefined. Raises ValueError: as ``score``; an unknown measure; the first AU, clip, subject, fold or label in which
-    the two differ.
+    paired: both methods on the same resampled subjects), ``p`` (two-sided, ``intervals.p_value``; at least
+    2 / (resamples + 1); correct a table of them with ``holm``), ``supported`` (whether the interval leaves 0 out). NaN,
+    and not supported, where the measure is undefined. Raises ValueError: as ``score``; an unknown measure; the first
+    AU, clip, subject, fold or label in which the two differ.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure={measure!r}: expected one of {MEASURES}")
