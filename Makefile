@@ -77,8 +77,9 @@ test: $(READY) ## run every test: units, and every notebook through papermill an
 	AULLM_HOME=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	  -W default -p no:cacheprovider notebooks
 
-bench: $(READY) ## measure frames a second, beside a plain loop over the same files
+bench: $(READY) ## measure preprocessing, then training beside the released way: make bench [ARGS="--only tiny,mid"]
 	@$(BIN)/python tests/benchmarks/preprocess.py
+	@$(BIN)/python tests/benchmarks/training.py $(ARGS)
 
 lint: $(READY) ## ruff over code and notebooks, mypy over the library
 	$(BIN)/ruff check .

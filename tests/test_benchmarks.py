@@ -1,0 +1,137 @@
+"""The training benchmark compares like with like: both of its ways compute the same thing."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks import training
+from transformers import Qwen2ForCausalLM
+
+from aullm_lib import asl, llm
+from aullm_lib.model import AULLM
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by an older name
+MEASURED_RATES = training.rates
+RATES = {"fp32": 1e11, "llm": 1e11, "conv": 1e11, "copy": 1e10}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(training, "rates", lambda device, dtype: RATES)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> str:
+    return str(training.write_store(tmp_path_factory.mktemp("small") / "clips", subjects=4, clips=12, size=32).path)
+
+
+def job(small, way, **more):
+    base = {"shape": "tiny", "store": small, "batch": 8, "size": 32, "epochs": 1, "parts": 1, "threads": 2}
+    return training.Job(way=way, **base | more)
+
+
+@pytest.mark.parametrize("training_mode", [False, True])
+def test_both_ways_give_the_same_logits_and_gradients(tiny_llm, training_mode):
+    recipe = training.Recipe.released(size=32, dropout=0.0, lora_dropout=0.0, llm_dtype="float32")
+    kit = AULLM(recipe, len(training.AUS), llm=(llm.load(tiny_llm)[0], training.prompt_ids)).train(training_mode)
+    for b in kit.llm.lora.B:
+        torch.nn.init.normal_(b, std=0.1)  # at zero, half of LoRA's gradients would be zero too
+    with llm.quiet():
+        causal = Qwen2ForCausalLM.from_pretrained(tiny_llm)
+    released = training.ReleasedModel(causal, size=32, dropout=0.0, lora_dropout=0.0).train(training_mode)
+
+    named = dict(released.named_parameters())
+    pairs = {f"backbone.{name}": p for name, p in named.items() if name.startswith(("block", "fc."))}
+    pairs |= {f"efp.mlp.{name.removeprefix('efp.')}": p for name, p in named.items() if name.startswith("efp.")}
+    pairs |= {name: p for name, p in named.items() if name.startswith("head.")}
+    for i, layer in enumerate(kit.llm.lora.names):
+        for side in "AB":
+            pairs[f"llm.lora.{side}.{i}"] = named[f"llm.base_model.model.model.{layer}.lora_{side}.default.weight"]
+    kits = {name: p for name, p in kit.named_parameters() if p.requires_grad and "led" not in name}
+    assert pairs.keys() == kits.keys()
+    assert sum(p.requires_grad for p in released.parameters()) == len(pairs) + 3  # and LED's
+    with torch.no_grad():
+        for name, p in pairs.items():
+            p.copy_(kits[name])
+
+    clips = torch.randint(0, 256, (6, 6, 32, 32), dtype=torch.uint8)
+    targets = (torch.rand(6, len(training.AUS)) < 0.3).float()
+    logits, theirs = kit(clips), released(clips.float())
+    torch.testing.assert_close(logits, theirs, rtol=1e-4, atol=1e-4)
+    loss = asl.build("asl_released", reduction="sum")(logits, targets)
+    other = training.released_loss(theirs, targets)
+    torch.testing.assert_close(loss, other, rtol=1e-4, atol=1e-4)
+    loss.backward()
+    other.backward()
+    for name, p in pairs.items():
+        scale = p.grad.abs().max().item()
+        assert scale > 0 and torch.isfinite(p.grad).all(), name
+        torch.testing.assert_close(kits[name].grad, p.grad, rtol=1e-4, atol=1e-4 * scale, msg=name)
+    ours, led = kit.backbone.led, released.led
+    for rate in (1, 2):  # a logit's gradient is a logarithm's times 1 - r
+        mine, their = getattr(ours, f"logit_r{rate}"), getattr(led, f"log_r{rate}")
+        torch.testing.assert_close(mine.grad, their.grad * (1 - their.exp()).detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_released_sampling_takes_frames_of_its_clip_in_order(small):
+    store = training.ClipStore(small)
+    clip = store[store.ids[0]].copy()
+    clip[:, 0, 0] = range(len(clip))
+    labels = torch.zeros(1, 8).numpy()
+    for train in (True, False):
+        x, _ = training.ReleasedClips([clip], labels, train)[0]
+        chosen = x[:, 0, 0]
+        assert x.shape == (6, 32, 32) and chosen[0] == 0 and (chosen.diff() > 0).all() and chosen[-1] < len(clip)
+    assert chosen[-1] == len(clip) - 1  # the whole clip in the test
+
+
+@pytest.mark.parametrize("order", training.ORDERS.values())
+def test_the_kit_is_measured_with_several_folds_side_by_side(small, order):
+    results = training.measure(job(small, "kit", order=order, folds=(1, 2), epochs=2))
+    assert [result["folds"] for result in results] == [1, 2]
+    for result in results:
+        assert len(result["seconds"]) == 2 and min(result["seconds"]) > 0 and result["memory"] > 1e7
+        assert result["clips"] == 9 and set(result["parts"][0]) == set(training.PARTS)
+        assert result["rates"] == RATES
+
+
+def test_the_floor_falls_with_folds_side_by_side_and_with_a_shared_prompt():
+    shape = training.SHAPES["1.5B"]
+    assert 1.2e9 < shape.weights < 1.4e9
+    fast = RATES | {"llm": 1e15}  # so that the LLM's weights are waited for
+    alone, beside = (training.floor(shape, "prompt-first", k, 247, fast) for k in (1, 8))
+    assert 0 < beside < alone
+    assert training.floor(shape, "visual-first", 1, 247, RATES) > 10 * training.floor(
+        shape, "prompt-first", 1, 247, RATES
+    )
+
+
+def test_rates_are_positive(monkeypatch):
+    monkeypatch.setattr(training, "SIDE", 64)
+    found = MEASURED_RATES(torch.device("cpu"), "bfloat16")
+    assert found.keys() == RATES.keys() and min(found.values()) > 0
+
+
+def test_the_released_way_is_measured_and_both_stand_in_one_table(small, monkeypatch):
+    monkeypatch.setattr(training, "in_a_process", training.measure)
+    lines = training.rounds([job(small, "released"), job(small, "kit", folds=(1, 2))], 2)
+    assert [len(line.seconds) for line in lines] == [2, 2, 2] and len(lines[0].parts) == 2
+    text = training.table(lines)
+    for words in ("released way", "kit, prompt first, shared, 2 folds side by side", "CNN with LED", "LLM part"):
+        assert words in text
+    assert not re.search(r"\bnan\b", text)
+
+
+def test_a_whole_leave_one_subject_out_is_measured(small):
+    for way in ("released", "kit"):
+        (result,) = training.measure(job(small, way, kind="loso", folds=(2,)))
+        assert len(result["seconds"]) == 1
+
+
+def test_only_the_kit_gets_the_makefiles_settings(monkeypatch):
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "0")
+    assert len([name for name in training.settings("kit", 2) if name.startswith("MALLOC_")]) == 3
+    released = training.settings("released", 2)
+    assert not [name for name in released if name.startswith(("MALLOC_", "CUBLAS"))]
+    assert released["OMP_NUM_THREADS"] == "2" and Path(released["PYTHONPATH"].split(":")[0]).is_dir()
