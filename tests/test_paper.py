@@ -30,7 +30,14 @@ def record(tmp_path):
         experiment = Experiment(
             name=f"{test}-{variant}-{seed}", aus=aus, recipe=Recipe.paper(**recipe), variant=variant, llm=llm, seed=seed
         )
-        about = {"fingerprint": data + release, "clips": 30, "dataset": test, "synthetic": synthetic, "llm": llm}
+        about = {
+            "fingerprint": data + release,
+            "clips": 30,
+            "dataset": test,
+            "synthetic": synthetic,
+            "llm": llm,
+            "variant": 247,
+        }
         run = Run.open(tmp_path / "results", experiment, split, about)
         for k, fold in enumerate(split[:folds]):
             rows = []
@@ -77,6 +84,7 @@ def test_a_table_holds_the_scores_and_on_licensed_data_the_difference(record):
     assert made.provenance["runs"][entry["path"]]["checkpoint"] == QWEN
     assert made.provenance["data"]["samm"]["fingerprint"] == "fsamm"
     assert made.table.notes[-1].startswith("Provenance: runs samm-all-1-")
+    assert "; data SAMM, 30 clips, samm variant 247, fingerprint fsamm; recipe paper; " in made.table.notes[-1]
 
 
 def test_published_rows_are_as_printed_and_grey_where_no_look_is_needed(record):

@@ -152,12 +152,7 @@ def line(made: dict) -> str:
     table = f"table by revision {revision(made['git'])}"
     if not made["runs"]:
         return f"Provenance: no run; {table}."
-    data = "; ".join(
-        f"{title(place)} {'synthetic, ' if data.get('synthetic') is not False else ''}"
-        + (f"variant {data['variant']}, " if data.get("variant") else "")
-        + f"fingerprint {data['fingerprint'][:12]}"
-        for place, data in made["data"].items()
-    )
+    data = "; ".join(f"{title(place)}, {_identity(data)}" for place, data in made["data"].items())
     recipes = ", ".join(sorted({run["recipe"] for run in made["runs"].values()}))
     trained = sorted({revision(m["git"]) for run in made["runs"].values() for m in run["made_by"]})
     names = [path.rsplit("/", 1)[-1] for path in made["runs"]]
@@ -165,6 +160,14 @@ def line(made: dict) -> str:
     return (
         f"Provenance: runs {listed}; data {data}; recipe {recipes}; trained by revision {', '.join(trained)}; {table}."
     )
+
+
+def _identity(data: Mapping) -> str:
+    """Which clips: whether rendered, how many, which variant of a release, and their fingerprint."""
+    parts = [part["release"] for part in data.get("parts", [{"release": data}])]
+    variants = [f"{part['dataset']} variant {part['variant']}" for part in parts if part.get("variant")]
+    rendered = ["synthetic"] if data.get("synthetic") is not False else []
+    return ", ".join([*rendered, f"{data['clips']} clips", *variants, f"fingerprint {data['fingerprint'][:12]}"])
 
 
 def in_words(scored: Iterable[Result], brief: bool = False) -> str:
@@ -215,11 +218,11 @@ def notes(number: int, places: Sequence[str], scored: Sequence[Result], differen
         run = next((r for r in scored if r.where == place), None)
         if run:
             frame = run.predictions[0]
-            how = "trained on the first, tested on the second" if " → " in place else "leave-one-subject-out"
+            how = "trained on the first, tested on the second" if " → " in place else "leave-one-subject-out, pooled"
             clips, subjects = frame["clip_id"].nunique(), frame["subject"].nunique()
             out.append(
                 f"{'Synthetic release in the layout of ' * run.synthetic}{title(place)}: {clips} clips of {subjects} "
-                f"subjects scored, pooled over folds; {how}; in brackets, 95 % bootstrap intervals over subjects."
+                f"subjects scored; {how}; in brackets, 95 % bootstrap intervals over subjects."
             )
     if any(r.synthetic for r in scored):
         out.append(
