@@ -38,8 +38,8 @@ def number(value: float, signed: bool = False) -> str:
     return (_MINUS if value < 0 else "+" if signed else "") + text
 
 
-def interval(cell: Cell, signed: bool = False) -> str:
-    """ "[70.1, 85.2]", or nothing."""
+def interval(cell: Cell) -> str:
+    """As in [70.1, 85.2], or nothing."""
     if cell.empty or pd.isna(cell.low) or pd.isna(cell.high):
         return ""
     return f"[{number(cell.low)}, {number(cell.high)}]"

@@ -22,7 +22,7 @@ def where(entry: Mapping) -> str:
 
 
 def title(place: str) -> str:
-    """ "casme2 → samm" as the publication writes it."""
+    """Such as "casme2 → samm", as the publication writes it."""
     return " → ".join(TITLES.get(release, release) for release in place.split(" → "))
 
 
