@@ -119,7 +119,7 @@ def _connected() -> Iterator[None]:
     else:
         ray.init(
             address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-            object_store_memory=OBJECTS, _node_ip_address="127.0.0.1",
+            object_store_memory=OBJECTS,
         )  # fmt: skip
     try:
         yield

@@ -95,7 +95,7 @@ def spied(monkeypatch, log: Path, before):
     inner = cluster._task
 
     def task(job, names, here, threads):
-        real, node = engine.train_folds, ray.get_runtime_context().get_node_id()
+        real, look, node = engine.train_folds, train._Learner.look, ray.get_runtime_context().get_node_id()
 
         def note(event, fold):
             with log.open("a") as file:
@@ -113,7 +113,7 @@ def spied(monkeypatch, log: Path, before):
         try:
             return inner(job, names, here, threads)
         finally:
-            engine.train_folds = real
+            engine.train_folds, train._Learner.look = real, look  # the worker goes on to other tests
 
     monkeypatch.setattr(cluster, "_task", task)
 
