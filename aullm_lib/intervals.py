@@ -10,6 +10,8 @@ truth (tests/test_metrics.py).
 import numpy as np
 import pandas as pd
 
+ENOUGH = 0.5  # share of resamples in which a score must be defined for an interval to mean anything
+
 
 def draws(subjects: int, resamples: int, seed: int) -> np.ndarray:
     """How often each subject is in each resample: int [resamples, subjects]; drawn with replacement, seeded.
@@ -37,23 +39,26 @@ def with_mean(scores: np.ndarray, over: np.ndarray | None = None) -> np.ndarray:
 def interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
     """The percentile interval over the first axis, [r, ...] -> low and high [2, ...]: what lies in the middle.
 
-    Undefined resamples are left out; NaN where all are. The same numbers as ``numpy.nanquantile``, which is many times
+    Undefined resamples are left out; NaN where fewer than half are defined (ENOUGH): with a handful of subjects those
+    that hold every AU are nearly all alike, and their interval would look like certainty. The same numbers as ``numpy.nanquantile``, which is many times
     slower for it goes through the columns one by one.
     """
     if not len(values):
         return np.full((2, *values.shape[1:]), np.nan)
     ranked = np.sort(values, axis=0)  # NaN last
-    last = np.maximum((~np.isnan(values)).sum(0) - 1, 0)  # [...]
+    known = (~np.isnan(values)).sum(0)  # [...]
+    last = np.maximum(known - 1, 0)
     out = []
     for q in ((1 - level) / 2, (1 + level) / 2):
         under, part = np.divmod(q * last, 1)
         lower, upper = (np.take_along_axis(ranked, np.minimum(under.astype(int) + k, last)[None], 0)[0] for k in (0, 1))
-        out.append(lower + (upper - lower) * part)
+        out.append(np.where(known >= ENOUGH * len(values), lower + (upper - lower) * part, np.nan))
     return np.stack(out)
 
 
 def p_value(differences: np.ndarray) -> np.ndarray:
-    """Two-sided p of "no difference" from bootstrapped differences, [r, ...] -> [...]; NaN where all are undefined.
+    """Two-sided p of "no difference" from bootstrapped differences, [r, ...] -> [...]; NaN where too few
+    are defined (ENOUGH).
 
     Twice the smaller share of resamples on either side of 0, 0 itself on both sides, one resample added so that no p
     is 0 (Davison and Hinkley 1997, section 4.2): methods that always agree have p = 1, and the smallest possible p is
@@ -62,7 +67,7 @@ def p_value(differences: np.ndarray) -> np.ndarray:
     known = (~np.isnan(differences)).sum(0)
     below, above = (np.nan_to_num(differences, nan=1.0) <= 0).sum(0), (np.nan_to_num(differences, nan=-1.0) >= 0).sum(0)
     p = np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (known + 1))
-    return np.where(known > 0, p, np.nan)
+    return np.where(known >= max(1.0, ENOUGH * len(differences)), p, np.nan)
 
 
 def holm(p: pd.Series) -> pd.Series:

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib import datasets, files, preprocess, tiny
+from aullm_lib import clips, datasets, files, preprocess, tiny
 from aullm_lib.clips import ClipStore
+from aullm_lib.recipe import Experiment, Recipe
 from aullm_lib.runs import provenance
 
 TINY_LLM = "tiny"
@@ -134,6 +135,23 @@ class Workspace:
     def store(self, release: str, settings: Mapping) -> ClipStore:
         """The clip store of a release, built if it is not there."""
         return self.build(self.table(release, settings), settings)
+
+    def joined(self, *stores: ClipStore) -> ClipStore:
+        """The clips of several stores in one, for training on one release and testing on another."""
+        key = hashlib.sha256("".join(store.fingerprint for store in stores).encode()).hexdigest()[:8]
+        names = "+".join(store.table.attrs["dataset"] for store in stores)
+        return clips.join(stores, self.folder / "clips" / f"{names}-{key}")
+
+    def experiment(
+        self, data: str, aus: tuple[int, ...], recipe: Recipe, settings: Mapping, *, variant: str, llm: str, seed: int
+    ) -> Experiment:
+        """The experiment of a notebook's parameters: the same one in every notebook that asks for it.
+
+        data: release, or the way from one to another; settings: has the recipe's name.
+        """
+        short = llm.rstrip("/").split("/")[-1]
+        name = f"{data}-{variant}-{short}-{settings['recipe']}-seed{seed}"
+        return Experiment(name=name, aus=aus, recipe=recipe, variant=variant, llm=self.llm(llm), seed=seed)
 
     def llm(self, name: str) -> str:
         """A checkpoint folder or hub name for ``Experiment.llm``; "tiny" is built here: a random Qwen2, 2 layers."""

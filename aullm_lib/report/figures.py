@@ -5,7 +5,7 @@ data is drawn as it is: a "$" in a name starts no formula.
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,27 @@ def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
         axis.plot(means.index, 100 * means["prior-random"], ":", color=GREY, label="guessing at the base rate")
         axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)", ylim=(35, 100))
         axis.legend(loc="center right", bbox_to_anchor=(1, 0.44), fontsize=8)
+        caption(figure, note)
+    plt.close(figure)
+    return figure
+
+
+def policies(points: pd.DataFrame, scored: Sequence[str], note: str = "") -> Figure:
+    """Score over the synthetic release's intensity under each threshold policy, with the floors, means over seeds.
+
+    points: ``intensity``, ``seed``, a column in percent for each policy in ``scored``, and for the floors "all-absent",
+    "prior-random" and "random, test-tuned".
+    """
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(4.8, 3.3))
+        means = points.groupby("intensity").mean()
+        for i, name in enumerate(scored):
+            axis.plot(means.index, means[name], "-" + MARKERS[i], color=PALETTE[i], ms=4.5, lw=1.4, label=name)
+        floors = {"all-absent": "--", "prior-random": ":", "random, test-tuned": "-."}
+        for name, style in floors.items():
+            axis.plot(means.index, means[name], style, color=GREY, lw=1.1, label=f"floor: {name}")
+        axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)")
+        axis.legend(fontsize=7)
         caption(figure, note)
     plt.close(figure)
     return figure

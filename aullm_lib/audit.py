@@ -1,0 +1,99 @@
+"""How much of a score is the protocol: arithmetic on published tables, and what choosing by the test clips is worth.
+
+Everything here takes numbers that are in the repository or in a run folder; nothing is trained, nothing is judged.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import floor
+
+import pandas as pd
+
+from aullm_lib import metrics
+from aullm_lib.datasets.documented import Counts
+from aullm_lib.runs import Run
+
+THRESHOLD = 0.5
+
+
+def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFrame:
+    """The published cells that equal, to the decimal, what a predictor scores that always says the same.
+
+    A printed number may be rounded or cut at its decimal (45.17 is 45.2 or 45.1); both count.
+
+    cells: two-class macro F1 in percent, a row a method, columns AU1..; versions: the label counts that the table may
+    have been computed on, by name. Returns a row a cell: method, au, printed, predictor, versions (that fit it).
+    """
+    fitting: dict[tuple, list[str]] = {}
+    for name, counts in versions.items():
+        known = {f"AU{n}": count for n, count in counts.positives.items() if f"AU{n}" in cells}
+        floors = metrics.floors_of_counts(known, counts.clips)
+        for predictor in ("all-absent", "all-present"):
+            for au in known:
+                score = 1000 * floors[predictor].loc[au, "f1_macro"]
+                for method, printed in cells[au].items():
+                    if round(10 * printed) in (round(score), floor(score)):
+                        fitting.setdefault((method, au, printed, predictor), []).append(name)
+    rows = [(*cell, ", ".join(names)) for cell, names in fitting.items()]
+    return pd.DataFrame(rows, columns=["method", "au", "printed", "predictor", "versions"])
+
+
+def below(cells: pd.DataFrame, counts: Counts) -> pd.DataFrame:
+    """The published cells that are lower than what always saying absent scores: method, au, printed, all-absent."""
+    known = {f"AU{n}": count for n, count in counts.positives.items() if f"AU{n}" in cells}
+    absent = 100 * metrics.floors_of_counts(known, counts.clips)["all-absent"]["f1_macro"]
+    rows = [
+        (method, au, printed, round(absent[au], 1))
+        for au in known
+        for method, printed in cells[au].items()
+        if printed < round(absent[au], 1)
+    ]
+    return pd.DataFrame(rows, columns=["method", "au", "printed", "all-absent"])
+
+
+def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The predictions of one run as they would be reported under three ways to choose the epoch.
+
+    "last epoch" looks at nothing. "best epoch on test" takes the one epoch with the best pooled two-class macro F1 on
+    the test clips; "best epoch a subject", common in the field, takes for each held-out subject the epoch with the most
+    right decisions on that subject's own clips (the first of several). Both look at the test labels.
+    predictions: ``Run.predictions()``; trace: ``Run.trace()``. Each value is a predictions frame.
+    """
+    labels = predictions[["clip_id", "au", "fold", "subject", "label"]]
+    every = trace.drop(columns="fold", errors="ignore").merge(labels, on=["clip_id", "au"], validate="many_to_one")
+    epochs = {epoch: frame.drop(columns="epoch") for epoch, frame in every.groupby("epoch")}
+    if any(len(frame) != len(predictions) for frame in epochs.values()):
+        raise ValueError("the trace lacks some of the predictions' clips in some epoch")
+    pooled = {
+        epoch: metrics.score(frame, THRESHOLD, resamples=1).loc["mean", "f1_macro"] for epoch, frame in epochs.items()
+    }
+    best = max(pooled, key=lambda epoch: (pooled[epoch], -epoch))
+    right = ((every["probability"] >= THRESHOLD) == (every["label"] == 1)).groupby([every["fold"], every["epoch"]])
+    own = right.mean().unstack("epoch").idxmax(axis=1)  # noqa: PD010  # fold -> epoch, the first of the best
+    chosen = every[every["epoch"] == every["fold"].map(own)].drop(columns="epoch")
+    return {
+        "last epoch": epochs[max(epochs)],
+        f"best epoch on test ({best})": epochs[best],
+        "best epoch a subject": chosen,
+    }
+
+
+def against_whole(entries: Sequence[Mapping], variants: Callable[[str], bool]) -> pd.DataFrame:
+    """Recorded runs of some variants against the variant "all" of the same release, LLM and seed, on the same folds.
+
+    entries: release, variant, llm, seed, path of each run, as the notebooks record them. Returns a row a run: the
+    difference of the averages (two-class macro F1) in points with its paired 95 % interval over subjects, whether that
+    interval leaves out 0, and p corrected over these rows (Holm). Empty where there is nothing to compare.
+    """
+    whole = {(e["release"], e["llm"], e["seed"]): e["path"] for e in entries if e["variant"] == "all"}
+    rows = {}
+    for entry in entries:
+        other = whole.get((entry["release"], entry["llm"], entry["seed"]))
+        if other and entry["variant"] != "all" and variants(entry["variant"]):
+            mean = metrics.compare(Run(entry["path"]).predictions(), Run(other).predictions()).loc["mean"]
+            points = (100 * mean[["difference", "low", "high"]].astype(float)).round(1)
+            rows[entry["release"], entry["variant"], entry["seed"]] = {**points, **mean[["supported", "p"]]}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    if rows:
+        frame.index = pd.MultiIndex.from_tuples(rows, names=["release", "variant", "seed"])
+        frame["p (Holm)"] = metrics.holm(frame.pop("p").astype(float)).round(3)
+    return frame
