@@ -15,6 +15,7 @@
 The key is a hash of experiment, data and folds: another configuration is another folder.
 """
 
+import errno
 import hashlib
 import json
 import platform
@@ -150,8 +151,11 @@ class Run:
             try:
                 temporary.chmod(0o755)
                 yield temporary
-                if not target.exists():
-                    temporary.rename(target)
+                try:
+                    temporary.rename(target)  # refused if there is a folder with files: the first of two writers wins
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
