@@ -59,7 +59,8 @@ def check_data(settings: Mapping) -> None:
     known = list(datasets.ADAPTERS if "other_roots" in settings else ROOTS)
     if not settings["releases"]:
         raise ValueError(f"releases is empty; choose from {', '.join(known)}")
-    for release in [*settings["releases"], *settings["options"], *settings.get("other_roots", ())]:
+    named = [settings["options"], settings.get("other_roots", ()), settings.get("publishable", ())]
+    for release in [*settings["releases"], *(release for names in named for release in names)]:
         if release not in known:
             raise ValueError(f"releases: unknown {release!r}; choose from {', '.join(known)}")
     if settings["data"] not in SOURCES:
