@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib.datasets import archive, casme2
+from aullm_lib.datasets import archive, casme2, finding
 from aullm_lib.datasets.table import collect
 
 COLUMNS = {
@@ -18,14 +18,14 @@ FOLDERS = {"cropped": r"cropped([_-].*)?", "raw_selected": r"(casme[_-])?raw[_-]
 
 
 def load(root: Path, *, images: str | None = None, errata: bool = True) -> pd.DataFrame:
-    """The clip table of CASME. images: "cropped", "raw_selected", or None for the first of these that is there.
+    """The clip table of CASME. images: "cropped", "raw_selected", or None for the one with most of the clips.
 
     errata: whether known errors of the sheet are corrected (``errata.py``).
     Raises FileNotFoundError, ValueError, ``ReleaseError``.
     """
-    workbook = archive.find_workbook(root, r"casme\.xlsx", "CASME workbook", inner=casme2.SUBJECT)
-    kind, folder = archive.find_frames(root, FOLDERS, images, "CASME frame folder", inner=casme2.SUBJECT)
-    return collect(
-        "casme", archive.read_sheet(workbook, COLUMNS), archive.two_deep(folder, casme2.key), casme2.identify,
-        root=root, workbook=workbook, errata=errata, images=kind, cropped=kind == "cropped",
+    found = finding.find(
+        root, "CASME", workbook=r"casme\.xlsx", columns=COLUMNS, inner=casme2.SUBJECT, kinds=FOLDERS, wanted=images,
+        clips=lambda folder: archive.two_deep(folder, casme2.key), identify=casme2.identify,
     )  # fmt: skip
+    cropped = found.kind == "cropped"
+    return collect("casme", found, casme2.identify, root=root, errata=errata, images=found.kind, cropped=cropped)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib.datasets import archive
-from aullm_lib.datasets.table import Identity, collect
+from aullm_lib.datasets import archive, cells, finding
+from aullm_lib.datasets.table import collect
 
 COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "OnsetFrame", "apex": "ApexFrame", "offset": "OffsetFrame",
@@ -32,18 +32,20 @@ def load(root: Path, *, variant: int | None = None, images: str | None = None, e
 
     variant: None (all rows of the sheet found), or 255, 256, 247, 246.
     images: "cropped" (the release's registered faces), "raw_selected" (full frames, onset to offset) or "raw" (whole
-    recordings); None takes the first of these that is there.
+    recordings); None takes the one with most of the sheet's clips, of equals the first.
     errata: whether known errors of the sheet are corrected (``errata.py``).
     Raises FileNotFoundError, ValueError, ``ReleaseError``.
     """
     if variant not in (None, *VARIANTS):
         raise ValueError(f"CASME II has the variants 246, 247, 255 and 256 (or None), not {variant!r}")
-    workbook = archive.find_workbook(root, r"casme2?-coding.*\.xlsx", "CASME II coding workbook", inner=SUBJECT)
-    kind, folder = archive.find_frames(root, FOLDERS, images, "CASME II frame folder", inner=SUBJECT)
+    found = finding.find(
+        root, "CASME II", workbook=r"casme2?-coding.*\.xlsx", columns=COLUMNS, inner=SUBJECT, kinds=FOLDERS,
+        wanted=images, clips=lambda folder: archive.two_deep(folder, key), identify=identify,
+    )  # fmt: skip
     return collect(
-        "casme2", archive.read_sheet(workbook, COLUMNS), archive.two_deep(folder, key), identify,
-        root=root, workbook=workbook, errata=errata, variant=variant, images=kind, cropped=kind == "cropped",
-        whole_recordings=kind == "raw",
+        "casme2", found, identify, root=root, errata=errata, variant=variant, images=found.kind,
+        cropped=found.kind == "cropped", whole_recordings=found.kind == "raw",
+        extra_clip=any(_is_extra(row) for row in found.rows),
         keep=lambda subject, clip, emotion: not (
             (variant in (246, 247) and emotion.lower() in RARE_EMOTIONS)
             or (variant in (246, 255) and (subject, clip) == EXTRA_CLIP)
@@ -57,8 +59,15 @@ def key(name: str) -> str | None:
     return found and str(int(found[1]))
 
 
-def identify(row: archive.Row) -> Identity:
+def identify(row: cells.Row) -> finding.Identity:
     """A row -> its subject, clip and frame folder. Raises ReleaseError."""
-    number = int(archive.match(SUBJECT, row["subject"], row.at("subject"), "12")[1])
-    clip = archive.text(row["clip"])
+    number = int(cells.match(SUBJECT, row["subject"], row.at("subject"), "12")[1])
+    clip = cells.text(row["clip"])
     return f"sub{number:02d}", clip, [(str(number), clip)]
+
+
+def _is_extra(row: cells.Row) -> bool:
+    try:
+        return identify(row)[:2] == EXTRA_CLIP
+    except cells.ReleaseError:
+        return False

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib.datasets import archive
-from aullm_lib.datasets.table import Identity, collect
+from aullm_lib.datasets import archive, cells, finding
+from aullm_lib.datasets.table import collect
 
 COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "Onset", "apex": "Apex", "offset": "Offset", "aus": "AU",
@@ -27,13 +27,12 @@ def load(root: Path, *, errata: bool = True) -> pd.DataFrame:
     errata: whether known errors of the sheet are corrected (``errata.py``).
     Raises FileNotFoundError, ``ReleaseError``.
     """
-    inner = SUBJECT + r"(_[a-z]+_\d+)?"
-    workbook = archive.find_workbook(root, WORKBOOK, "CAS(ME)3 part A label workbook", inner=inner)
-    _, folder = archive.find_frames(root, {"raw": ""}, None, "CAS(ME)3 part A frame folder", inner=inner)
-    return collect(
-        "casme3", archive.read_sheet(workbook, COLUMNS, sheet="label"), _folders(folder), _identify,
-        root=root, workbook=workbook, errata=errata, cropped=False, whole_recordings=True,
+    found = finding.find(
+        root, "CAS(ME)3 part A", workbook=WORKBOOK, columns=COLUMNS, sheet="label", kinds={"raw": ""}, deep=2,
+        inner=SUBJECT + r"(_[a-z]+_\d+)?", clips=_folders, identify=_identify,
     )  # fmt: skip
+    whole = any(re.fullmatch(SUBJECT, p.name, re.IGNORECASE) for p in archive.folders(found.folders.root))
+    return collect("casme3", found, _identify, root=root, errata=errata, cropped=False, whole_recordings=whole)
 
 
 def _folders(root: Path) -> archive.ClipFolders:
@@ -48,8 +47,8 @@ def _folders(root: Path) -> archive.ClipFolders:
     return archive.ClipFolders(root, found)
 
 
-def _identify(row: archive.Row) -> Identity:
-    subject = f"spNO.{int(archive.match(SUBJECT, row['subject'], row.at('subject'), 'spNO.12')[1])}"
-    recording = archive.match(r"[a-z]+", row["clip"], row.at("clip"), "a")[0].lower()
-    onset = archive.number(row["onset"], row.at("onset"))
+def _identify(row: cells.Row) -> finding.Identity:
+    subject = f"spNO.{int(cells.match(SUBJECT, row['subject'], row.at('subject'), 'spNO.12')[1])}"
+    recording = cells.match(r"[a-z]+", row["clip"], row.at("clip"), "a")[0].lower()
+    onset = cells.number(row["onset"], row.at("onset"))
     return subject, f"{recording}_{onset}", [(subject, recording, str(onset)), (subject, recording)]

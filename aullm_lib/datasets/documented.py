@@ -20,10 +20,12 @@ class Counts:
     positives: Mapping[int, int]  # by AU; only those that are documented
     by_subject: Mapping[str, int] = field(default_factory=dict)  # clips a subject, where documented
     note: str = ""
+    empty: int | None = None  # clips that show none of the benchmark's AUs, where documented
 
 
 def _casme2(rows: int, source: str, positives: tuple[int, ...], by_subject: Mapping[str, int] | None = None) -> Counts:
-    return Counts(source, rows, 26, dict(zip((1, 2, 4, 7, 12, 14, 15, 17), positives, strict=True)), by_subject or {})
+    labels = dict(zip((1, 2, 4, 7, 12, 14, 15, 17), positives, strict=True))
+    return Counts(source, rows, 26, labels, by_subject or {}, empty=13 if by_subject else None)
 
 
 CASME2_SUBJECTS = {
@@ -53,6 +55,7 @@ OTHERS = {
         SAMM_SUBJECTS,
         "32 people were recorded, as the paper writes; micro-expressions exist for 29, so LOSO has 29 folds. Positives "
         "are documented with count_ref=True and alternatives='flow'.",
+        56,
     ),
     "casme": Counts("the released sheet (189 clips)", 189, 19,
                     {1: 23, 2: 17, 4: 70, 9: 40, 12: 9, 14: 23, 15: 14, 17: 13}),
@@ -72,4 +75,4 @@ def counts(table: pd.DataFrame) -> Counts | None:
     dataset = table.attrs["dataset"]
     if dataset != "casme2":
         return OTHERS.get(dataset)
-    return CASME2[table.attrs.get("variant") or (256 if len(table) >= 256 else 255)]
+    return CASME2[table.attrs.get("variant") or (256 if table.attrs.get("extra_clip", len(table) >= 256) else 255)]

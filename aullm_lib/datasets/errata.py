@@ -8,7 +8,7 @@ classes of github.com/tvaranka/meb; [clean] and [eda] the public loaders and aud
 import dataclasses
 from dataclasses import dataclass
 
-from aullm_lib.datasets.archive import Row, text
+from aullm_lib.datasets.cells import Row, text
 
 UNKNOWN = object()  # the replaced value is not documented
 MISSING = ("", "/")  # cells without a value

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib.datasets import archive
-from aullm_lib.datasets.table import Identity, collect
+from aullm_lib.datasets import archive, cells, finding
+from aullm_lib.datasets.table import collect
 
 COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "OnsetFrame", "apex": "ApexFrame", "offset": "OffsetFrame",
@@ -25,21 +25,21 @@ def load(root: Path, *, errata: bool = True) -> pd.DataFrame:
 
     Raises FileNotFoundError, ``ReleaseError``.
     """
-    workbook = archive.find_workbook(root, r"mmew_micro_exp.*\.xlsx", "MMEW workbook", inner=EMOTION)
-    named = {"cropped": r"micro[_-]expression"}
-    _, folder = archive.find_frames(root, named, None, "MMEW frame folder", inner=EMOTION)
-    found = [((clip.name,), clip) for emotion in archive.folders(folder) for clip in archive.folders(emotion)]
-    return collect(
-        "mmew", archive.read_sheet(workbook, COLUMNS), archive.ClipFolders(folder, found), _identify,
-        root=root, workbook=workbook, errata=errata, cropped=True,
+    found = finding.find(
+        root, "MMEW", workbook=r"mmew_micro_exp.*\.xlsx", columns=COLUMNS, inner=EMOTION,
+        kinds={"cropped": r"micro[_-]expression"}, clips=_folders, identify=_identify,
     )  # fmt: skip
+    return collect("mmew", found, _identify, root=root, errata=errata, cropped=True)
 
 
-def _identify(row: archive.Row) -> Identity:
-    clip = archive.match(CLIP, row["clip"], row.at("clip"), "S04-01-001")
+def _folders(root: Path) -> archive.ClipFolders:
+    found = [((clip.name,), clip) for emotion in archive.folders(root) for clip in archive.folders(emotion)]
+    return archive.ClipFolders(root, found)
+
+
+def _identify(row: cells.Row) -> finding.Identity:
+    clip = cells.match(CLIP, row["clip"], row.at("clip"), "S04-01-001")
     subject = int(clip[1])
-    if archive.text(row["subject"]) != str(subject) and not re.fullmatch(
-        rf"S?0*{subject}", archive.text(row["subject"])
-    ):
-        raise archive.ReleaseError(f"{row.at('subject')}: {row['subject']!r} is not the subject of {clip[0]}")
+    if cells.text(row["subject"]) != str(subject) and not re.fullmatch(rf"S?0*{subject}", cells.text(row["subject"])):
+        raise cells.ReleaseError(f"{row.at('subject')}: {row['subject']!r} is not the subject of {clip[0]}")
     return f"S{subject:02d}", clip[0], [(clip[0],)]

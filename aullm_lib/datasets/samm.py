@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from aullm_lib import facs
-from aullm_lib.datasets import archive
-from aullm_lib.datasets.table import Identity, collect
+from aullm_lib.datasets import archive, cells, finding
+from aullm_lib.datasets.table import collect
 
 COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "Onset Frame", "apex": "Apex Frame", "offset": "Offset Frame",
@@ -35,7 +35,8 @@ def load(
 ) -> pd.DataFrame:
     """The clip table of SAMM.
 
-    images: "raw" (the release's frames) or "cropped" (crops of the user's own making); None takes the first there is.
+    images: "raw" (the release's frames) or "cropped" (crops of the user's own making); None takes the one with
+    most of the sheet's clips, of equals the first.
     count_ref: whether an AU that the coder only referenced, "ref(7B)", counts as present (the public evaluations do).
     alternatives: which reading counts where a cell offers two ("R14A or 17A", five cells): "flow", the choice of the
     public evaluations; "first", as written; "any", all of them.
@@ -44,9 +45,11 @@ def load(
     """
     if alternatives not in ALTERNATIVES:
         raise ValueError(f"alternatives={alternatives!r}: choose one of {', '.join(ALTERNATIVES)}")
-    workbook = archive.find_workbook(root, r"samm_micro_facs_codes.*\.xlsx", "SAMM FACS workbook", inner=SUBJECT)
-    choices = {"raw": "", "cropped": CROPS}
-    kind, folder = archive.find_frames(root, choices, images, "SAMM frame folder", inner=SUBJECT)
+    found = finding.find(
+        root, "SAMM", workbook=r"samm_micro_facs_codes.*\.xlsx", columns=COLUMNS, sheet="MICRO_ONLY", inner=SUBJECT,
+        kinds={"raw": "", "cropped": CROPS}, wanted=images, clips=lambda folder: archive.two_deep(folder, key),
+        identify=identify,
+    )  # fmt: skip
 
     def choose(clip: str, units: tuple[facs.ActionUnit, ...]) -> Iterable[facs.ActionUnit]:
         if alternatives == "flow" and clip in FLOW and any(unit.alternative for unit in units):
@@ -54,9 +57,8 @@ def load(
         return [u for u in units if (alternatives == "any" or not u.alternative) and (count_ref or not u.referenced)]
 
     return collect(
-        "samm", archive.read_sheet(workbook, COLUMNS, sheet="MICRO_ONLY"), archive.two_deep(folder, key), identify,
-        root=root, workbook=workbook, errata=errata, choose=choose, images=kind, cropped=kind == "cropped",
-        count_ref=count_ref, alternatives=alternatives,
+        "samm", found, identify, root=root, errata=errata, choose=choose, images=found.kind,
+        cropped=found.kind == "cropped", count_ref=count_ref, alternatives=alternatives,
     )  # fmt: skip
 
 
@@ -66,8 +68,8 @@ def key(name: str) -> str | None:
     return found and f"{int(found[1]):03d}"
 
 
-def identify(row: archive.Row) -> Identity:
+def identify(row: cells.Row) -> finding.Identity:
     """A row -> its subject, clip and frame folder. Raises ReleaseError."""
-    subject = f"{int(archive.match(SUBJECT, row['subject'], row.at('subject'), '006')[1]):03d}"
-    clip = archive.text(row["clip"])
+    subject = f"{int(cells.match(SUBJECT, row['subject'], row.at('subject'), '006')[1]):03d}"
+    clip = cells.text(row["clip"])
     return subject, clip, [(subject, clip)]

@@ -4,24 +4,26 @@ Index ``clip_id`` = ``dataset/subject/clip``, unique. Columns: ``dataset subject
 (frame numbers of the recording; the apex may be missing), ``n_frames`` (images found), ``emotion`` and ``aus`` (as
 annotated), ``frames`` (tuple of paths in temporal order), and one 0/1 column ``AU<number>`` for each AU that occurs.
 ``table.attrs`` says which files it came from, which options and errata were applied, which rows had to be left out and
-why, which frame folders no row names, and whether the release is synthetic.
+why, which cells were not used, which frame folders no row names, what else lay in the root, and whether the release is
+synthetic.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from aullm_lib import facs
-from aullm_lib.datasets import archive, documented
-from aullm_lib.datasets.archive import MARKER, ClipFolders, ReleaseError, Row
+from aullm_lib.datasets import archive, cells, documented
+from aullm_lib.datasets.archive import MARKER
+from aullm_lib.datasets.cells import ReleaseError, Row
 from aullm_lib.datasets.errata import MISSING, correct
+from aullm_lib.datasets.finding import DEPTH, Found, Identity
 
 COLUMNS = ["dataset", "subject", "clip", "onset", "apex", "offset", "n_frames", "emotion", "aus", "frames"]
 
-Identity = tuple[str, str, Sequence[tuple[str, ...]]]  # subject, clip, keys of its frame folder (ClipFolders.take)
 Choice = Callable[[str, tuple[facs.ActionUnit, ...]], Iterable[facs.ActionUnit]]  # clip, all AUs -> those that count
 
 
@@ -32,18 +34,16 @@ def au_columns(table: pd.DataFrame) -> list[str]:
 
 def collect(
     dataset: str,
-    sheet: Iterable[Row],
-    folders: ClipFolders,
+    found: Found,
     identify: Callable[[Row], Identity],
     *,
     root: Path,
-    workbook: Path,
     errata: bool,
     keep: Callable[[str, str, str], bool] = lambda subject, clip, emotion: True,
     choose: Choice = lambda clip, units: units,
     **attrs: object,
 ) -> pd.DataFrame:
-    """Annotated rows and frame folders -> the clip table.
+    """Annotated rows and frame folders, as found below ``root`` -> the clip table.
 
     A row that cannot be trusted is left out, with the reason in ``attrs["left_out"]``; the others go on.
     identify: a row -> its subject, clip and frame folder. keep: which clips (subject, clip, emotion) this variant has.
@@ -53,15 +53,21 @@ def collect(
     rows: dict[tuple[str, str], dict] = {}
     left_out: list[str] = []
     fixed: list[str] = []
-    for row in sheet:
+    notes: list[str] = []
+    folders, workbook = found.folders, found.workbook
+    made = [_made(_marks(root, place)) for place in (workbook.parent, folders.root)]
+    if (made[0] is None) != (made[1] is None):
+        notes.append(f"only the {'workbook' if made[0] else 'frame folder'} is part of a synthetic release")
+    for row in found.rows:
         try:
             subject, clip, keys = identify(row)
             folder = folders.take(*keys, where=row.where)
-            emotion = archive.text(row["emotion"])
+            emotion = cells.text(row["emotion"])
             if not keep(subject, clip, emotion):
                 continue
             log: list[str] = []
-            record = _read(correct(dataset, subject, row, log) if errata else row, folder, folders.root)
+            said: list[str] = []
+            record = _read(correct(dataset, subject, row, log) if errata else row, folder, folders.root, said)
             if (subject, clip) in rows:
                 raise ReleaseError(
                     f"{row.where}: clip {subject}/{clip} is there already, from {rows[subject, clip]['where']}"
@@ -69,6 +75,7 @@ def collect(
             record["units"] = tuple(choose(clip, record["units"]))
             rows[subject, clip] = record | {"subject": subject, "clip": clip, "emotion": emotion, "where": row.where}
             fixed += log
+            notes += said
         except ReleaseError as error:
             left_out.append(str(error))
     if not rows:
@@ -77,11 +84,14 @@ def collect(
         rows.values(),
         dataset=dataset,
         root=workbook.parent,
+        made=made[0] or made[1],
         workbook=_below(workbook, root),
         folder=_below(folders.root, root),
         errata=errata,
         applied=fixed,
         left_out=left_out,
+        notes=notes,
+        passed_over=list(found.passed_over),
         unlabelled=folders.unlabelled(),
         **attrs,
     )
@@ -91,30 +101,52 @@ def _below(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _read(row: Row, folder: Path, root: Path) -> dict:
-    """The numbers, AUs and frames of one row. Raises ReleaseError naming the row and the field."""
-    onset, offset = (archive.number(row[name], row.at(name)) for name in ("onset", "offset"))
+def _marks(root: Path, place: Path) -> list[Path]:
+    """Where a synthetic release has its marker: in a place or a folder around it up to the root; behind a link that
+    leads out of the root, in the folders around its target."""
+    around = [folder for folder in (place, *place.parents) if folder.is_relative_to(root)]
+    real = place.resolve()
+    return around if real.is_relative_to(root.resolve()) else [*around, *[real, *real.parents][:DEPTH]]
+
+
+def _read(row: Row, folder: Path, root: Path, notes: list[str]) -> dict:
+    """The numbers, AUs and frames of one row; what is not used is told in ``notes``.
+
+    Raises ReleaseError naming the row and the field.
+    """
+    onset, offset = (cells.number(row[name], row.at(name)) for name in ("onset", "offset"))
     if offset < onset:
         raise ReleaseError(f"{row.at('offset')}: offset {offset} precedes its onset {onset}")
-    apex = None if archive.text(row["apex"]) in MISSING else archive.number(row["apex"], row.at("apex"))
+    apex = None
+    if cells.text(row["apex"]) not in MISSING:
+        try:
+            apex = cells.number(row["apex"], row.at("apex"))
+        except ReleaseError as error:  # nothing is trained on the apex
+            notes.append(f"{error}; taken for missing")
     try:
         units = facs.parse_aus(row["aus"])
     except ValueError as error:
         raise ReleaseError(f"{row.at('aus')}: {error}") from None
-    frames = archive.frames(folder, onset, offset)
-    if not frames:
-        raise ReleaseError(f"{row.where}: no image from {onset} to {offset} in {folder}; check that frame folder")
+    try:
+        frames = archive.frames(folder, onset, offset)
+    except OSError as error:
+        raise ReleaseError(f"{row.where}: {folder} cannot be listed ({error.strerror})") from None
     for path in frames:
         if path.is_symlink():
             archive.stay(path, root, row.where)
-    written = archive.text(row["aus"])
+    frames = tuple(path for path in frames if not path.is_symlink() or archive.is_file(path))  # no broken links
+    if not frames:
+        raise ReleaseError(f"{row.where}: no image from {onset} to {offset} in {folder}; check that frame folder")
+    written = cells.text(row["aus"])
     return {"onset": onset, "apex": apex, "offset": offset, "aus": written, "frames": frames, "units": units}
 
 
-def finish(rows: Iterable[dict], *, dataset: str, root: Path, **attrs: object) -> pd.DataFrame:
+def finish(
+    rows: Iterable[dict], *, dataset: str, root: Path, made: dict | None = None, **attrs: object
+) -> pd.DataFrame:
     """Rows of ``COLUMNS`` (without ``dataset`` and ``n_frames``) plus ``units``, the parsed AUs -> the clip table.
 
-    root: the folder of the workbook, where a synthetic release has its marker.
+    root: the folder of the workbook. made: how a synthetic release was made; else a marker in the root says it.
     """
     table = pd.DataFrame(
         {c: row[c] for c in COLUMNS if c in row}
@@ -126,12 +158,20 @@ def finish(rows: Iterable[dict], *, dataset: str, root: Path, **attrs: object) -
     table[labels] = table[labels].fillna(0).astype("int8")
     table["apex"] = table["apex"].astype("Int64")
     table.index = pd.Index(table["dataset"] + "/" + table["subject"] + "/" + table["clip"], name="clip_id")
-    marker = root / MARKER / "release.json"
-    made = json.loads(marker.read_text()) if marker.is_file() else None
+    made = made or _made([root])
     table = table[COLUMNS + labels]
     table.attrs = {"dataset": dataset, "root": str(root), "synthetic": made is not None, "made": made} | attrs
     check(table)
     return table
+
+
+def _made(places: Iterable[Path]) -> dict | None:
+    """How a synthetic release was made, from the first marker that there is; None for any other release."""
+    marker = next((path for place in places if archive.is_file(path := place / MARKER / "release.json")), None)
+    try:
+        return None if marker is None else json.loads(marker.read_text())
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"{marker}: not a readable marker of a synthetic release ({error})") from None
 
 
 def remarks(table: pd.DataFrame) -> list[str]:
