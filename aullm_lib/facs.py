@@ -33,6 +33,7 @@ _UNIT = re.compile(
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"(?:AU)?\s*ref\s*\((?P<inner>[^()]*)\)", re.IGNORECASE)
+_OR = re.compile(r"\s+or\s+|(?<=\d)or(?=[LR\d])", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]{3,}(?:\s+[^\W\d_]+)*")
 
 
@@ -63,17 +64,15 @@ def parse_aus(text: object) -> tuple[ActionUnit, ...]:
     if not isinstance(text, str):
         raise ValueError(f"AU annotation {text!r}: expected text such as '4+R14' or a whole number")
     found = []
-    plain = unicodedata.normalize("NFKC", text).strip()  # full-width commas, plus signs and brackets are typed too
-    for alternative, reading in enumerate(re.split(r"\s+or\s+|(?<=\d)or(?=[LR\d])", plain)):
-        for raw in re.split(r"[+,]", reading):
-            part = raw.strip()
+    for alternative, parts in enumerate(_readings(text)):
+        for part in parts:
             if part in ("", "?"):
                 continue
             reference = _REFERENCE.fullmatch(part)
             unit = _UNIT.fullmatch(reference["inner"].strip() if reference else part)
             if unit is None:
-                if _WORDS.fullmatch(part) and not part.lower().startswith(("ref", "au")):
-                    continue  # a remark such as "soft focus"
+                if _is_remark(part):
+                    continue
                 raise ValueError(f"AU annotation {text!r}: cannot read {part!r}")
             number, prefix, suffix = int(unit["number"]), unit["prefix"] or "", unit["suffix"] or ""
             if number not in NAMES:
@@ -93,3 +92,19 @@ def parse_aus(text: object) -> tuple[ActionUnit, ...]:
                 )
             )
     return tuple(found)
+
+
+def remarks(text: object) -> list[str]:
+    """The words in an annotation cell that ``parse_aus`` passes over: ["soft focus"] in "R14+17+soft focus"."""
+    return [part for parts in _readings(text) for part in parts if _is_remark(part)] if isinstance(text, str) else []
+
+
+def _readings(text: str) -> list[list[str]]:
+    """The parts of a cell, a list for each reading that its "or" offers."""
+    plain = unicodedata.normalize("NFKC", text).strip()  # full-width commas, plus signs and brackets are typed too
+    return [[part.strip() for part in re.split(r"[+,]", reading)] for reading in _OR.split(plain)]
+
+
+def _is_remark(part: str) -> bool:
+    known = _REFERENCE.fullmatch(part) or _UNIT.fullmatch(part) or part.lower().startswith(("ref", "au"))
+    return not known and _WORDS.fullmatch(part) is not None
