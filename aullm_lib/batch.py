@@ -55,7 +55,7 @@ def plan(profile: str, overrides: dict | None = None, only: list[str] | None = N
     for one, settings in plan.items():
         given = settings | {k: v for k, v in (overrides or {}).items() if k in settings}
         plan[one] = notebook.checked(one, given | {"profile": name or profile})
-        if "releases" in settings:
+        if "releases" in settings and (not only or one in only):
             check_data(plan[one])
     return {one: settings for one, settings in plan.items() if not only or one in only}
 
