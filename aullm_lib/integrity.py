@@ -88,7 +88,7 @@ def _source(table: pd.DataFrame) -> Iterator[tuple]:
         yield _row("source", "also there", path, status="note", detail="a workbook or frame folder that was not taken")
     for name in OPTIONS:
         if name in attrs:
-            yield _row("source", name, str(attrs[name]))
+            yield _row("source", name, str(attrs[name]), detail=attrs.get("instead", "") if name == "images" else "")
     yield from _each("row left out", (("", 1, reason) for reason in attrs.get("left_out", ())), "warning")
     yield from _each("erratum applied", (_split(line) for line in attrs.get("applied", ())), "note")
     yield from _each("cell not used", (("", 1, reason) for reason in attrs.get("notes", ())), "note")

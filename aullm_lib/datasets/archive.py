@@ -32,7 +32,7 @@ class ClipFolders:
         """How many of some clips, each given by its keys, have a folder with an image in it."""
         folded = ([tuple(name.casefold() for name in key) for key in keys] for keys in clips)
         paths = Counter(next((self._paths[key] for key in keys if key in self._paths), None) for keys in folded)
-        return sum(count for path, count in paths.items() if path and has_images(path))
+        return sum(count for path, count in paths.items() if path and has_images(path, closed=True))
 
     def take(self, *keys: tuple[str, ...], where: str) -> Path:
         """The folder under the first key that there is. Raises ReleaseError naming ``where`` if none is, if two are,
@@ -62,7 +62,7 @@ class ClipFolders:
 
 
 def folders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted; without hidden ones and what is no part of a release. None if it is closed."""
+    """The folders in a folder, sorted; without hidden ones and what is no part of a release; none if it is closed."""
     try:
         with os.scandir(folder) as entries:
             names = [e.name for e in entries if _is_folder(e) and not e.name.startswith((".", "__MACOSX"))]
@@ -86,8 +86,8 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def has_images(folder: str | Path, deep: int = 0) -> bool:
-    """Whether a folder, or one up to ``deep`` folders down, holds an image."""
+def has_images(folder: str | Path, deep: int = 0, closed: bool = False) -> bool:
+    """Whether a folder, or one up to ``deep`` folders down, holds an image; closed: what to say of one not readable."""
     inside = []
     try:
         with os.scandir(folder) as entries:
@@ -97,7 +97,7 @@ def has_images(folder: str | Path, deep: int = 0) -> bool:
                 if deep and _is_folder(entry):
                     inside.append(entry.path)
     except OSError:
-        return False
+        return closed
     return any(has_images(path, deep - 1) for path in inside)
 
 

@@ -27,6 +27,7 @@ class Found:
     kind: str  # of the frames, one of the choices
     folders: ClipFolders
     passed_over: Sequence[str] = ()  # other workbooks and frame folders, relative to the root
+    instead: str = ""  # why it is not the kind that is preferred
 
 
 def find(
@@ -78,10 +79,10 @@ def find(
     for folder, subjects in tree.items():
         kind = _kind(folder, root, kinds) if subjects else None
         if kind is not None and wanted in (None, kind):
-            found, inside = clips(folder), folder.relative_to(root)
+            found, below = clips(folder), folder.relative_to(root)
             near = len(os.path.commonpath([folder, book.parent]))
-            rank = (-found.holds(keys), -near, order.index(kind), len(inside.parts), name not in str(inside).casefold())
-            ranked.append((rank, str(inside), kind, found))
+            rank = (-found.holds(keys), -near, order.index(kind), len(below.parts), name not in str(below).casefold())
+            ranked.append((rank, str(below), kind, found))
     if not ranked:
         names = " or ".join(repr(kinds[k]) for k in kinds if wanted in (None, k) and kinds[k])
         raise FileNotFoundError(
@@ -92,7 +93,14 @@ def find(
     ranked.sort(key=lambda candidate: candidate[:2])
     over = [path for _, path in books if path != book] + [found.root for *_, found in ranked[1:]]
     passed_over = sorted(path.relative_to(root).as_posix() for path in over)
-    return Found(book, rows, *ranked[0][2:], passed_over)
+    (rank, inside, kind, found), instead = ranked[0], ""
+    first = min(ranked, key=lambda candidate: (not candidate[0][0], order.index(candidate[2]), candidate[0]))
+    if first[2] != kind:
+        instead = (
+            f"took the {kind} frames in {inside}, with {-rank[0]} of the sheet's clips, not the {first[2]} ones in "
+            f"{first[1]}, with {-first[0][0]}; images={first[2]!r} takes those"
+        )
+    return Found(book, rows, kind, found, passed_over, instead)
 
 
 def _scan(root: Path, what: str, inner: str, deep: int) -> dict[Path, bool]:

@@ -92,6 +92,7 @@ def collect(
         left_out=left_out,
         notes=notes,
         passed_over=list(found.passed_over),
+        instead=found.instead,
         unlabelled=folders.unlabelled(),
         **attrs,
     )
@@ -177,6 +178,8 @@ def _made(places: Iterable[Path]) -> dict | None:
 def remarks(table: pd.DataFrame) -> list[str]:
     """What a user of the table must hear: rows left out, clips that lack frames, a number of clips not documented."""
     name, said = table.attrs["dataset"], []
+    if table.attrs.get("instead"):
+        said.append(f"{name}: {table.attrs['instead']}")
     left_out = table.attrs.get("left_out", [])
     if left_out:
         rest = f" (the first of {len(left_out)} rows left out)" if len(left_out) > 1 else " (row left out)"
