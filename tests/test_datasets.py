@@ -3,6 +3,8 @@
 import datetime
 import re
 import shutil
+import tracemalloc
+from pathlib import Path
 
 import openpyxl
 import pandas as pd
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aullm_lib import datasets
-from aullm_lib.datasets import archive, cells, finding
+from aullm_lib.datasets import archive, cells, documented, finding
 from aullm_lib.datasets import casme2 as casme2_adapter
 from aullm_lib.datasets import table as tables
 
@@ -298,3 +300,189 @@ def test_the_schema_check_names_the_first_offender(hand_table):
     ]:
         with pytest.raises(tables.ReleaseError, match=message):
             tables.check(change(hand_table))
+
+
+def test_the_frame_folder_that_holds_the_clips_is_taken(releases, tmp_path):
+    """Beside other releases and trees of the same shape, and where the preferred kind is only partly there."""
+    disk = tmp_path / "disk"
+    for name in releases:
+        shutil.copytree(releases[name], disk / name.upper(), copy_function=shutil.copy)
+    (disk / "ALPHA" / "Cropped").mkdir(parents=True)  # another release's frames, first by name
+    for subject in ("sub01", "sub02"):
+        clip = disk / "ALPHA" / "Cropped" / subject / "EP99_01"
+        clip.mkdir(parents=True)
+        (clip / "1.jpg").write_bytes(b"")
+    shutil.copytree(disk / "SAMM", disk / "OpticalFlow", ignore=shutil.ignore_patterns("*.xlsx"))
+    table = datasets.load("casme2", disk)
+    assert table.attrs["folder"] == "CASME2/Cropped" and len(table) == 12
+    assert {"ALPHA/Cropped", "CASME2/CASME2_RAW_selected"} <= set(table.attrs["passed_over"])
+    samm = datasets.load("samm", disk)
+    assert samm.attrs["folder"] == "SAMM"
+    assert "OpticalFlow" in samm.attrs["passed_over"]
+
+
+def test_an_empty_or_partial_copy_does_not_hide_the_full_one(casme2):
+    cropped = casme2 / "Cropped"
+    cropped.rename(casme2 / "inner")
+    cropped.mkdir()
+    (casme2 / "inner").rename(cropped / "Cropped")
+    (cropped / "sub01").mkdir()
+    assert datasets.load("casme2", casme2).attrs["folder"] == "Cropped/Cropped"
+    for subject in sorted((cropped / "Cropped").iterdir())[1:]:
+        shutil.rmtree(subject)
+    with pytest.warns(
+        UserWarning, match="took the raw_selected frames in .* with 12 .* not the cropped ones in .* with 4"
+    ):
+        table = datasets.load("casme2", casme2)
+    assert table.attrs["images"] == "raw_selected" and len(table) == 12
+    with pytest.warns(UserWarning, match="of 8 rows left out"):
+        assert len(datasets.load("casme2", casme2, images="cropped")) == 4
+    shutil.rmtree(cropped / "Cropped" / "sub01")
+    assert datasets.load("casme2", casme2).attrs["images"] == "raw_selected"
+
+
+@pytest.mark.parametrize("name", ["2", "02", "sub02", "1/release", "01/2"])
+def test_a_root_or_a_folder_around_a_release_may_be_named_like_a_subject(casme2, tmp_path, name):
+    place = tmp_path / "disk" / name
+    place.parent.mkdir(parents=True)
+    casme2.rename(place)
+    assert len(datasets.load("casme2", place)) == len(datasets.load("casme2", tmp_path / "disk")) == 12
+
+
+def test_several_workbooks_are_named(casme2):
+    workbook = next(casme2.glob("CASME2-coding*"))
+    shutil.copy(workbook, casme2 / "CASME2-coding-20190701.xlsx")
+    table = datasets.load("casme2", casme2)
+    assert table.attrs["workbook"] == "CASME2-coding-20190701.xlsx"
+    assert table.attrs["passed_over"] == [workbook.name, "CASME2_RAW_selected"]
+
+
+@pytest.mark.parametrize("moved", ["CASME2-coding-20140508.xlsx", "Cropped"])
+def test_a_synthetic_release_stays_one_wherever_its_parts_lie(casme2, tmp_path, moved):
+    (casme2 / "inner").mkdir()
+    (casme2 / moved).rename(casme2 / "inner" / moved)
+    assert datasets.load("casme2", casme2).attrs["synthetic"]
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (casme2 / "inner" / moved).rename(outside / moved)
+    (outside / "rest").symlink_to(casme2)
+    assert datasets.load("casme2", outside, images="cropped").attrs["synthetic"]
+    shutil.rmtree(casme2 / "SYNTHETIC")
+    with pytest.warns(UserWarning, match="12 clips where the released sheet"):
+        assert not datasets.load("casme2", outside, images="cropped").attrs["synthetic"]
+
+
+def test_closed_folders_are_passed_by_and_a_closed_clip_is_left_out_by_name(casme2, monkeypatch):
+    table = datasets.load("casme2", casme2)
+    closed = {casme2 / "lost+found", table.iloc[2]["frames"][0].parent}
+    (casme2 / "lost+found").mkdir()
+    scan = archive.os.scandir
+
+    def scandir(path):
+        if Path(path) in closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(archive.os, "scandir", scandir)
+    with pytest.warns(UserWarning, match=r"row \d+: .*cannot be listed \(Permission denied\) \(row left out\)"):
+        rest = datasets.load("casme2", casme2)
+    assert list(rest.index) == [clip for i, clip in enumerate(table.index) if i != 2]
+
+
+def test_a_broken_link_or_a_folder_is_no_frame(casme2):
+    table = datasets.load("casme2", casme2)
+    link, folder = (table.iloc[i]["frames"][3] for i in (0, 1))
+    link.unlink()
+    link.symlink_to("nowhere.jpg")
+    folder.unlink()
+    folder.mkdir()
+    with pytest.warns(UserWarning, match="2 clips lack frames"):
+        again = datasets.load("casme2", casme2)
+    assert list(table["n_frames"] - again["n_frames"]) == [1, 1] + [0] * 10
+
+
+def put(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def test_renumbered_copies_with_a_low_onset_are_taken_whole(tmp_path):
+    folder = put(tmp_path / "a", *(f"img{n}.jpg" for n in range(1, 53)))
+    assert len(archive.frames(folder, 20, 71)) == 52
+    assert [archive.frame_number(p.name) for p in archive.frames(folder, 2, 40)] == list(range(2, 41))
+    assert len(archive.frames(folder, 1, 52)) == 52
+    assert not archive.frames(folder, 200, 250)  # 51 frames are not 52
+
+
+def test_of_two_files_with_one_number_the_one_named_like_most_counts(tmp_path):
+    folder = put(tmp_path / "a", *(f"reg_img{n}.jpg" for n in range(38, 48)), "img39.jpg")
+    found, rest = archive.numbered(folder)
+    assert {p.name for p in found.values()} == {f"reg_img{n}.jpg" for n in range(38, 48)} and rest == ["img39.jpg"]
+    folder = put(tmp_path / "b", "1.jpg", "3.jpg", "4.jpg", "1 (2).jpg")
+    assert archive.numbered(folder) == ({n: folder / f"{n}.jpg" for n in (1, 3, 4)}, ["1 (2).jpg"])
+    folder = put(tmp_path / "c", "img (1).jpg", "img (2).jpg")
+    assert list(archive.images(folder)) == [1, 2]
+
+
+def test_an_apex_that_cannot_be_read_is_missing_and_told(casme2):
+    edit(next(casme2.glob("*.xlsx")), lambda sheet: sheet.__setitem__("E3", "late"))
+    table = datasets.load("casme2", casme2)
+    assert len(table) == 12 and table.iloc[1]["apex"] is pd.NA
+    assert any("row 3, ApexFrame: expected a frame number (0 or more), found 'late'" in n for n in table.attrs["notes"])
+
+
+def test_the_clips_of_a_sheet_are_held_against_its_own_version(casme2):
+    def extra(sheet):
+        sheet["A2"], sheet["B2"] = 24, "EP02_07"
+
+    assert documented.counts(datasets.load("casme2", casme2)).clips == 255
+    edit(next(casme2.glob("*.xlsx")), extra)
+    with pytest.warns(UserWarning, match=r"row 2: no frame folder 24/EP02_07"):
+        table = datasets.load("casme2", casme2)  # one row of that sheet left out
+    assert documented.counts(table).clips == 256
+
+
+COLUMNS = {"subject": "Subject", "clip": "Filename", "onset": "Onset"}
+
+
+def write(path, **sheets):
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        page = book.create_sheet(name)
+        for row in rows:
+            page.append(row)
+    book.save(path)
+    return path
+
+
+def test_the_sheet_with_the_header_is_found_and_the_named_one_comes_first(tmp_path):
+    good = [["Subject", "Filename", "Onset"], [1, "a", 5]]
+    other = [["notes"], ["Subject", "Filename", "Onset"], [2, "b", 6]]
+    path = write(tmp_path / "a.xlsx", readme=[["notes"]], empty=[], data=good, label=other)
+    assert cells.read_sheet(path, COLUMNS)[0]["clip"] == "a"
+    row = cells.read_sheet(path, COLUMNS, sheet="LABEL")[0]
+    assert row["clip"] == "b" and row.where == "a.xlsx, row 3"
+    assert cells.read_sheet(path, COLUMNS, sheet="readme")[0]["clip"] == "a"
+    path = write(tmp_path / "b.xlsx", readme=[["notes"]])
+    with pytest.raises(tables.ReleaseError, match=r"b\.xlsx: no header row"):
+        cells.read_sheet(path, COLUMNS)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    path = write(tmp_path / "a.xlsx", data=[["Subject", "Filename", "Onset", "on set"], [1, "a", 5, 6]])
+    with pytest.raises(tables.ReleaseError, match=r"a\.xlsx, row 1: 2 columns 'Onset'"):
+        cells.read_sheet(path, COLUMNS)
+
+
+def test_a_stray_cell_in_the_last_corner_needs_no_memory(tmp_path):
+    path = write(tmp_path / "a.xlsx", data=[["Subject", "Filename", "Onset"], [1, "a", 5]])
+    edit(path, lambda sheet: sheet.__setitem__("XFD60000", "x"))  # the last column; more rows only take longer
+    tracemalloc.start()
+    try:
+        assert len(cells.read_sheet(path, COLUMNS)) == 1
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()

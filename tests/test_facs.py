@@ -24,6 +24,7 @@ def numbers(text):
         ("T18", [18]), ("B18", [18]), ("A9E+ref(10)", [9, 10]), ("R14A or 17A", [14, 17]), ("1,2", [1, 2]),
         ("1，2", [1, 2]), ("12+15 ", [12, 15]), ("4（k）＋7", [4, 7]), ("AU1, 2", [1, 2]),
         ("7B+ ref(43)", [7, 43]), ("R12 + R15", [12, 15]), ("A1B+A2C", [1, 2]), ("R2+15", [2, 15]), ("4A/B", [4]),
+        ("R14 OR 17", [14, 17]),
     ],
 )  # fmt: skip
 def test_every_form_of_the_releases(text, expected):
@@ -73,3 +74,14 @@ def test_any_text_is_read_or_refused_as_a_value_error(text):
         assert all(unit.number in facs.NAMES for unit in facs.parse_aus(text))
     except ValueError as error:
         assert repr(text) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("R14+17+soft focus", ["soft focus"]), ("LIZ+4", ["LIZ"]), ("4+twelve or Lid+7", ["twelve", "Lid"]),
+     ("none", ["none"]),
+     ("4+R14", []), ("ref(L10)+A12B", []), ("A/L12", []), ("?", []), ("", []), (None, []), (12, [])],
+)  # fmt: skip
+def test_remarks_are_passed_over_and_told(text, expected):
+    assert facs.remarks(text) == expected
+    facs.parse_aus(text)

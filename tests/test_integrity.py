@@ -269,3 +269,66 @@ def test_images_that_cannot_be_trusted_and_a_store_that_left_clips_out(tmp_path)
     assert details.str.contains("img99.png").all()
     assert list(report.columns) == integrity.COLUMNS
     assert set(report["status"]) <= {"ok", "note", "warning"}
+
+
+def test_what_was_passed_over_doubled_or_not_used_is_told(quirky, tmp_path):
+    root, _ = quirky("casme")
+    root = shutil.copytree(root, tmp_path / "casme", copy_function=shutil.copy)
+    book = openpyxl.load_workbook(root / "casme.xlsx")
+    page = book.worksheets[0]
+    names = {cell.value: cell.column for cell in page[1]}
+    clip = f"casme/sub{int(page.cell(2, names['Subject']).value):02d}/{page.cell(2, names['Filename']).value}"
+    page.cell(2, names["ApexF1"]).value = "?"
+    page.cell(2, names["AU"]).value = "LIZ+4"
+    book.save(root / "casme.xlsx")
+    frames = load("casme", root).loc[clip, "frames"]
+    shutil.copy(frames[3], frames[3].with_name(f"a-{frames[3].name}"))
+    shutil.copytree(frames[0].parents[2], root / "Cropped2" / "Cropped", copy_function=shutil.copy)
+    frames[5].unlink()
+    frames[5].symlink_to("nowhere.jpg")
+    table = load("casme", root)
+    report = integrity.report(table)
+    assert items(report, "remark in an AU cell") == {clip} and clip in items(report, "apex missing")
+    assert items(report, "frame number twice") == {clip} and clip in items(report, "frames missing")
+    used = report[report["check"] == "cell not used"].iloc[0]
+    assert "row 2, ApexF1" in used["detail"] and used["status"] == "note"
+    there = report[(report["check"] == "source") & (report["item"] == "also there")]
+    assert set(there["found"]) == set(table.attrs["passed_over"]) and len(there)
+
+
+@pytest.mark.parametrize("name", ["casme", "casme3", "4dme", "mmew"])
+def test_the_floor_of_the_other_releases_is_over_their_documented_aus(quirky, name):
+    table = load(name, quirky(name)[0])
+    report = integrity.report(table).set_index("check")
+    over = ", ".join(map(str, documented.OTHERS[name].positives))
+    for check in ("clips without a benchmark AU", "all-absent floor"):
+        assert f"over the documented AUs of this release: {over}" in report.loc[check, "detail"]
+
+
+def test_empty_clips_are_held_against_the_documented_number(casme2):
+    table = casme2[2].copy()
+    table.attrs = table.attrs | {"synthetic": False}
+    for variant, expected in ((255, 13), (256, 13), (246, "")):
+        table.attrs["variant"] = variant
+        row = integrity.report(table).set_index("check").loc["clips without a benchmark AU"]
+        assert row["expected"] == expected
+        assert row["status"] == ("note" if expected in ("", row["found"]) else "warning")
+    assert documented.OTHERS["samm"].empty == 56
+
+
+def test_extra_frames_are_seen_in_the_clip_folders_of_casme3(tmp_path):
+    root = datasets.synthesize(tmp_path / "casme3", "casme3", subjects=1, clips_per_subject=2)
+    table = load("casme3", root)
+    last = table.iloc[0]["frames"][-1]
+    shutil.copy(last, last.with_name(f"{int(last.stem) + 1}.jpg"))
+    assert items(integrity.report(load("casme3", root)), "frames extra") == {table.index[0]}
+
+
+def test_a_file_that_cannot_be_read_is_told_and_ends_nothing(tmp_path):
+    table = make_table(tmp_path / "release")
+    for row in (0, 1):
+        table.iloc[row]["frames"][2].unlink()
+    report = integrity.report(table)
+    assert items(report, "image unreadable") == set(table.index[:2])
+    assert report["detail"].str.contains("unreadable image: No such file").sum() == 2
+    assert not items(report, "same frames, one subject") & {f"{table.index[0]} and {table.index[1]}"}
