@@ -8,7 +8,6 @@ frame its face was found in and the score (none where none was looked for), and 
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aullm_lib import files
+from aullm_lib import files, storing
 
 TEXT = {"clip_id": str, "dataset": str, "subject": str, "clip": str, "emotion": str, "aus": str}
 TEXT |= {"matrix": str, "found_in": str, "sha256": str}
@@ -120,19 +119,39 @@ class ClipStore:
         return self._on_device[self._first[rows][:, None] + frame_positions(lengths, frames, ends)]  # [b, t, h, w]
 
 
+def opened(out: Path) -> ClipStore | None:
+    """The store at ``out``; None where nothing is yet, or an empty folder. Raises FileExistsError for other things."""
+    if (out / "store.json").is_file():
+        return ClipStore(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise FileExistsError(f"{out} is there and holds no clip store; name another folder")
+    return None
+
+
+def _alignments(settings: dict) -> set[str]:
+    """How the clips of a store, or of the stores joined in it, are aligned."""
+    parts = settings["release"].get("parts")
+    return {settings["align"]} if parts is None else set().union(*map(_alignments, parts))
+
+
 def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
     """Several releases' clips as one store at ``out``, for training on one and testing on another; made once.
 
     An AU that one of them never annotates is 0 there: compare only AUs that all annotate. How each was made is in
     ``info["settings"]["release"]["parts"]``.
-    Raises ValueError for stores of different frame sizes or with a clip in common, FileExistsError for another store at
-    ``out``, OSError where it cannot be written.
+    Stores may differ in how they are aligned, as face crops ("none") and frames with a face in them ("similarity") do;
+    whole frames go with whole frames only.
+    Raises ValueError for stores that differ in frame size or so in alignment, or have a clip in common,
+    FileExistsError for another store at ``out``, OSError where it cannot be written.
     """
     out, first = Path(out), stores[0].info["settings"]
     for store in stores[1:]:
         for key in ("size", "rgb"):
             if store.info["settings"][key] != first[key]:
                 raise ValueError(f"{stores[0].path} and {store.path} differ in {key}: build them alike to join them")
+    ways = sorted(set().union(*(_alignments(store.info["settings"]) for store in stores)))
+    if "whole-frame" in ways and len(ways) > 1:
+        raise ValueError(f"the stores to join are aligned in ways that do not go together: {', '.join(ways)}")
     table = pd.concat([store.table.drop(columns="first") for store in stores])
     repeated = table.index[table.index.duplicated()]
     if len(repeated):
@@ -140,22 +159,28 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
     release = {
         "dataset": "+".join(store.table.attrs["dataset"] for store in stores),
         "synthetic": any(store.table.attrs["synthetic"] for store in stores),
-        "parts": [store.info["settings"] | {"fingerprint": store.fingerprint} for store in stores],
+        "parts": [
+            # "files" says when the images were written; the fingerprint what is in them
+            {key: value for key, value in store.info["settings"].items() if key != "files"}
+            | {"fingerprint": store.fingerprint}
+            for store in stores
+        ],
     }
     settings = {"release": release, "size": first["size"], "rgb": first["rgb"]}
-    if out.exists():
-        joined = ClipStore(out)
-        if joined.info["settings"] != settings:
-            raise FileExistsError(f"{out} holds another clip store; name another folder")
+    if joined := _joined(out, settings):
         return joined
     labels = sorted((c for c in table if re.fullmatch(r"AU\d+", c)), key=lambda c: int(c[2:]))
     table[labels] = table[labels].fillna(0).astype("int8")
     table = table[[c for c in table if c not in labels] + labels]
     table.insert(0, "first", np.r_[0, table["n_frames"].cumsum()[:-1]].astype(int))
     partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with files.explained(out, "the joined clip store"):
-        partial.mkdir(parents=True)
+    what = "the joined clip store"
+    with files.alone(out.with_name(out.name + ".lock"), what), files.explained(out, what):
+        if joined := _joined(out, settings):  # by whom this call waited for
+            return joined
+        versions = [store.info["versions"] for store in stores]
+        begun = {"settings": settings, "versions": versions}
+        storing.claim(partial, begun)
         shape = (int(table["n_frames"].sum()), *stores[0].frames.shape[1:])
         with (partial / "frames.npy").open("wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -164,13 +189,19 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
                     file.write(store.frames[start : start + 4096].tobytes())
         table.to_csv(partial / "index.csv")
         description = {
-            "settings": settings,
-            "versions": stores[0].info["versions"],
             "clips": len(table),
             "failed": {k: v for store in stores for k, v in store.failed.items()},
             "remarks": {k: v for store in stores for k, v in store.remarks.items()},
             "fingerprint": hashlib.sha256((partial / "index.csv").read_bytes()).hexdigest(),
         }
-        files.write_json(partial / "store.json", description)
-        partial.rename(out)
+        storing.describe(partial, begun | description)
+        storing.publish(partial, out)
     return ClipStore(out)
+
+
+def _joined(out: Path, settings: dict) -> ClipStore | None:
+    """The joined store at ``out``, None if there is none. Raises FileExistsError for another."""
+    joined = opened(out)
+    if joined and joined.info["settings"] != settings:
+        raise FileExistsError(f"{out} holds another clip store; name another folder")
+    return joined

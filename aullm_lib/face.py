@@ -70,10 +70,12 @@ def installed() -> bool:
 
 
 def detector() -> dict:
-    """What ``find`` works with on this machine, for the record: a name and, by file, the sha256 of its weights."""
+    """What ``find`` works with on this machine: a name, by file the sha256 of its weights, and its thresholds."""
+    scores = {"strict": STRICT, "lenient": LENIENT}
     if installed():
-        return {"name": f"mediapipe {MEDIAPIPE}", "weights": WEIGHTS}
-    return {"name": " + ".join(Path(name).stem for name in CASCADES), "weights": None}
+        return {"name": f"mediapipe {MEDIAPIPE}", "weights": WEIGHTS} | scores
+    names = " + ".join(Path(name).stem for name in CASCADES)
+    return {"name": names, "weights": None, "neighbours": list(NEIGHBOURS.values())} | scores
 
 
 def find(image: np.ndarray, threshold: float = STRICT) -> Face | None:

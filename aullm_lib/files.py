@@ -1,29 +1,42 @@
-"""Small file habits shared by everything that writes: whole files only, and errors that say what to do."""
+"""Small file habits shared by everything that writes: whole files only, one writer, errors that say what to do."""
 
 import errno
 import json
 import os
-from collections.abc import Iterator
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 _REQUIRED: Any = object()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a temporary neighbour, then renames it: a reader sees the old file or the new one, never half of it."""
+def write_text(path: Path, text: str, durable: bool = False) -> None:
+    """Writes a temporary neighbour, then renames it: a reader sees the old file or the new one, never half of it.
+
+    durable: nor does a power cut leave half of it; waits for the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
+        if durable:
+            sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: object) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: object, durable: bool = False) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", durable)
 
 
 def read_json(path: Path, missing: Any = _REQUIRED) -> Any:
@@ -51,7 +64,91 @@ def explained(path: Path, what: str) -> Iterator[None]:
             errno.EPERM: "the folder cannot be written: choose another or change its permissions",
             errno.EROFS: "the file system is read-only: choose a folder on another",
             errno.ENOTDIR: "a file stands where a folder is needed: choose another folder or move the file",
+            errno.EEXIST: "a file stands where a folder is needed: choose another folder or move the file",
         }.get(error.errno or 0)
         if advice is None:
             raise
         raise OSError(error.errno, f"cannot write {what} at {path}: {advice}") from error
+
+
+@contextmanager
+def written(path: Path, folder: Path, what: str) -> Iterator[Callable[[bytes], object]]:
+    """A new file's ``write``, its refusals ``explained``; errors of whatever else is done meanwhile are left alone."""
+    with explained(folder, what):
+        file = path.open("wb")
+
+    def write(content: bytes) -> None:
+        with explained(folder, what):
+            file.write(content)
+
+    try:
+        yield write
+    finally:
+        with explained(folder, what):
+            file.close()  # writes what was buffered
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content is on the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Holds the lock file ``path``: whoever comes second warns of who holds it, and waits.
+
+    The kernel frees the lock of a process that dies. Where there is no flock, on Windows and some network disks, the
+    file itself is the lock, and one that a killed process left must be deleted by hand.
+    """
+    said = False
+    with explained(path.parent, what):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while (held := _lock(path)) is None:
+            try:
+                holder = path.read_text(encoding="utf-8")
+            except OSError:  # freed in this moment
+                continue
+            if holder and not said:
+                warnings.warn(f"{holder} is writing {what}: waiting until it is done (its lock: {path})", stacklevel=4)
+                said = True
+            time.sleep(0.1)
+    try:
+        yield
+    finally:
+        if fcntl is None:
+            held.close()
+        path.unlink(missing_ok=True)  # while it is held: nobody can have taken it yet
+        held.close()
+
+
+def _lock(path: Path) -> BinaryIO | None:
+    """The lock file, held, with its holder's name in it; None if another has it."""
+    file: BinaryIO
+    try:
+        file, mine = path.open("xb"), True
+    except FileExistsError:
+        try:
+            file, mine = (
+                path.open("r+b"),
+                False,
+            )  # which makes no file: where there is no flock, that would take the lock
+        except FileNotFoundError:  # freed in this moment
+            return None
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = os.path.samestat(os.fstat(file.fileno()), path.stat())  # not deleted by its holder since
+    except (BlockingIOError, FileNotFoundError):
+        mine = False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            file.close()
+            raise
+    if not mine:
+        file.close()
+        return None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}".encode())
+    file.flush()
+    return file

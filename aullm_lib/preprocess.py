@@ -22,12 +22,13 @@ import pandas as pd
 import PIL
 from tqdm.auto import tqdm
 
-from aullm_lib import __version__, face, files
+from aullm_lib import __version__, clips, face, files, framing, storing
 from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import table as tables
 from aullm_lib.framing import BadImage, around, cut, level, read, squash, warp
 
 ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
+OUTSIDE = 0.25  # share of a face's box beyond the frame from which on it is no use
 LATER = 5  # frames after the onset in which a face is looked for if the onset frame shows none
 
 
@@ -51,7 +52,7 @@ def locate(paths: tuple[Path, ...], eyes: bool = True) -> tuple[face.Face, Path,
                 reasons["no face found"] = None
             elif eyes and found.eyes is None:
                 reasons["no pair of eyes found in the face"] = None
-            elif found.outside(image.shape) > 0.25:
+            elif found.outside(image.shape) > OUTSIDE:
                 reasons["more than a quarter of the face lies outside the frame"] = None
             else:
                 remarks = {
@@ -70,8 +71,12 @@ def locate(paths: tuple[Path, ...], eyes: bool = True) -> tuple[face.Face, Path,
 
 
 def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, rgb: bool = False) -> dict[str, Any]:
-    """What identifies a clip store, as JSON values: release, clips, size, align, rgb and how faces are found.
+    """What identifies a clip store, as JSON values: release, clips, files, size, align, rgb, how faces are found and
+    where they are put.
 
+    "files" is a hash of every frame's name, size, time of change, and whether it can be read: images that were made
+    anew or repaired give another store. So does a copy of a release that did not keep its files' times: to build again
+    costs little, to mix costs much.
     align: see ``build``. Raises ValueError for a setting that is wrong or does not suit the release.
     """
     align = align or ("none" if table.attrs.get("cropped") else "similarity")
@@ -89,10 +94,30 @@ def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, r
         "size": size,
         "align": align,
         "rgb": rgb,
-        "detector": face.detector() if align in ("crop", "similarity") else None,
+        "detector": None,
         "clips": hashlib.sha256(table.drop(columns="frames").to_csv().encode()).hexdigest(),
+        "files": _fingerprint(table),
     }
+    if align in ("crop", "similarity"):
+        found["detector"] = face.detector() | {"later": LATER, "outside": OUTSIDE}
+        places = {"crop": {"margin": framing.MARGIN}}
+        places["similarity"] = {"eyes_apart": framing.EYES_APART, "eyes_down": framing.EYES_DOWN}
+        found["place"] = places[align]
     return json.loads(json.dumps(found))  # as it will be read back: tuples are lists
+
+
+def _fingerprint(table: pd.DataFrame) -> str:
+    """A hash of how the frames' files look from outside: about 6 µs a file, nothing is read."""
+    digest = hashlib.sha256()
+    for paths in table["frames"]:
+        for path in paths:
+            try:
+                found = path.stat()
+                seen = f"{found.st_size} {found.st_mtime_ns} {os.access(path, os.R_OK)}"
+            except OSError:
+                seen = "not there"
+            digest.update(f"{path.name}\0{seen}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def build(
@@ -114,18 +139,15 @@ def build(
 
     Clips are stored one by one below ``<out>.partial``, so a killed call goes on where it was. A clip without a
     readable frame or a face fails by name (``store.failed``, and a warning at every call) and the others go on; what
-    is remarkable about a clip's face is in ``store.info["remarks"]``.
+    is remarkable about a clip's face is in ``store.info["remarks"]``. A second process that builds the same store
+    waits for the first. A store that other versions of the packages made is kept, with a warning.
     Raises ``ReleaseError`` for a bad table, ValueError for a bad setting, FileExistsError for a store of other data at
     ``out``, OSError where something cannot be read or written.
     """
     tables.check(table)
     out = Path(out)
     wanted = settings(table, size, align=align, rgb=rgb)
-    if out.exists():
-        store = ClipStore(out)
-        changed = [key for key, value in wanted.items() if store.info["settings"].get(key) != value]
-        if changed:
-            raise FileExistsError(f"{out} holds a clip store with another {' and '.join(changed)}; name another folder")
+    if store := _found(out, wanted):
         return _said(store)
     if wanted["detector"] and not wanted["detector"]["weights"]:
         warnings.warn(
@@ -134,21 +156,37 @@ def build(
         )
     partial = out.with_name(out.name + ".partial")
     begun = {"settings": wanted, "versions": _versions()}
-    if partial.exists() and files.read_json(partial / "settings.json", missing={}) != begun:
-        shutil.rmtree(partial)
-    with files.explained(partial, "the clip store"):
-        clips = partial / "clips"
-        clips.mkdir(parents=True, exist_ok=True)
-        files.write_json(partial / "settings.json", begun)
-        if not (partial / "store.json").exists():  # written last by _assemble
-            failed = _store_clips(clips, table, wanted, workers or os.cpu_count() or 1, out.name)
+    with files.alone(out.with_name(out.name + ".lock"), f"{storing.WHAT} {out}"):
+        if store := _found(out, wanted):  # made by whom this call waited for
+            return _said(store)
+        single = partial / "clips"
+        with files.explained(partial, storing.WHAT):
+            storing.claim(partial, begun)
+            single.mkdir(exist_ok=True)
+        if not (partial / "store.json").exists():  # written last by assemble
+            failed = _store_clips(single, table, wanted, workers or os.cpu_count() or 1, out.name)
+            if _fingerprint(table) != wanted["files"]:
+                raise tables.ReleaseError(f"images of {wanted['release']['dataset']} changed meanwhile; start again")
             if len(failed) == len(table):
                 first = next(iter(failed.values()))
                 raise tables.ReleaseError(f"no clip of {wanted['release']['dataset']} could be stored: {first}")
-            _assemble(partial, clips, table, begun, failed)
-        shutil.rmtree(clips)
-        partial.rename(out)
+            with files.explained(partial, storing.WHAT):
+                storing.assemble(partial, single, table, begun, failed)
+        with files.explained(partial, storing.WHAT):
+            shutil.rmtree(single)
+            storing.publish(partial, out)
     return _said(ClipStore(out))
+
+
+def _found(out: Path, wanted: dict) -> ClipStore | None:
+    """The finished store at ``out``, if one is there. Raises FileExistsError for one of other data or settings."""
+    store = clips.opened(out)
+    if store:
+        there = store.info["settings"]
+        changed = [key for key in wanted | there if there.get(key) != wanted.get(key)]
+        if changed:
+            raise FileExistsError(f"{out} holds a clip store with another {' and '.join(changed)}; name another folder")
+    return store
 
 
 def _versions() -> dict[str, str]:
@@ -157,7 +195,11 @@ def _versions() -> dict[str, str]:
 
 
 def _said(store: ClipStore) -> ClipStore:
-    """Warns of the clips that the store had to leave out, and of remarkable ones."""
+    """Warns of what else made the store, of the clips that it had to leave out, and of remarkable ones."""
+    made, now = store.info["versions"], _versions()
+    other = [f"{name} {made.get(name)} (now {now.get(name)})" for name in made | now if made.get(name) != now.get(name)]
+    if other:
+        warnings.warn(f"{store.path} was made by {', '.join(other)}; delete it to have it made anew", stacklevel=3)
     for clip_id, reason in list(store.failed.items())[:5]:
         warnings.warn(f"{clip_id} left out: {reason}", stacklevel=3)
     if len(store.failed) > 5:
@@ -171,11 +213,11 @@ def _said(store: ClipStore) -> ClipStore:
     return store
 
 
-def _store_clips(clips: Path, table: pd.DataFrame, wanted: dict, workers: int, name: str) -> dict[str, str]:
-    """Every clip of the table -> its files below ``clips``; returns why clips failed, by id."""
+def _store_clips(folder: Path, table: pd.DataFrame, wanted: dict, workers: int, name: str) -> dict[str, str]:
+    """Every clip of the table -> its files in ``folder``; returns why clips failed, by id."""
 
     def one(position: int) -> str | None:
-        return _store_clip(clips / f"{position:05d}", table["frames"].iloc[position], wanted)
+        return _store_clip(folder / f"{position:05d}", table["frames"].iloc[position], wanted)
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the clips share the cores, not the rows of each picture
@@ -194,13 +236,13 @@ def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | No
 
     One frame is held at a time, however long the clip.
     """
-    if target.with_suffix(".json").exists():  # written last, so the clip is whole
+    if storing.stored(target):
         return None
     size, digest = wanted["size"], hashlib.sha256()
     shape: tuple[int, ...] = ()
     try:
         matrix, notes = _place(paths, wanted["align"], size)
-        with target.with_suffix(".raw").open("wb") as file:
+        with files.written(target.with_suffix(".raw"), target.parent, storing.WHAT) as write:
             for path in paths:
                 image = read(path, wanted["rgb"])
                 shape = shape or image.shape[:2]
@@ -212,13 +254,14 @@ def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | No
                         "cannot align both: make the frames of a clip the same size"
                     )
                 stored = warp(image, matrix, size).tobytes()
-                file.write(stored)
+                write(stored)
                 digest.update(stored)
     except (NoFace, BadImage) as error:
         target.with_suffix(".raw").unlink(missing_ok=True)
         return str(error)
     notes |= {"matrix": np.asarray(matrix).tolist(), "sha256": digest.hexdigest()}
-    files.write_json(target.with_suffix(".json"), notes)
+    with files.explained(target.parent, storing.WHAT):
+        files.write_json(target.with_suffix(".json"), notes)
     return None
 
 
@@ -232,29 +275,3 @@ def _place(paths: tuple[Path, ...], align: str, size: int) -> tuple[np.ndarray |
     else:
         matrix = cut(around(found.box), size)
     return matrix, {"found_in": path.name, "score": round(found.score, 4), "remarks": remarks}
-
-
-def _assemble(partial: Path, clips: Path, table: pd.DataFrame, begun: dict, failed: dict[str, str]) -> None:
-    """The stored clips -> one array, its index, and last its description."""
-    kept = [i for i, clip_id in enumerate(table.index) if clip_id not in failed]
-    notes = [files.read_json(clips / f"{i:05d}.json") for i in kept]
-    index = table.iloc[kept].drop(columns="frames")
-    index.insert(0, "first", np.r_[0, index["n_frames"].cumsum()[:-1]].astype(int))
-    index["matrix"] = [json.dumps(note["matrix"]) for note in notes]
-    for column in ("found_in", "score", "sha256"):
-        index[column] = [note[column] for note in notes]
-    size = begun["settings"]["size"]
-    shape = (int(index["n_frames"].sum()), size, size) + ((3,) if begun["settings"]["rgb"] else ())
-    with (partial / "frames.npy").open("wb") as file:  # written, not mapped: a full disk is then an error, not a signal
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for i in kept:
-            with (clips / f"{i:05d}.raw").open("rb") as clip:
-                shutil.copyfileobj(clip, file)
-    index.to_csv(partial / "index.csv")
-    description = {
-        "clips": len(index),
-        "failed": failed,
-        "remarks": {i: note["remarks"] for i, note in zip(index.index, notes, strict=True) if note["remarks"]},
-        "fingerprint": hashlib.sha256((partial / "index.csv").read_bytes()).hexdigest(),
-    }
-    files.write_json(partial / "store.json", begun | description)

@@ -107,6 +107,34 @@ def test_stores_that_do_not_fit_are_not_joined(two_stores, tmp_path):
         join(two_stores[:1], tmp_path / "x")
 
 
+def test_joining_is_told_apart_from_its_parts_versions_and_alignments(two_stores, tmp_path):
+    other = two_stores[1]
+    other.info["versions"] = {"opencv": "0"}
+    joined = join(two_stores, tmp_path / "joined")
+    assert joined.info["versions"] == [two_stores[0].info["versions"], {"opencv": "0"}]
+    assert all("files" not in part for part in joined.info["settings"]["release"]["parts"])
+    other.info["settings"]["align"] = "similarity"  # face crops beside aligned frames
+    assert len(join(two_stores, tmp_path / "similar")) == len(joined)
+    other.info["settings"]["align"] = "whole-frame"
+    with pytest.raises(ValueError, match="aligned in ways that do not go together: none, whole-frame"):
+        join(two_stores, tmp_path / "x")
+    joined.table.index = joined.table.index + "x"
+    with pytest.raises(ValueError, match="do not go together: none, whole-frame"):
+        join([other, joined], tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_joining_leaves_other_folders_alone(two_stores, tmp_path):
+    (tmp_path / "x.partial").mkdir()
+    (tmp_path / "x.partial" / "thesis.txt").write_text("")
+    with pytest.raises(FileExistsError, match="is no unfinished clip store"):
+        join(two_stores, tmp_path / "x")
+    assert (tmp_path / "x.partial" / "thesis.txt").exists()
+    (tmp_path / "y").mkdir()
+    assert len(join(two_stores, tmp_path / "y")) == 10
+    assert not list(tmp_path.glob("*.lock"))
+
+
 def test_a_clip_shorter_than_the_sample_repeats_frames(two_stores):
     lengths = torch.tensor([1, 3, 5])
     assert frame_positions(lengths, 6).tolist() == [[0] * 6, [0, 0, 1, 1, 2, 2], [0, 1, 2, 2, 3, 4]]

@@ -216,8 +216,10 @@ def test_without_weights_cascades_align_and_every_clip_says_so(casme2, tmp_path,
     assert "remarks on 2 of 2 clips" in said[1]
     assert set(store.remarks.values()) == {"face found by OpenCV's cascades"}
     assert store.info["settings"]["detector"] == {
-        "name": "haarcascade_frontalface_alt2 + haarcascade_eye", "weights": None,
+        "name": "haarcascade_frontalface_alt2 + haarcascade_eye", "weights": None, "neighbours": [6, 2],
+        "strict": 0.5, "lenient": 0.3, "later": 5, "outside": 0.25,
     }  # fmt: skip
+    assert store.info["settings"]["place"] == {"eyes_apart": 0.34, "eyes_down": 0.33}
     for row, clip_id in zip(truth(casme2).itertuples(), store.ids, strict=True):
         assert np.linalg.norm(apply(store.matrix(clip_id), row.eyes) - belong(64), axis=1).max() < 3
 
