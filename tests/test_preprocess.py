@@ -1,12 +1,15 @@
 """The clip store against a naive loop, and what happens when its making is disturbed."""
 
 import errno
+import hashlib
 import io
+import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import tracemalloc
 import zlib
@@ -20,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from aullm_lib import files, framing, preprocess
+from aullm_lib import face, files, framing, preprocess, storing
 from aullm_lib.datasets import table as tables
 
 
@@ -50,7 +53,8 @@ def test_a_second_call_changes_nothing_and_other_settings_are_refused(hand_table
     assert contents(again.path) == contents(store.path)
 
 
-def test_a_killed_build_is_finished_by_the_next(hand_table, tmp_path):
+def start(release: Path, out: Path) -> subprocess.Popen:
+    """A process that makes a release and slowly builds its store; at least three clips are stored when this returns."""
     script = """
         import sys; sys.path.insert(0, sys.argv[1])
         from pathlib import Path
@@ -65,7 +69,6 @@ def test_a_killed_build_is_finished_by_the_next(hand_table, tmp_path):
         preprocess._store_clip = store_clip
         preprocess.build(table, sys.argv[3], size=16, workers=1)
     """
-    release, out = tmp_path / "release", tmp_path / "store"
     child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script), str(Path(__file__).parent), str(release), str(out)]
     )
@@ -73,16 +76,221 @@ def test_a_killed_build_is_finished_by_the_next(hand_table, tmp_path):
     deadline = time.time() + 60
     while len(list(partial.glob("clips/0*.json"))) < 3 and time.time() < deadline:
         time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert not out.exists()
     done = {p.name: p.stat().st_mtime_ns for p in partial.glob("clips/0*.json")}
     assert 3 <= len(done) < 12
-    table = make_table(tmp_path / "again")
-    table["frames"] = [tuple(release / p.relative_to(tmp_path / "again") for p in row) for row in table["frames"]]
+    return child
+
+
+def table_of(release: Path, scratch: Path):
+    """The table of a release that another process made."""
+    table = make_table(scratch)
+    table["frames"] = [tuple(release / p.relative_to(scratch) for p in row) for row in table["frames"]]
+    return table
+
+
+def test_a_killed_build_is_finished_by_the_next(tmp_path):
+    release, out = tmp_path / "release", tmp_path / "store"
+    child = start(release, out)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    partial = out.with_name("store.partial")
+    assert not out.exists() and partial.exists()
+    table = table_of(release, tmp_path / "again")
     store = preprocess.build(table, out, size=16)
-    assert not partial.exists()
+    assert not partial.exists() and not list(tmp_path.glob("*.lock"))
     assert contents(store.path) == contents(preprocess.build(table, tmp_path / "undisturbed", size=16).path)
+
+
+def test_a_second_process_waits_for_the_first_and_finds_its_store(tmp_path):
+    release, out = tmp_path / "release", tmp_path / "store"
+    child = start(release, out)
+    table = table_of(release, tmp_path / "again")
+    with pytest.warns(UserWarning, match=rf"process {child.pid} on .* is writing the clip store .*: waiting") as caught:
+        store = preprocess.build(table, out, size=16)
+    assert child.wait() == 0 and len(caught) == 1
+    assert contents(out) == contents(preprocess.build(table, tmp_path / "alone", size=16).path)
+    for clip_id in store.ids:
+        assert hashlib.sha256(store[clip_id].tobytes()).hexdigest() == store.table.loc[clip_id, "sha256"]
+    assert not list(tmp_path.glob("*.lock")) and not list(tmp_path.glob("*.partial"))
+
+
+def test_one_of_many_threads_at_a_time_is_alone(tmp_path, monkeypatch):
+    inside, most = [], []
+
+    def work():
+        for _ in range(20):
+            with files.alone(tmp_path / "x.lock", "it"):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.0005)
+                inside.pop()
+
+    monkeypatch.setattr(files.time, "sleep", lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.001)))
+    monkeypatch.setattr(files.warnings, "warn", lambda *a, **k: None)
+    for flock in (files.fcntl, None):
+        monkeypatch.setattr(files, "fcntl", flock)
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(most) == 160 and max(most) == 1
+    assert not (tmp_path / "x.lock").exists()
+
+
+def test_without_flock_the_file_is_the_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "fcntl", None)
+    lock = tmp_path / "x.lock"
+    lock.write_text("process 1 on elsewhere")
+
+    def stop(seconds):
+        raise TimeoutError
+
+    monkeypatch.setattr(files.time, "sleep", stop)
+    waiting = pytest.warns(UserWarning, match=r"process 1 on elsewhere is writing it: waiting .*x\.lock")
+    with waiting, pytest.raises(TimeoutError), files.alone(lock, "it"):
+        pass
+    lock.unlink()
+    with files.alone(lock, "it"):
+        assert lock.read_text().startswith(f"process {os.getpid()} on ")
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("lost", ["pixels", "note", "some pixels"])
+def test_what_a_power_cut_took_is_made_anew(hand_table, tmp_path, monkeypatch, lost):
+    with monkeypatch.context() as patch:
+        patch.setattr(storing, "assemble", stop_after(0, None, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            preprocess.build(hand_table, tmp_path / "s", size=16)
+    target = tmp_path / "s.partial" / "clips" / "00002"
+    raw = target.with_suffix(".raw").read_bytes()
+    if lost == "note":
+        target.with_suffix(".json").write_bytes(b"")
+    else:
+        target.with_suffix(".raw").write_bytes(b"" if lost == "pixels" else bytes(512) + raw[512:])
+    store = preprocess.build(hand_table, tmp_path / "s", size=16)
+    assert contents(store.path) == contents(preprocess.build(hand_table, tmp_path / "whole", size=16).path)
+
+
+def test_pixels_that_changed_on_the_disk_are_not_assembled(hand_table, tmp_path, monkeypatch):
+    def changed(folder, *a, store_clips=preprocess._store_clips):
+        failed = store_clips(folder, *a)
+        (folder / "00002.raw").write_bytes(bytes((folder / "00002.raw").stat().st_size))
+        return failed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "_store_clips", changed)
+        with pytest.raises(OSError, match=r"00002.raw is not what was written there; start again"):
+            preprocess.build(hand_table, tmp_path / "s", size=16)
+    assert preprocess.build(hand_table, tmp_path / "s", size=16).frames.min() > 0
+
+
+def test_changed_images_give_another_store(tmp_path):
+    table = make_table(tmp_path / "release", subjects=2, clips=2)
+    frame = table.iloc[1]["frames"][3]
+    content, found = frame.read_bytes(), frame.stat()
+    frame.write_bytes(content[:40])
+    with pytest.warns(UserWarning, match="hand/s0/c1 left out"):
+        old = preprocess.build(table, tmp_path / "s", size=16)
+    frame.write_bytes(content)
+    with pytest.raises(FileExistsError, match="a clip store with another files; name another folder"):
+        preprocess.build(table, tmp_path / "s", size=16)
+    before = preprocess.settings(table, 16)
+    assert {key for key in before if before[key] != old.info["settings"][key]} == {"files"}
+    assert len(preprocess.build(table, tmp_path / "repaired", size=16)) == 4
+    os.utime(frame, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+    assert preprocess.settings(table, 16)["files"] != before["files"]
+    frame.unlink()
+    assert preprocess.settings(table, 16)["files"] != before["files"]
+
+
+def test_images_that_change_while_they_are_stored_make_no_store(tmp_path, monkeypatch):
+    table = make_table(tmp_path / "release", subjects=2, clips=2)
+
+    def unplugged(*a, store_clips=preprocess._store_clips):
+        for path in table.iloc[2]["frames"]:
+            path.rename(path.with_suffix(".gone"))
+        return store_clips(*a)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "_store_clips", unplugged)
+        with pytest.raises(tables.ReleaseError, match="images of hand changed meanwhile; start again"):
+            preprocess.build(table, tmp_path / "s", size=16)
+    for path in table.iloc[2]["frames"]:
+        path.with_suffix(".gone").rename(path)
+    assert len(preprocess.build(table, tmp_path / "s", size=16)) == 4
+
+
+@pytest.mark.parametrize("path", ["thesis.txt", "clips/thesis.txt", "settings.json", "store.json"])
+def test_a_folder_that_the_kit_did_not_make_is_left_alone(hand_table, tmp_path, path):
+    mine = tmp_path / "s.partial" / path
+    mine.parent.mkdir(parents=True)
+    mine.write_text('{"a": 1}')
+    with pytest.raises(FileExistsError, match=r"s.partial is no unfinished clip store \(.*; move it away or name"):
+        preprocess.build(hand_table, tmp_path / "s", size=16)
+    assert mine.read_text() == '{"a": 1}'
+
+
+def test_empty_folders_are_built_into_and_others_are_not(hand_table, tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s.partial").mkdir()
+    assert len(preprocess.build(hand_table, tmp_path / "s", size=16)) == 12
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    (tmp_path / "file").write_text("")
+    for name in ("mine", "file"):
+        with pytest.raises(FileExistsError, match=f"{name} is there and holds no clip store; name another folder"):
+            preprocess.build(hand_table, tmp_path / name, size=16)
+
+
+def test_a_store_of_other_versions_is_kept_and_named(hand_table, tmp_path, monkeypatch):
+    now = preprocess._versions()
+    monkeypatch.setattr(preprocess, "_versions", lambda: now | {"opencv": "0.1"})
+    store = preprocess.build(hand_table, tmp_path / "s", size=16)
+    before = contents(store.path)
+    monkeypatch.setattr(preprocess, "_versions", lambda: now)
+    with pytest.warns(UserWarning, match=rf"s was made by opencv 0.1 \(now {now['opencv']}\); delete") as caught:
+        preprocess.build(hand_table, tmp_path / "s", size=16)
+    assert len(caught) == 1 and contents(store.path) == before
+
+
+def test_constants_of_the_alignment_identify_a_store(hand_table, monkeypatch):
+    ways = ("none", "whole-frame", "crop", "similarity")
+    before = {align: preprocess.settings(hand_table, align=align) for align in ways}
+    for module, name, concerned in (
+        (framing, "EYES_APART", {"similarity"}), (framing, "EYES_DOWN", {"similarity"}), (framing, "MARGIN", {"crop"}),
+        (preprocess, "LATER", {"crop", "similarity"}), (preprocess, "OUTSIDE", {"crop", "similarity"}),
+        (face, "STRICT", {"crop", "similarity"}), (face, "LENIENT", {"crop", "similarity"}),
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, getattr(module, name) / 2)
+            changed = {align for align in ways if preprocess.settings(hand_table, align=align) != before[align]}
+        assert changed == concerned, name
+
+
+@pytest.mark.parametrize("kind", ["missing", "broken link", "folder", "circle", "forbidden"])
+def test_one_frame_that_cannot_be_opened_fails_its_clip_only(tmp_path, monkeypatch, kind):
+    table = make_table(tmp_path / "release", subjects=2, clips=2)
+    frame = table.iloc[1]["frames"][3]
+    frame.unlink()
+    reason = {"folder": "a folder and no file", "circle": "a link that leads round in a circle",
+              "forbidden": "not permitted to read it; change its permissions"}.get(kind, "no such file")  # fmt: skip
+    if kind == "folder":
+        frame.mkdir()
+    elif kind != "missing":
+        frame.symlink_to(frame.name if kind == "circle" else "nowhere.png")
+    if kind == "forbidden":
+        read = Path.read_bytes
+
+        def refusing(path):
+            if path == frame:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return read(path)
+
+        monkeypatch.setattr(Path, "read_bytes", refusing)
+    with pytest.warns(UserWarning, match=f"hand/s0/c1 left out: .*{frame.name}: {reason}"):
+        store = preprocess.build(table, tmp_path / "s", size=16)
+    assert store.ids == [table.index[i] for i in (0, 2, 3)]
 
 
 def test_a_clip_that_cannot_be_read_is_left_out_by_name(tmp_path):
@@ -111,6 +319,15 @@ def test_a_disk_that_fails_is_no_bad_picture(hand_table, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input/output error"):
         preprocess.build(hand_table, tmp_path / "s", size=16)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_failed_reading_is_not_told_as_a_failed_writing(hand_table, tmp_path, monkeypatch):
+    def failing(path):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(OSError, match=r"Read-only file system: .*img\d+.png"):
+        preprocess.build(hand_table, tmp_path / "s", size=16)
 
 
 @pytest.mark.parametrize("at", ["assembled", "half cleaned"])
@@ -236,6 +453,12 @@ def huge_png(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def zeroed(jpeg: bytes, count: int) -> bytes:
+    """With zero bytes in the middle of its scan."""
+    start = (jpeg.rfind(b"\xff\xda") + len(jpeg)) // 2
+    return jpeg[:start] + bytes(count) + jpeg[start + count :]
+
+
 GREY = picture()
 JPEG, PNG = encoded("JPEG", GREY), encoded("PNG", GREY)
 BAD = {
@@ -259,11 +482,13 @@ BAD = {
     "CMYK": (encoded("JPEG", Image.fromarray(GREY).convert("CMYK")), "colour mode CMYK"),
     "bilevel": (encoded("PNG", Image.fromarray(GREY).convert("1")), "colour mode 1;"),
     "9 megapixels too many": (huge_png(10_450), "10450×10450 is more than 100 megapixels"),
-    "30000x30000": (huge_png(30_000), "more than 100 megapixels"),
+    "30000x30000": (huge_png(30_000), "30000×30000 is more than 100 megapixels"),
+    "zeros in a JPEG": (zeroed(JPEG, 64), "damaged (zeros where the picture's data should be)"),
+    "zeros in an optimised JPEG": (zeroed(encoded("JPEG", GREY, optimize=True), 64), "damaged (zeros where"),
+    "zeros in a colour JPEG": (zeroed(encoded("JPEG", np.dstack([GREY] * 3)), 64), "damaged (zeros where"),
 }
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", BAD)
 def test_bad_images_are_named_each_with_its_reason(tmp_path, name):
     content, message = BAD[name]
@@ -297,6 +522,31 @@ def test_ordinary_images_are_read_as_pillow_reads_them(tmp_path, mode, kind):
     trailing = thumbnailed(encoded("JPEG", GREY)) + b"\0" * 300
     path.write_bytes(trailing)
     assert framing.read(path).shape == GREY.shape
+
+
+def test_pillow_does_not_warn_of_a_frame_below_the_limit():
+    assert framing.inspect(huge_png(9_480)) == ("", (9_480, 9_480))  # pytest makes warnings errors
+
+
+def test_whole_jpegs_are_not_taken_for_damaged_ones():
+    """Optimised flat pictures have thousands of zero bytes in a row; none of the others has more than 3."""
+    ramp = np.tile(np.linspace(0, 255, 320).astype(np.uint8), (240, 1))
+    framed = np.pad(picture((80, 100)), 80)
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320), np.uint8)
+    flat = {value: np.full((240, 320), value, np.uint8) for value in (0, 127, 128, 255)}
+    longest = 0
+    for image in (ramp, framed, noise, *flat.values()):
+        for quality in (1, 7, 40, 75, 95, 100):
+            for options in ({}, {"optimize": True}, {"progressive": True}):
+                for grey in (True, False):
+                    content = encoded("JPEG", image if grey else np.dstack([image] * 3), quality=quality, **options)
+                    assert framing.inspect(content)[0] == "", (quality, options)
+                    scan = content[content.rfind(b"\xff\xda") : content.rfind(b"\xff\xd9")]
+                    if not options:
+                        longest = max(longest, *map(len, re.findall(rb"\0*", scan)))
+                    elif "optimize" in options and image is flat[127]:
+                        assert bytes(framing.ZEROS) in scan
+    assert longest <= 3
 
 
 def test_a_frame_of_another_size_fails_its_clip_by_name(tmp_path):
@@ -364,11 +614,11 @@ def test_other_versions_do_not_go_on_with_a_partial_store(hand_table, tmp_path, 
 def stop_after(count: int, function, error: BaseException):
     calls = []
 
-    def instead(*arguments):
+    def instead(*arguments, **options):
         calls.append(arguments)
         if len(calls) > count:
             raise error
-        return function(*arguments)
+        return function(*arguments, **options)
 
     return instead
 
