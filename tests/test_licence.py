@@ -88,3 +88,10 @@ def test_a_part_of_a_table_and_a_store_answer_as_the_whole_table_does(hand_table
     assert licence.showable(hand_store.table, ["s1"]) == ["s1"]
     assert licence.showable(hand_table[hand_table["subject"] == "s1"], ["s1"]) == ["s1"]
     assert licence.credit(hand_store.table) == "hand, shown under the user’s licence"
+
+
+def test_real_frames_beside_a_synthetic_workbook_are_not_rendered():
+    table = release("samm", synthetic=True)
+    table.attrs = table.attrs | {"rendered": False}
+    assert licence.showable(table) == []
+    assert "rendered" not in licence.credit(table)

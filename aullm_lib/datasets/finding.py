@@ -17,6 +17,8 @@ DEPTH = 5  # levels of folders, the root's own included, in which a workbook or 
 
 Identity = tuple[str, str, Sequence[tuple[str, ...]]]  # subject, clip, keys of its frame folder (ClipFolders.take)
 
+FULL = 0.9  # of the most clips that any frame folder holds: a few missing ones do not make another kind of frames
+
 
 @dataclass(frozen=True)
 class Found:
@@ -52,8 +54,8 @@ def find(
     subject, clip and keys.
     kinds: kind of frames -> regular expression of the name that tells it, of the folder or the nearest one around it;
     "" takes what no other name tells. wanted: one kind alone.
-    The frame folder with most of the sheet's clips is taken; of equals, the one nearest to the workbook, then the first
-    of the kinds, then the shallowest, then the one with the release's name in its path.
+    Of the frame folders that hold nearly as many of the sheet's clips as any (FULL), the one nearest to the workbook is
+    taken, then the first of the kinds, the fullest, the shallowest, the one with the release's name in its path.
     Raises ValueError for an unknown kind, FileNotFoundError where there is no workbook or frame folder, ReleaseError
     for a workbook that cannot be used.
     """
@@ -81,8 +83,8 @@ def find(
         if kind is not None and wanted in (None, kind):
             found, below = clips(folder), folder.relative_to(root)
             near = len(os.path.commonpath([folder, book.parent]))
-            rank = (-found.holds(keys), -near, order.index(kind), len(below.parts), name not in str(below).casefold())
-            ranked.append((rank, str(below), kind, found))
+            later = (-found.holds(keys), len(below.parts), name not in str(below).casefold())
+            ranked.append(((-near, order.index(kind), *later), str(below), kind, found))
     if not ranked:
         names = " or ".join(repr(kinds[k]) for k in kinds if wanted in (None, k) and kinds[k])
         raise FileNotFoundError(
@@ -90,15 +92,16 @@ def find(
             f"{names and f' named like {names}'} that holds folders named like {inner!r}; unpack the frames beside the "
             "workbook"
         )
-    ranked.sort(key=lambda candidate: candidate[:2])
+    most = max(-rank[2] for rank, *_ in ranked)
+    ranked.sort(key=lambda candidate: (-candidate[0][2] < FULL * most, *candidate[:2]))
     over = [path for _, path in books if path != book] + [found.root for *_, found in ranked[1:]]
     passed_over = sorted(path.relative_to(root).as_posix() for path in over)
     (rank, inside, kind, found), instead = ranked[0], ""
-    first = min(ranked, key=lambda candidate: (not candidate[0][0], order.index(candidate[2]), candidate[0]))
+    first = min(ranked, key=lambda candidate: (not candidate[0][2], order.index(candidate[2]), candidate[0]))
     if first[2] != kind:
         instead = (
-            f"took the {kind} frames in {inside}, with {-rank[0]} of the sheet's clips, not the {first[2]} ones in "
-            f"{first[1]}, with {-first[0][0]}; images={first[2]!r} takes those"
+            f"took the {kind} frames in {inside}, with {-rank[2]} of the sheet's clips, not the {first[2]} ones in "
+            f"{first[1]}, with {-first[0][2]}; images={first[2]!r} takes those"
         )
     return Found(book, rows, kind, found, passed_over, instead)
 

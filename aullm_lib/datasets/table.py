@@ -85,6 +85,7 @@ def collect(
         dataset=dataset,
         root=workbook.parent,
         made=made[0] or made[1],
+        rendered=made[1] is not None,
         workbook=_below(workbook, root),
         folder=_below(folders.root, root),
         errata=errata,

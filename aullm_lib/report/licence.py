@@ -63,4 +63,4 @@ def _release(table: pd.DataFrame) -> str:
 
 def _rendered(table: pd.DataFrame) -> bool:
     """Whether the faces are synthetic; a table that does not say so is taken for real."""
-    return table.attrs.get("synthetic") is True
+    return table.attrs.get("synthetic") is True and table.attrs.get("rendered", True) is True
