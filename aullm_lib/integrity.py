@@ -107,9 +107,9 @@ def _counts(table: pd.DataFrame) -> Iterator[tuple]:
     if table.attrs["synthetic"]:
         known = None  # a synthetic release is as large as it was asked to be
     yield _against("clips", "all", len(table), known.clips if known else None, known.source if known else "")
-    yield _against(
-        "subjects", "with clips", len(by_subject), known.subjects if known else None, known.note if known else ""
-    )
+    yield _against("subjects", "with clips", len(by_subject), known.subjects if known else None)
+    if known and known.note:
+        yield _row("documented", "note", "", "", "note", known.note)
     expected = dict(known.by_subject) if known else {}
     for subject in sorted({*by_subject.index, *expected}):
         found = int(by_subject.get(subject, 0))
