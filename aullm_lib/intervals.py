@@ -40,8 +40,8 @@ def interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
     """The percentile interval over the first axis, [r, ...] -> low and high [2, ...]: what lies in the middle.
 
     Undefined resamples are left out; NaN where fewer than half are defined (ENOUGH): with a handful of subjects those
-    that hold every AU are nearly all alike, and their interval would look like certainty. The same numbers as ``numpy.nanquantile``, which is many times
-    slower for it goes through the columns one by one.
+    that hold every AU are nearly all alike, and their interval would look like certainty. The same numbers as
+    ``numpy.nanquantile``, which is many times slower for it goes through the columns one by one.
     """
     if not len(values):
         return np.full((2, *values.shape[1:]), np.nan)

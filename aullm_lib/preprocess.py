@@ -27,6 +27,8 @@ from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import table as tables
 from aullm_lib.framing import BadImage, around, cut, level, read, squash, warp
 
+# Of a table's attrs, what lies beside the clips: it may change while they stay the same.
+BESIDE = ("root", "passed_over", "instead", "notes", "unlabelled")
 ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
 OUTSIDE = 0.25  # share of a face's box beyond the frame from which on it is no use
 LATER = 5  # frames after the onset in which a face is looked for if the onset frame shows none
@@ -90,7 +92,7 @@ def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, r
     if not 8 <= size <= 1024:
         raise ValueError(f"size={size!r}: expected 8 to 1024 pixels")
     found = {
-        "release": {key: value for key, value in table.attrs.items() if key != "root"},
+        "release": {key: value for key, value in table.attrs.items() if key not in BESIDE},
         "size": size,
         "align": align,
         "rgb": rgb,
