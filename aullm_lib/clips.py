@@ -5,9 +5,7 @@ a row a clip: where it begins, how many frames it has, its labels, the matrix [2
 frame its face was found in and the score (none where none was looked for), and its hash; ``store.json``, what made it.
 """
 
-import hashlib
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aullm_lib import files, storing
+from aullm_lib import facs, files, storing
 
 TEXT = {"clip_id": str, "dataset": str, "subject": str, "clip": str, "emotion": str, "aus": str}
 TEXT |= {"matrix": str, "found_in": str, "sha256": str}
@@ -169,10 +167,9 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
     settings = {"release": release, "size": first["size"], "rgb": first["rgb"]}
     if joined := _joined(out, settings):
         return joined
-    labels = sorted((c for c in table if re.fullmatch(r"AU\d+", c)), key=lambda c: int(c[2:]))
+    labels = facs.au_columns(table)
     table[labels] = table[labels].fillna(0).astype("int8")
     table = table[[c for c in table if c not in labels] + labels]
-    table.insert(0, "first", np.r_[0, table["n_frames"].cumsum()[:-1]].astype(int))
     partial = out.with_name(out.name + ".partial")
     what = "the joined clip store"
     with files.alone(out.with_name(out.name + ".lock"), what), files.explained(out, what):
@@ -181,20 +178,14 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
         versions = [store.info["versions"] for store in stores]
         begun = {"settings": settings, "versions": versions}
         storing.claim(partial, begun)
-        shape = (int(table["n_frames"].sum()), *stores[0].frames.shape[1:])
-        with (partial / "frames.npy").open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for store in stores:
-                for start in range(0, len(store.frames), 4096):  # some frames at a time, however many there are
-                    file.write(store.frames[start : start + 4096].tobytes())
-        table.to_csv(partial / "index.csv")
-        description = {
-            "clips": len(table),
-            "failed": {k: v for store in stores for k, v in store.failed.items()},
-            "remarks": {k: v for store in stores for k, v in store.remarks.items()},
-            "fingerprint": hashlib.sha256((partial / "index.csv").read_bytes()).hexdigest(),
-        }
-        storing.describe(partial, begun | description)
+        pixels = (  # some frames at a time, however many there are
+            store.frames[start : start + 4096].tobytes()
+            for store in stores
+            for start in range(0, len(store.frames), 4096)
+        )
+        failed = {k: v for store in stores for k, v in store.failed.items()}
+        remarks = {k: v for store in stores for k, v in store.remarks.items()}
+        storing.write(partial, begun, table, stores[0].frames.shape[1:], pixels, failed, remarks)
         storing.publish(partial, out)
     return ClipStore(out)
 

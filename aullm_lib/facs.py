@@ -7,6 +7,7 @@ The grammar covers the notations of CASME, CASME II, SAMM, CAS(ME)3, 4DME and MM
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 
@@ -108,3 +109,8 @@ def _readings(text: str) -> list[list[str]]:
 def _is_remark(part: str) -> bool:
     known = _REFERENCE.fullmatch(part) or _UNIT.fullmatch(part) or part.lower().startswith(("ref", "au"))
     return not known and _WORDS.fullmatch(part) is not None
+
+
+def au_columns(table: Iterable[str]) -> list[str]:
+    """The label columns AU1.. of a table, or of any column names, in numerical order."""
+    return sorted((c for c in table if re.fullmatch(r"AU\d+", str(c))), key=lambda c: int(c[2:]))

@@ -129,10 +129,7 @@ def _lock(path: Path) -> BinaryIO | None:
         file, mine = path.open("xb"), True
     except FileExistsError:
         try:
-            file, mine = (
-                path.open("r+b"),
-                False,
-            )  # which makes no file: where there is no flock, that would take the lock
+            file, mine = path.open("r+b"), False  # makes no file: where there is no flock, that would take the lock
         except FileNotFoundError:  # freed in this moment
             return None
     try:

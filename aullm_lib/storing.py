@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,36 +68,55 @@ def _sha256(target: Path) -> str:
 
 
 def assemble(partial: Path, single: Path, table: pd.DataFrame, begun: dict, failed: dict[str, str]) -> None:
-    """The stored clips -> one array, its index, and last its description."""
+    """The stored clips -> one store, through ``write``."""
     kept = [i for i, clip_id in enumerate(table.index) if clip_id not in failed]
     notes = [files.read_json(single / f"{i:05d}.json") for i in kept]
     index = table.iloc[kept].drop(columns="frames")
-    index.insert(0, "first", np.r_[0, index["n_frames"].cumsum()[:-1]].astype(int))
     index["matrix"] = [json.dumps(note["matrix"]) for note in notes]
     for column in ("found_in", "score", "sha256"):
         index[column] = [note[column] for note in notes]
     size = begun["settings"]["size"]
-    shape = (int(index["n_frames"].sum()), size, size) + ((3,) if begun["settings"]["rgb"] else ())
-    with (partial / "frames.npy").open("wb") as file:  # written, not mapped: a full disk is then an error, not a signal
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    remarks = {i: note["remarks"] for i, note in zip(index.index, notes, strict=True) if note["remarks"]}
+
+    def pixels() -> Iterator[bytes]:
         for i, note in zip(kept, notes, strict=True):
             target = single / f"{i:05d}"
             if _sha256(target) != note["sha256"]:
                 raise OSError(f"{target}.raw is not what was written there; start again to have it made anew")
             with target.with_suffix(".raw").open("rb") as clip:
-                shutil.copyfileobj(clip, file)
+                yield from iter(lambda: clip.read(2**20), b"")
+
+    write(
+        partial, begun, index, (size, size, 3) if begun["settings"]["rgb"] else (size, size), pixels(), failed, remarks
+    )
+
+
+def write(
+    partial: Path,
+    begun: dict,
+    index: pd.DataFrame,
+    frame: tuple[int, ...],
+    pixels: Iterable[bytes],
+    failed: dict[str, str],
+    remarks: dict[str, str],
+) -> None:
+    """The files of a store: the pixels of all frames, each of the shape ``frame``; the index; last ``store.json``.
+
+    The first two are on the disk before the last is written: where that is, the store is whole.
+    """
+    index.insert(0, "first", np.r_[0, index["n_frames"].cumsum()[:-1]].astype(int))
+    shape = (int(index["n_frames"].sum()), *frame)
+    with (partial / "frames.npy").open("wb") as file:  # written, not mapped: a full disk is then an error, not a signal
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for part in pixels:
+            file.write(part)
     index.to_csv(partial / "index.csv")
+    for name in ("frames.npy", "index.csv"):
+        files.sync(partial / name)
     description = {
         "clips": len(index),
         "failed": failed,
-        "remarks": {i: note["remarks"] for i, note in zip(index.index, notes, strict=True) if note["remarks"]},
+        "remarks": remarks,
         "fingerprint": hashlib.sha256((partial / "index.csv").read_bytes()).hexdigest(),
     }
-    describe(partial, begun | description)
-
-
-def describe(partial: Path, description: dict) -> None:
-    """Writes ``store.json``, once the store's other files are on the disk: where it is, the store is whole."""
-    for name in ("frames.npy", "index.csv"):
-        files.sync(partial / name)
-    files.write_json(partial / "store.json", description, durable=True)
+    files.write_json(partial / "store.json", begun | description, durable=True)

@@ -9,7 +9,6 @@ synthetic.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -21,15 +20,11 @@ from aullm_lib.datasets.archive import MARKER
 from aullm_lib.datasets.cells import ReleaseError, Row
 from aullm_lib.datasets.errata import MISSING, correct
 from aullm_lib.datasets.finding import DEPTH, Found, Identity
+from aullm_lib.facs import au_columns as au_columns
 
 COLUMNS = ["dataset", "subject", "clip", "onset", "apex", "offset", "n_frames", "emotion", "aus", "frames"]
 
 Choice = Callable[[str, tuple[facs.ActionUnit, ...]], Iterable[facs.ActionUnit]]  # clip, all AUs -> those that count
-
-
-def au_columns(table: pd.DataFrame) -> list[str]:
-    """The label columns, in numerical order."""
-    return sorted((c for c in table.columns if re.fullmatch(r"AU\d+", str(c))), key=lambda c: int(c[2:]))
 
 
 def collect(

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from aullm_lib import facs, metrics
+from aullm_lib import audit, facs
 from aullm_lib.datasets import documented
 
 AVERAGE = "Avg."
@@ -101,4 +101,4 @@ def floors(release: str, aus: tuple[str, ...] = ()) -> dict[str, pd.DataFrame]:
     """
     counts = documented.CASME2[256] if release == "casme2" else documented.OTHERS[release]
     scored = aus or tuple(f"AU{n}" for n in facs.BENCHMARK[release])
-    return metrics.floors_of_counts({au: counts.positives[int(au[2:])] for au in scored}, counts.clips)
+    return audit.floors(counts, scored)

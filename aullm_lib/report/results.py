@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
@@ -61,8 +60,7 @@ class Result:
     def score(self, policy: str = "fixed") -> pd.DataFrame:
         """``metrics.score``, averaged over seeds cell by cell, intervals too."""
         if policy not in self.cached:
-            given: dict[str, Any] = {} if policy == "fixed" else {"policy": policy}
-            frames = [metrics.score(frame, **given) for frame in self.predictions]
+            frames = [metrics.score(frame, policy=policy) for frame in self.predictions]
             self.cached[policy] = sum(frames[1:], frames[0]) / len(frames) if len(frames) > 1 else frames[0]
         return self.cached[policy]
 

@@ -76,7 +76,7 @@ def _number_cell(coded: str) -> int | str:
     return int(coded) if coded.isdigit() else coded
 
 
-def _casme2(clip: PlannedClip) -> Row:
+def _casme2(clip: PlannedClip) -> Row:  # and MMEW, whose columns are called the same
     return {
         "Subject": clip.subject,
         "Filename": clip.name,
@@ -143,18 +143,6 @@ def _4dme(clip: PlannedClip) -> Row:
     }
 
 
-def _mmew(clip: PlannedClip) -> Row:
-    return {
-        "Subject": clip.subject,
-        "Filename": clip.name,
-        "OnsetFrame": clip.onset,
-        "ApexFrame": clip.apex,
-        "OffsetFrame": clip.offset,
-        "Action Units": _number_cell(clip.coded),
-        "Estimated Emotion": clip.emotion,
-    }
-
-
 def _columns(names: str) -> tuple[str, ...]:
     return tuple(names.split("|"))
 
@@ -199,7 +187,7 @@ SHEETS = {
         file="MMEW_Micro_Exp.xlsx",
         title="Sheet1",
         columns=_columns("Subject|Filename|OnsetFrame|ApexFrame|OffsetFrame|Action Units|Estimated Emotion|remarks"),
-        row=_mmew,
+        row=_casme2,
     ),
 }
 
