@@ -3,7 +3,7 @@
 Everything here takes numbers that are in the repository or in a run folder; nothing is trained, nothing is judged.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import floor
 
 import pandas as pd
@@ -13,6 +13,11 @@ from aullm_lib.datasets.documented import Counts
 from aullm_lib.runs import Run
 
 THRESHOLD = 0.5
+
+
+def floors(counts: Counts, aus: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """``metrics.floors_of_counts`` on the documented labels of some AUs, which must be documented."""
+    return metrics.floors_of_counts({au: counts.positives[int(au[2:])] for au in aus}, counts.clips)
 
 
 def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFrame:
@@ -25,11 +30,10 @@ def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFra
     """
     fitting: dict[tuple, list[str]] = {}
     for name, counts in versions.items():
-        known = {f"AU{n}": count for n, count in counts.positives.items() if f"AU{n}" in cells}
-        floors = metrics.floors_of_counts(known, counts.clips)
+        known = floors(counts, cells.columns)
         for predictor in ("all-absent", "all-present"):
-            for au in known:
-                score = 1000 * floors[predictor].loc[au, "f1_macro"]
+            for au in cells:
+                score = 1000 * known[predictor].loc[au, "f1_macro"]
                 for method, printed in cells[au].items():
                     if round(10 * printed) in (round(score), floor(score)):
                         fitting.setdefault((method, au, printed, predictor), []).append(name)
@@ -39,11 +43,10 @@ def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFra
 
 def below(cells: pd.DataFrame, counts: Counts) -> pd.DataFrame:
     """The published cells that are lower than what always saying absent scores: method, au, printed, all-absent."""
-    known = {f"AU{n}": count for n, count in counts.positives.items() if f"AU{n}" in cells}
-    absent = 100 * metrics.floors_of_counts(known, counts.clips)["all-absent"]["f1_macro"]
+    absent = 100 * floors(counts, cells.columns)["all-absent"]["f1_macro"]
     rows = [
         (method, au, printed, round(absent[au], 1))
-        for au in known
+        for au in cells
         for method, printed in cells[au].items()
         if printed < round(absent[au], 1)
     ]
@@ -64,7 +67,7 @@ def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.Dat
     if any(len(frame) != len(predictions) for frame in epochs.values()):
         raise ValueError("the trace lacks some of the predictions' clips in some epoch")
     pooled = {
-        epoch: metrics.score(frame, THRESHOLD, resamples=1).loc["mean", "f1_macro"] for epoch, frame in epochs.items()
+        epoch: metrics.score(frame, THRESHOLD, resamples=0).loc["mean", "f1_macro"] for epoch, frame in epochs.items()
     }
     best = max(pooled, key=lambda epoch: (pooled[epoch], -epoch))
     right = ((every["probability"] >= THRESHOLD) == (every["label"] == 1)).groupby([every["fold"], every["epoch"]])
@@ -91,9 +94,10 @@ def against_whole(entries: Sequence[Mapping], variants: Callable[[str], bool]) -
         if other and entry["variant"] != "all" and variants(entry["variant"]):
             mean = metrics.compare(Run(entry["path"]).predictions(), Run(other).predictions()).loc["mean"]
             points = (100 * mean[["difference", "low", "high"]].astype(float)).round(1)
-            rows[entry["release"], entry["variant"], entry["seed"]] = {**points, **mean[["supported", "p"]]}
+            llm = entry["llm"].rstrip("/").split("/")[-1]
+            rows[entry["release"], llm, entry["variant"], entry["seed"]] = {**points, **mean[["supported", "p"]]}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     if rows:
-        frame.index = pd.MultiIndex.from_tuples(rows, names=["release", "variant", "seed"])
+        frame.index = pd.MultiIndex.from_tuples(rows, names=["release", "LLM", "variant", "seed"])
         frame["p (Holm)"] = metrics.holm(frame.pop("p").astype(float)).round(3)
     return frame
