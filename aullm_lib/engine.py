@@ -157,10 +157,10 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
     store: the job's, opened, if it is at hand. Raises ``OutOfMemory``, OSError.
     """
     record = Run(job.run)
-    experiment, store = record.experiment, store or _opened(job.store, job.device)
+    experiment, store = record.experiment, store or _opened(job.store)
     missing = set(record.missing)
     waiting = [fold for fold in job.folds if fold.name in missing]
-    loaded = _llm(experiment) if needs_llm(experiment.variant) else None
+    loaded = _llm(experiment, record.info["data"]["llm"]) if needs_llm(experiment.variant) else None
     if torch.device(job.device).type == "cuda":  # as the released script does
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     store.to(job.device)
@@ -172,6 +172,7 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
 
     while waiting:
         group = waiting[:together]
+        how = ""
         try:
             outcomes = train_folds(
                 experiment,
@@ -181,10 +182,11 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
                 llm=loaded,
                 device=job.device,
                 llm_batch=llm_batch,
+                keep_weights=job.keep_weights,
                 trace=job.trace,
                 progress=heard,
             )
-        except OutOfMemory as error:
+        except OutOfMemory:
             recipe = experiment.recipe
             now = llm_batch or recipe.llm_batch or recipe.batch_size
             if len(group) > 1:
@@ -195,7 +197,7 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
                 how = f"{llm_batch} clips through the LLM at a time from now on"
             else:
                 raise
-            del error
+        if how:  # only now does no exception hold what did not fit
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -206,15 +208,15 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
                 record.write_failure(outcome)
                 failed.append(outcome)
             else:
-                record.write_fold(fold.name, outcome, keep_weights=job.keep_weights)
+                record.write_fold(fold.name, outcome)
         waiting = waiting[len(group) :]
     return failed
 
 
-def _llm(experiment: Experiment) -> Loaded:
+def _llm(experiment: Experiment, identity: str) -> Loaded:
     recipe = recipe_of(experiment.variant, experiment.recipe)
     random = parts_of(experiment.variant).random_llm
-    return _loaded(experiment.llm, recipe.llm_dtype, random, llm.identity(experiment.llm))
+    return _loaded(experiment.llm, recipe.llm_dtype, random, identity)
 
 
 @lru_cache(maxsize=1)  # one LLM a process: its frozen weights serve every fold and run
@@ -223,5 +225,5 @@ def _loaded(checkpoint: str, dtype: str, random: bool, identity: str) -> Loaded:
 
 
 @lru_cache(maxsize=1)
-def _opened(store: str, device: str) -> ClipStore:
+def _opened(store: str) -> ClipStore:
     return ClipStore(store)

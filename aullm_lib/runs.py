@@ -114,14 +114,14 @@ class Run:
         parts = [pd.read_csv(self.path / "folds" / name / file, dtype=TEXT) for name in done]
         return pd.concat(parts, keys=done, names=["fold", None]).reset_index("fold").reset_index(drop=True)
 
-    def write_fold(self, name: str, result: Result, *, keep_weights: bool = False) -> None:
+    def write_fold(self, name: str, result: Result) -> None:
         """Stores one fold whole: a reader, or a killed process, never sees half of it. The first of two wins."""
         with self._whole(self.path / "folds" / name, f"fold {name}") as folder:
             result.predictions[COLUMNS].to_csv(folder / "predictions.csv", index=False)
             result.log.to_csv(folder / "log.csv", index=False)
             if result.trace is not None:
                 result.trace.to_csv(folder / "trace.csv", index=False)
-            if keep_weights:
+            if result.weights:
                 weights.save(folder / weights.FILE, result.weights, self.experiment)
             files.write_json(folder / "fold.json", result.info | provenance())
         shutil.rmtree(self.path / "failed" / name, ignore_errors=True)

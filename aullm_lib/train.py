@@ -50,7 +50,7 @@ class Result(NamedTuple):
     predictions: pd.DataFrame  # clip_id, subject, au, label, probability
     log: pd.DataFrame  # epoch, loss (mean a clip)
     info: dict  # sizes, seconds, device, threads
-    weights: dict[str, Tensor]  # what training changed (weights.trained)
+    weights: dict[str, Tensor] | None = None  # what training changed (weights.trained), if asked for
     trace: pd.DataFrame | None = None  # epoch, clip_id, au, probability: the test clips after every epoch, if asked for
 
 
@@ -74,15 +74,16 @@ def train_folds(
     llm: Loaded | None = None,
     device: str | torch.device = "cpu",
     llm_batch: int | None = None,
+    keep_weights: bool = False,
     trace: bool = False,
     progress: Progress = lambda fold, epoch, loss: None,
 ) -> list[Result | Diverged]:
     """Trains each fold on its ``train`` clips and predicts its ``test`` clips, all folds side by side.
 
     store: on ``device`` already. llm: what ``model.load_llm`` gives, so that many folds share its frozen weights;
-    loaded here if None. llm_batch: in place of the recipe's. trace: also predict the test clips after every epoch, to
-    show afterwards what choosing an epoch by them would have been worth; training does not see it. progress: called
-    for each fold at the end of an epoch.
+    loaded here if None. llm_batch: in place of the recipe's. keep_weights: hand on what training changed. trace: also
+    predict the test clips after every epoch, to show afterwards what choosing an epoch by them would have been worth;
+    training does not see it. progress: called for each fold at the end of an epoch.
     Returns, in the order of ``folds``, a Result, or the Diverged of a fold that stopped while the others went on.
     Raises ``OutOfMemory``.
     """
@@ -113,7 +114,9 @@ def train_folds(
                 progress(name, epoch, mean)
         for learner in learners:
             if learner.fold.name not in outcomes:
-                outcomes[learner.fold.name] = learner.result((time.perf_counter() - started) / len(folds), len(folds))
+                outcomes[learner.fold.name] = learner.result(
+                    (time.perf_counter() - started) / len(folds), len(folds), keep_weights
+                )
     return [outcomes[fold.name] for fold in folds]
 
 
@@ -244,7 +247,7 @@ class _Learner:
             state,
         )
 
-    def result(self, seconds: float, together: int) -> Result | Diverged:
+    def result(self, seconds: float, together: int, keep_weights: bool) -> Result | Diverged:
         fold, probabilities = self.fold, self._predict()
         if not probabilities.isfinite().all():
             return Diverged(
@@ -268,7 +271,8 @@ class _Learner:
             "threads": torch.get_num_threads(),
         }
         trace = pd.concat(self.traced) if self.traced else None
-        return Result(predictions, pd.DataFrame(self.history), info, weights.trained(self.model), trace)
+        kept = weights.trained(self.model) if keep_weights else None
+        return Result(predictions, pd.DataFrame(self.history), info, kept, trace)
 
 
 def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:
