@@ -71,6 +71,8 @@ class ClipStore:
     fingerprint = property(lambda self: self.info["fingerprint"])
     failed = property(lambda self: self.info["failed"])
     remarks = property(lambda self: self.info["remarks"])
+    device = property(lambda self: self._lengths.device)
+    lengths = property(lambda self: self._lengths, doc="Frames of every clip [N], on the store's device.")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -109,12 +111,19 @@ class ClipStore:
         ids: clip ids, or rows as ``positions`` gives them. Without jitter the frames span the whole clip (test);
         with it they span its beginning up to a random end (training, ``jittered_ends``).
         """
-        if not len(self._on_device):
-            self.to("cpu")
         rows = ids if isinstance(ids, Tensor) else self.positions(ids)
         lengths = self._lengths[rows]
         ends = None if jitter is None else jittered_ends(lengths, frames, jitter)
-        return self._on_device[self._first[rows][:, None] + frame_positions(lengths, frames, ends)]  # [b, t, h, w]
+        return self.take(rows, frame_positions(lengths, frames, ends))
+
+    def take(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Some frames of some clips [B, T, H, W] (RGB: [B, T, H, W, 3]) uint8, on the store's device.
+
+        rows: [B], as ``positions`` gives them; positions: [B, T], 0 = onset. Both on the store's device.
+        """
+        if not len(self._on_device):
+            self.to("cpu")
+        return self._on_device[self._first[rows][:, None] + positions]  # [b, t, h, w]
 
 
 def opened(out: Path) -> ClipStore | None:

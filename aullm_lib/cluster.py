@@ -25,9 +25,9 @@ from tqdm.auto import tqdm
 
 from aullm_lib import engine
 from aullm_lib.engine import Job
+from aullm_lib.fold import Diverged, OutOfMemory
 from aullm_lib.protocol import Fold
 from aullm_lib.runs import Run
-from aullm_lib.train import Diverged, OutOfMemory
 
 try:
     import ray

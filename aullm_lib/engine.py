@@ -15,14 +15,16 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from aullm_lib import llm, protocol
+from aullm_lib import llm, protocol, thresholds
+from aullm_lib.baselines import fit
 from aullm_lib.clips import ClipStore
+from aullm_lib.fold import Diverged, OutOfMemory, Progress
 from aullm_lib.llm import Loaded
 from aullm_lib.model import needs_llm, parts_of, recipe_of
 from aullm_lib.protocol import Fold
-from aullm_lib.recipe import Experiment
+from aullm_lib.recipe import AU_LLM, Experiment
 from aullm_lib.runs import MADE_BY, Run, provenance
-from aullm_lib.train import Diverged, OutOfMemory, Progress, train_folds
+from aullm_lib.train import train_folds
 
 BACKENDS = ("local", "ray")
 TOGETHER = 8  # folds side by side on a GPU, unless told otherwise or memory is short
@@ -46,9 +48,12 @@ class Job:
 def check(experiment: Experiment, store: ClipStore) -> None:
     """Raises ValueError or FileNotFoundError naming a setting that does not fit, as far as can be known beforehand."""
     size = store.info["settings"]["size"]
-    recipe_of(experiment.variant, experiment.recipe)
     if experiment.recipe.size != size:
         raise ValueError(f"Recipe.size={experiment.recipe.size}, but the frames of {store.path} have {size} pixels")
+    if experiment.method != AU_LLM:
+        fit.check(experiment, store)
+        return
+    recipe_of(experiment.variant, experiment.recipe)
     if store.info["settings"]["rgb"]:
         raise ValueError(f"{store.path} holds RGB frames, and AU-LLM reads grey ones: build it without rgb")
     if needs_llm(experiment.variant):
@@ -83,8 +88,9 @@ def run(
 
     Stop it at any time: finished folds stay, and the same call goes on with the others. A fold whose loss is no number
     any more stops by itself, leaves ``failed/<fold>`` in the run folder, and the others go on.
-    Raises what ``check`` raises, ValueError for clips that the store lacks, ``protocol.Leak`` for a split that is none,
-    ``train.Diverged`` in the end if a fold stopped, ``train.OutOfMemory``, OSError where nothing can be written.
+    Raises what ``check`` raises, ValueError for clips that the store lacks, and for predictions in the run folder that
+    miss a clip or have one twice, ``protocol.Leak`` for a split that is none,
+    ``fold.Diverged`` in the end if a fold stopped, ``fold.OutOfMemory``, OSError where nothing can be written.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -105,7 +111,9 @@ def run(
         for fold in folds:
             protocol.refuse_leak(fold, table)
     data = {"fingerprint": store.fingerprint, "clips": len(table), **store.info["settings"]["release"]}
-    if needs_llm(experiment.variant):
+    if experiment.method != AU_LLM:
+        data |= fit.sources(experiment)
+    elif needs_llm(experiment.variant):
         data["llm"] = llm.identity(experiment.llm)
     record = Run.open(out, experiment, folds, data)
     missing = set(record.missing)
@@ -142,6 +150,7 @@ def run(
                 failed[0].where,
                 failed[0].weights,
             )
+    thresholds.check(record.predictions(), clips=[c for fold in folds for c in fold.test], folds=record.folds)
     record.finish()
     return record.path
 
@@ -160,11 +169,13 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
     experiment, store = record.experiment, store or _opened(job.store)
     missing = set(record.missing)
     waiting = [fold for fold in job.folds if fold.name in missing]
-    loaded = _llm(experiment, record.info["data"]["llm"]) if needs_llm(experiment.variant) else None
+    ours = experiment.method == AU_LLM
+    language = ours and needs_llm(experiment.variant)
+    loaded = _llm(experiment, record.info["data"]["llm"]) if language else None
     if torch.device(job.device).type == "cuda":  # as the released script does
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     store.to(job.device)
-    together, llm_batch, failed = job.side_by_side, None, list[Diverged]()
+    together, llm_batch, failed = job.side_by_side if ours else 1, None, list[Diverged]()
 
     def heard(fold: str, epoch: int, loss: float) -> None:
         record.note_epoch(fold, epoch, loss)
@@ -174,25 +185,24 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
         group = waiting[:together]
         how = ""
         try:
-            outcomes = train_folds(
+            own = {"llm": loaded, "llm_batch": llm_batch} if ours else {}
+            outcomes = (train_folds if ours else fit.train_folds)(
                 experiment,
                 store,
                 job.table,
                 group,
-                llm=loaded,
                 device=job.device,
-                llm_batch=llm_batch,
                 keep_weights=job.keep_weights,
                 trace=job.trace,
                 progress=heard,
+                **own,
             )
         except OutOfMemory:
-            recipe = experiment.recipe
-            now = llm_batch or recipe.llm_batch or recipe.batch_size
+            now = llm_batch or (experiment.recipe.llm_batch or experiment.recipe.batch_size if language else 0)
             if len(group) > 1:
                 together = len(group) // 2
                 how = f"{together} folds side by side from now on"
-            elif job.shrink and now > 1 and needs_llm(experiment.variant):
+            elif job.shrink and now > 1:
                 llm_batch = now // 2
                 how = f"{llm_batch} clips through the LLM at a time from now on"
             else:

@@ -47,6 +47,7 @@ VARIANTS: dict[str, Parts] = {
     "frozen-llm": Parts(llm="frozen"),  # the LLM without LoRA
     "random-llm": Parts(random_llm=True),  # random weights, LoRA as ever
     "backbone": Parts(mid=False, projector="none", llm="none"),  # F_high straight to the head
+    "3d-cnn": Parts(mid=False, projector="none", llm="none", recipe={"led": "raw", "se": False}),  # Fig. 3b: plain
     # ours: the other parts
     "visual-first": Parts(recipe={"token_order": "visual-first"}),
     "visual-last": Parts(recipe={"token_order": "prompt-first"}),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, get_args, get_origin
 
 
-def _field(
+def setting(
     default: Any,
     source: str,
     *,
@@ -27,8 +27,8 @@ def _field(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """Checks, and the way to and from JSON, for what follows."""
+class Settings:
+    """Checked fields (``setting``), and the way to and from JSON: recipes and experiments."""
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -51,71 +51,71 @@ class _Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(_Settings):
+class Recipe(Settings):
     """How AU-LLM is built and trained. The optimiser is Adam, without a schedule; the last epoch is used (script).
 
     Raises TypeError for an unknown field or a wrong type, ValueError for a value out of range.
     """
 
     # clip
-    frames: int = _field(6, "paper 3.1, T", low=4)
-    size: int = _field(64, "paper 3.1, H = W, pixels", low=16)
-    jitter: bool = _field(True, "released script: random end of the clip in training")
+    frames: int = setting(6, "paper 3.1, T", low=4)
+    size: int = setting(64, "paper 3.1, H = W, pixels", low=16)
+    jitter: bool = setting(True, "released script: random end of the clip in training")
     # temporal filter
-    led: str = _field("led", "paper 3.1; the others are ablations of ours", choices=("led", "raw", "difference"))
-    led_alpha: float = _field(10.0, "released script (paper: 'prior work'), initial", above=0)
-    led_r1: float = _field(0.4, "released script (paper: 'prior work'), initial", above=0, below=1)
-    led_r2: float = _field(0.05, "released script (paper: 'prior work'), initial", above=0, below=1)
-    led_eps: float = _field(1e-8, "released script", above=0)
+    led: str = setting("led", "paper 3.1; the others are ablations of ours", choices=("led", "raw", "difference"))
+    led_alpha: float = setting(10.0, "released script (paper: 'prior work'), initial", above=0)
+    led_r1: float = setting(0.4, "released script (paper: 'prior work'), initial", above=0, below=1)
+    led_r2: float = setting(0.05, "released script (paper: 'prior work'), initial", above=0, below=1)
+    led_eps: float = setting(1e-8, "released script", above=0)
     # backbone
-    dropout: float = _field(0.3, "released script; backbone and EFP", low=0, below=1)
-    se: bool = _field(True, "paper 3.1; False is an ablation of ours")
-    se_reduction: int = _field(16, "released script", low=1, below=65)
+    dropout: float = setting(0.3, "released script; backbone and EFP", low=0, below=1)
+    se: bool = setting(True, "paper 3.1; False is an ablation of ours")
+    se_reduction: int = setting(16, "released script", low=1, below=65)
     # projector
-    efp_hidden: int = _field(0, "released script: 0 = half of input and output together", low=0)
-    efp_activation: str = _field(
+    efp_hidden: int = setting(0, "released script: 0 = half of input and output together", low=0)
+    efp_activation: str = setting(
         "tanh",
         "paper Eq. 3 has an unnamed sigma, tanh is ours; released script: none",
         choices=("none", "tanh", "gelu", "relu"),
     )
     # LLM
-    prompt: str = _field(
+    prompt: str = setting(
         "Analyze the facial features to classify action units:", "paper 3.3; released script: Chinese, our wording here"
     )
-    token_order: str = _field(
+    token_order: str = setting(
         "visual-first", "paper 3.3; released script: prompt-first", choices=("visual-first", "prompt-first")
     )
-    prompt_pass: str = _field(
+    prompt_pass: str = setting(
         "auto",
         "ours: the prompt runs 'once' a batch (exact; prompt-first only), with 'each' clip, or 'auto': once if it can",
         choices=("auto", "once", "each"),
     )
-    context: int = _field(16, "ours, CoOp's number: vectors of the variant prompt-learning", low=1)
-    lora_r: int = _field(16, "paper 4.2", low=1)
-    lora_alpha: float = _field(32.0, "paper 4.2", above=0)
-    lora_dropout: float = _field(0.1, "released script", low=0, below=1)
-    lora_targets: tuple[str, ...] = _field(("q_proj", "v_proj"), "paper 4.2: query and value")
-    llm_dtype: str = _field(
+    context: int = setting(16, "ours, CoOp's number: vectors of the variant prompt-learning", low=1)
+    lora_r: int = setting(16, "paper 4.2", low=1)
+    lora_alpha: float = setting(32.0, "paper 4.2", above=0)
+    lora_dropout: float = setting(0.1, "released script", low=0, below=1)
+    lora_targets: tuple[str, ...] = setting(("q_proj", "v_proj"), "paper 4.2: query and value")
+    llm_dtype: str = setting(
         "float16",
         "released script; of the frozen weights",
         choices=("float32", "bfloat16", "float16", "float64"),
     )
     # loss
-    loss: str = _field("asl", "paper Eq. 4; released script: asl_released", choices=("asl", "asl_released", "bce"))
-    gamma_pos: float = _field(0.0, "paper 3.4", low=0)
-    gamma_neg: float = _field(4.0, "paper 3.4", low=0)
-    clip: float = _field(0.05, "released script: margin of p_m in Eq. 4", low=0, below=1)
-    reduction: str = _field(
+    loss: str = setting("asl", "paper Eq. 4; released script: asl_released", choices=("asl", "asl_released", "bce"))
+    gamma_pos: float = setting(0.0, "paper 3.4", low=0)
+    gamma_neg: float = setting(4.0, "paper 3.4", low=0)
+    clip: float = setting(0.05, "released script: margin of p_m in Eq. 4", low=0, below=1)
+    reduction: str = setting(
         "batchmean",
         "paper Eq. 4: sum over AUs, mean over samples; released script: sum",
         choices=("sum", "mean", "batchmean"),
     )
     # Adam
-    lr: float = _field(3e-5, "paper 4.2", above=0)
-    weight_decay: float = _field(0.005, "paper 4.2", low=0)
-    batch_size: int = _field(256, "paper 4.2", low=1)
-    epochs: int = _field(350, "released script", low=1)
-    llm_batch: int = _field(0, "ours, to save memory: clips of a batch through the LLM at a time, 0 = all", low=0)
+    lr: float = setting(3e-5, "paper 4.2", above=0)
+    weight_decay: float = setting(0.005, "paper 4.2", low=0)
+    batch_size: int = setting(256, "paper 4.2", low=1)
+    epochs: int = setting(350, "released script", low=1)
+    llm_batch: int = setting(0, "ours, to save memory: clips of a batch through the LLM at a time, 0 = all", low=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -171,16 +171,30 @@ def switched(recipe: Recipe, name: str) -> Recipe:
     return dataclasses.replace(recipe, **{name: other})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Experiment(_Settings):
-    """A model to train: which AUs, by which recipe, variant, LLM and seed. Data and protocol are the engine's.
+AU_LLM = "au-llm"
 
+
+def recipe_type(method: str) -> type[Settings]:
+    """The class of a method's recipe. Raises ValueError for an unknown method."""
+    if method == AU_LLM:
+        return Recipe
+    from aullm_lib import baselines  # each of them needs this module
+
+    return baselines.module(method).Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Settings):
+    """A model to train: which AUs, by which method, recipe, variant, LLM and seed. Data and protocol are the engine's.
+
+    method: AU-LLM, or one of ``baselines.METHODS`` with the recipe of its own; variant and LLM are AU-LLM's.
     Raises TypeError for an unknown field or a wrong type, ValueError for a value out of range.
     """
 
     name: str
     aus: tuple[int, ...]
-    recipe: Recipe
+    recipe: Any  # of recipe_type(method)
+    method: str = AU_LLM
     variant: str = "all"
     llm: str = ""
     seed: int = field(default=1, metadata={"low": 0})  # 1 in the released script
@@ -191,12 +205,18 @@ class Experiment(_Settings):
             raise ValueError("Experiment.name and Experiment.variant must not be empty")
         if len(set(self.aus)) < len(self.aus) or min(self.aus) < 1:
             raise ValueError(f"Experiment.aus={self.aus}: AU numbers are above 0, each once")
+        if type(self.recipe) is not (wanted := recipe_type(self.method)):
+            raise TypeError(
+                f"Experiment.recipe={self.recipe!r}: the method {self.method!r} takes a {wanted.__module__}."
+                f"{wanted.__name__}"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        recipe = values.get("recipe")
-        return super().from_dict({**values, "recipe": Recipe.from_dict(recipe)} if isinstance(recipe, dict) else values)
+        recipe, method = values.get("recipe"), values.get("method", AU_LLM)
+        read = {"recipe": recipe_type(method).from_dict(recipe)} if isinstance(recipe, dict) else {}
+        return super().from_dict({**values, **read})
 
     @property
     def key(self) -> str:
@@ -219,7 +239,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
         return tuple(_typed(f"{name}[{i}]", get_args(kind)[0], v) for i, v in enumerate(value))
     if kind is float and type(value) is int:
         return float(value)
-    if type(value) is not kind:
+    if kind is not Any and type(value) is not kind:
         raise TypeError(f"{name}={value!r}: must be {kind.__name__}, not {type(value).__name__}")
     return value
 

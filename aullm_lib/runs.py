@@ -28,15 +28,15 @@ from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from aullm_lib import __version__, files, weights
+from aullm_lib.fold import Diverged, Result
 from aullm_lib.llm import Loaded
-from aullm_lib.model import AULLM
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Experiment
-from aullm_lib.train import Diverged, Result
 
 MADE_BY = ("versions", "platform", "git")
 COLUMNS = ["clip_id", "subject", "au", "label", "probability"]
@@ -159,8 +159,8 @@ class Run:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
-    def model(self, fold: str, llm: Loaded | str | None = None) -> AULLM:
-        """The trained model of a fold, if its weights were kept. Raises as ``weights.load``."""
+    def model(self, fold: str, llm: Loaded | str | None = None) -> Any:
+        """A fold's trained model, AU-LLM's or a baseline's, if its weights were kept. Raises as ``weights.load``."""
         return weights.load(self.path / "folds" / fold / weights.FILE, llm)
 
     def finish(self) -> None:

@@ -1,18 +1,13 @@
 """Folds: clips, model, recipe -> probabilities (paper 3.4 and 4.2). Nothing is chosen by looking at a test fold.
 
-Adam at a constant rate, the last epoch is used. The released script seeds once before its loop over subjects; here
-every fold has a seed of its own, made from the experiment's seed and the fold's name, and random streams of its own, so
-that a fold gives the same numbers whether it runs first, alone, again, or side by side with others.
+Adam at a constant rate, the last epoch is used.
 
 Side by side: each fold has its own CNN, EFP, LoRA, head and optimiser, and all visual tokens go through the one frozen
 LLM in one pass. The numbers are those of one fold after the other but for the order of summation inside the LLM.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -20,49 +15,21 @@ from torch import Tensor
 
 from aullm_lib import asl, weights
 from aullm_lib.clips import ClipStore
+from aullm_lib.fold import (
+    Diverged,
+    Progress,
+    Result,
+    Stream,
+    answers,
+    explained_memory,
+    finished,
+    fold_seed,
+    labels,
+)  # fmt: skip
 from aullm_lib.llm import Loaded, reason
 from aullm_lib.model import AULLM, recipe_of
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Experiment, Recipe
-
-Progress = Callable[[str, int, float], object]  # fold, epoch, mean loss a clip
-
-
-class Diverged(RuntimeError):
-    """The loss, its gradient or a probability is no number any more; the message names fold, epoch and step.
-
-    ``where`` has fold, epoch, step and the clip ids of that step's batch; ``weights`` the state before that step.
-    """
-
-    def __init__(self, message: str, where: dict, weights: dict[str, Tensor]):
-        super().__init__(message)
-        self.where, self.weights = where, weights
-
-    def __reduce__(self) -> tuple:  # by itself an exception comes back from another process with its message only
-        return type(self), (str(self), self.where, self.weights)
-
-
-class OutOfMemory(RuntimeError):
-    """The batch does not fit; the message says which setting to lower."""
-
-
-class Result(NamedTuple):
-    predictions: pd.DataFrame  # clip_id, subject, au, label, probability
-    log: pd.DataFrame  # epoch, loss (mean a clip)
-    info: dict  # sizes, seconds, device, threads
-    weights: dict[str, Tensor] | None = None  # what training changed (weights.trained), if asked for
-    trace: pd.DataFrame | None = None  # epoch, clip_id, au, probability: the test clips after every epoch, if asked for
-
-
-def fold_seed(seed: int, fold: str) -> int:
-    """A seed for one fold, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{fold}".encode()).digest()[:6], "big")
-
-
-def labels(table: pd.DataFrame, ids: tuple[str, ...], aus: tuple[int, ...]) -> Tensor:
-    """0/1 targets [B, N_AU] in the order of ``ids`` and ``aus``; an AU that never occurs in the table is all 0."""
-    columns = table.reindex(columns=[f"AU{n}" for n in aus], fill_value=0).loc[list(ids)]
-    return torch.tensor(columns.to_numpy("float32"))
 
 
 def train_folds(
@@ -90,7 +57,7 @@ def train_folds(
     started = time.perf_counter()
     recipe = recipe_of(experiment.variant, experiment.recipe)
     size = recipe.llm_batch if llm_batch is None else llm_batch
-    with _explained_memory(recipe, len(folds)):
+    with explained_memory(_advice(recipe, len(folds))):
         learners = [_Learner(experiment, recipe, store, table, fold, llm, torch.device(device)) for fold in folds]
         outcomes: dict[str, Result | Diverged] = {}
         for epoch in range(1, recipe.epochs + 1):
@@ -120,32 +87,6 @@ def train_folds(
     return [outcomes[fold.name] for fold in folds]
 
 
-class _Stream:
-    """A random stream of its own in the place of torch's global ones (CPU and device), while entered."""
-
-    def __init__(self, seed: int, device: torch.device):
-        self._device = device if device.type == "cuda" else None
-        with torch.random.fork_rng(devices=[device] if self._device else []):
-            torch.manual_seed(seed)
-            self._own = self._get()
-
-    def _get(self) -> tuple[Tensor, Tensor | None]:
-        return torch.get_rng_state(), torch.cuda.get_rng_state(self._device) if self._device else None
-
-    def _set(self, state: tuple[Tensor, Tensor | None]) -> None:
-        torch.set_rng_state(state[0])
-        if state[1] is not None and self._device:
-            torch.cuda.set_rng_state(state[1], self._device)
-
-    def __enter__(self) -> None:
-        self._outer = self._get()
-        self._set(self._own)
-
-    def __exit__(self, *exception: object) -> None:
-        self._own = self._get()
-        self._set(self._outer)
-
-
 class _Learner:
     """One fold in training: its model, optimiser, order of clips and random streams."""
 
@@ -161,7 +102,7 @@ class _Learner:
     ):
         self.experiment, self.recipe, self.store, self.table, self.fold = experiment, recipe, store, table, fold
         self.device, self.seed = device, fold_seed(experiment.seed, fold.name)
-        self.stream = _Stream(self.seed, device)
+        self.stream = Stream(self.seed, device)
         with self.stream:
             model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
         self.model = model.to(device).train()
@@ -219,19 +160,11 @@ class _Learner:
 
     def trace(self, epoch: int) -> None:
         """Keeps the probabilities of the test clips as they are now."""
-        columns = self._answers(self._predict())
+        columns = answers(self._predict(), self.fold.test, self.experiment.aus)
         self.traced.append(pd.DataFrame({"epoch": epoch} | columns))
 
     def _predict(self) -> Tensor:
         return predict(self.model, self.store, self.fold.test, self.recipe.frames, self.recipe.batch_size)
-
-    def _answers(self, probabilities: Tensor) -> dict[str, list]:
-        units = [f"AU{n}" for n in self.experiment.aus]
-        return {
-            "clip_id": [clip for clip in self.fold.test for _ in units],
-            "au": units * len(self.fold.test),
-            "probability": probabilities.cpu().flatten().tolist(),
-        }
 
     def diverged(self, epoch: int, step: int) -> Diverged:
         clips = [self.fold.train[i] for i in self.batches[step].tolist()]
@@ -256,23 +189,15 @@ class _Learner:
                 {"fold": fold.name, "epoch": self.recipe.epochs, "step": 0, "clips": list(fold.test)},
                 weights.trained(self.model),
             )
-        truth = labels(self.table, fold.test, self.experiment.aus).int()
-        predictions = pd.DataFrame(self._answers(probabilities) | {"label": truth.flatten().numpy()})
-        predictions["subject"] = predictions["clip_id"].map(self.table["subject"])
         info = {
-            "fold": fold.name,
             "seed": self.seed,
-            "train_clips": len(fold.train),
-            "test_clips": len(fold.test),
             "trained_parameters": sum(p.numel() for p in self.parameters),
             "seconds": round(seconds, 3),
             "side_by_side": together,
             "device": str(self.device),
-            "threads": torch.get_num_threads(),
         }
-        trace = pd.concat(self.traced) if self.traced else None
         kept = weights.trained(self.model) if keep_weights else None
-        return Result(predictions, pd.DataFrame(self.history), info, kept, trace)
+        return finished(self.experiment, self.table, fold, probabilities, self.history, info, kept, self.traced)
 
 
 def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:
@@ -313,15 +238,8 @@ def predict(model: AULLM, store: ClipStore, ids: tuple[str, ...], frames: int, b
     return torch.cat(logits).double().sigmoid()
 
 
-@contextmanager
-def _explained_memory(recipe: Recipe, folds: int) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        said = str(error)
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in said:
-            raise
-        settings = [f"the number of folds side by side (now {folds})"] if folds > 1 else []
-        settings += [f"Recipe.llm_batch (now {recipe.llm_batch or 'the whole batch'}; the scores stay comparable)"]
-        settings += [f"Recipe.batch_size (now {recipe.batch_size}; another training)"]
-        raise OutOfMemory(f"not enough memory; lower {', then '.join(settings)}. {said.splitlines()[0]}") from error
+def _advice(recipe: Recipe, folds: int) -> str:
+    settings = [f"the number of folds side by side (now {folds})"] if folds > 1 else []
+    settings += [f"Recipe.llm_batch (now {recipe.llm_batch or 'the whole batch'}; the scores stay comparable)"]
+    settings += [f"Recipe.batch_size (now {recipe.batch_size}; another training)"]
+    return ", then ".join(settings)

@@ -8,15 +8,17 @@ built again. The LLM's own weights stay where they are.
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from aullm_lib import baselines
 from aullm_lib.llm import Loaded
 from aullm_lib.model import AULLM
-from aullm_lib.recipe import Experiment
+from aullm_lib.recipe import AU_LLM, Experiment
 
 FILE = "weights.safetensors"
 
@@ -35,8 +37,10 @@ def save(path: Path, weights: dict[str, Tensor], experiment: Experiment) -> None
         raise OSError(f"cannot write {path}: {error}") from error
 
 
-def load(path: str | Path, llm: str | os.PathLike | Loaded | None = None) -> AULLM:
+def load(path: str | Path, llm: str | os.PathLike | Loaded | None = None) -> Any:
     """The model of a fold, in eval mode on the CPU: the same logits, to the bit, as when it was saved.
+
+    ``AULLM``, or a baseline's ``Network``.
 
     llm: the LLM that it was trained with, loaded or where it lies now; the experiment's own if None.
     Raises FileNotFoundError if there is no such file or LLM, ValueError naming a file that is damaged or does not fit.
@@ -51,7 +55,11 @@ def load(path: str | Path, llm: str | os.PathLike | Loaded | None = None) -> AUL
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged, or written by another version: {error}") from error
     with torch.random.fork_rng(devices=[]):  # the draws of the new model are thrown away at once
-        model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
+        model: Any
+        if experiment.method == AU_LLM:
+            model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
+        else:
+            model = baselines.module(experiment.method).Model(experiment.recipe, len(experiment.aus))
     result = model.load_state_dict(weights, strict=False)
     lost = [name for name in result.missing_keys if not name.startswith("llm.llm.")]
     if lost or result.unexpected_keys:

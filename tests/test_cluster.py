@@ -172,7 +172,7 @@ def test_workers_that_keep_dying_end_the_run_with_a_word(one, store, expected, n
 def test_too_little_memory_is_tried_elsewhere(one, store, expected, nodes, tmp_path, monkeypatch):
     def short(fold, times):
         if fold == "hand-s0" and times == 1:
-            raise train.OutOfMemory("not enough memory; lower Recipe.llm_batch")
+            raise engine.OutOfMemory("not enough memory; lower Recipe.llm_batch")
 
     spied(monkeypatch, log := tmp_path / "log", short)
     assert files_of(engine.run(one, store, out=tmp_path, backend="ray", resources=ONE)) == expected
@@ -186,11 +186,11 @@ def test_too_little_memory_ends_the_run_at_the_limit_and_keeps_what_is_finished(
 ):
     def short(fold, times):
         if fold == "hand-s1" and not enough.exists():
-            raise train.OutOfMemory("not enough memory; lower Recipe.llm_batch")
+            raise engine.OutOfMemory("not enough memory; lower Recipe.llm_batch")
 
     spied(monkeypatch, log := tmp_path / "log", short)
     enough = tmp_path / "enough"
-    with pytest.raises(train.OutOfMemory, match="lower Recipe"):
+    with pytest.raises(engine.OutOfMemory, match="lower Recipe"):
         engine.run(one, store, out=tmp_path, backend="ray", resources=ONE)
     tried = [node for fold, node in noted(log, "begin") if fold == "hand-s1"]
     assert len(tried) == 1 + cluster.RETRIES and tried[0] != tried[1]
@@ -251,7 +251,7 @@ def test_a_fold_whose_loss_is_no_number_comes_back_while_the_others_finish(
 
     with monkeypatch.context() as patch:
         spied(patch, log := tmp_path / "log", spoil)
-        with pytest.raises(train.Diverged, match=r"fold hand-s2, epoch 1, step 1: .*The other folds are") as caught:
+        with pytest.raises(engine.Diverged, match=r"fold hand-s2, epoch 1, step 1: .*The other folds are") as caught:
             engine.run(one, store, out=tmp_path, backend="ray", resources=ONE)
     run = Run(next(tmp_path.glob("tiny-*")))
     assert run.missing == ["hand-s2"] and (run.path / "failed" / "hand-s2" / "failure.json").is_file()
@@ -347,7 +347,7 @@ def test_cpus_are_shared_out_once(monkeypatch):
 
 
 def test_a_diverged_fold_survives_the_way_between_processes():
-    error = train.Diverged("no number", {"fold": "a"}, {"w": torch.ones(2)})
+    error = engine.Diverged("no number", {"fold": "a"}, {"w": torch.ones(2)})
     back = ray.cloudpickle.loads(ray.cloudpickle.dumps(error))
     assert (str(back), back.where, back.weights["w"].tolist()) == ("no number", {"fold": "a"}, [1.0, 1.0])
 

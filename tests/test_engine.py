@@ -175,7 +175,7 @@ def test_folds_of_another_revision_are_kept_with_a_warning(experiment, hand_stor
 
 def test_predictions_that_are_no_numbers_stop_the_fold(experiment, hand_store, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "predict", lambda *a: torch.full((4, 3), float("nan")))
-    with pytest.raises(train.Diverged, match="fold hand-s0: the probabilities of its test clips are no numbers"):
+    with pytest.raises(engine.Diverged, match="fold hand-s0: the probabilities of its test clips are no numbers"):
         engine.run(experiment, hand_store, out=tmp_path)
     assert len(Run(next(tmp_path.glob("tiny-*"))).missing) == 3
 
@@ -200,7 +200,7 @@ def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_sta
     message = (
         r"fold hand-s1, epoch 2, step 2: the loss or its gradient is no number.* lower Recipe.lr .*other folds are"
     )
-    with pytest.raises(train.Diverged, match=message) as caught:
+    with pytest.raises(engine.Diverged, match=message) as caught:
         engine.run(experiment, hand_store, out=tmp_path, side_by_side=together)
     run = Run(next(tmp_path.glob("tiny-*")))
     assert run.missing == ["hand-s1"]
@@ -221,7 +221,7 @@ def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_sta
 
 def test_a_rate_that_is_far_too_large_is_named(experiment, hand_store, tmp_path):
     recipe = dataclasses.replace(experiment.recipe, lr=1e30)
-    with pytest.raises(train.Diverged, match=r"fold hand-s0, epoch \d, step \d: .*; 2 more folds stopped"):
+    with pytest.raises(engine.Diverged, match=r"fold hand-s0, epoch \d, step \d: .*; 2 more folds stopped"):
         engine.run(dataclasses.replace(experiment, recipe=recipe), hand_store, out=tmp_path)
 
 
@@ -260,13 +260,13 @@ def test_too_little_memory_shrinks_what_it_may_and_says_what_to_lower(
     def small(*a, llm_batch=None, **k):
         asked.append((len(a[3]), llm_batch))
         if len(a[3]) > 1 or (llm_batch or 4) > 1:
-            raise train.OutOfMemory("not enough memory; lower Recipe.llm_batch")
+            raise engine.OutOfMemory("not enough memory; lower Recipe.llm_batch")
         return inner(*a, llm_batch=llm_batch, **k)
 
     monkeypatch.setattr(engine, "train_folds", small)
     with (
         pytest.warns(UserWarning, match="1 folds side by side from now on"),
-        pytest.raises(train.OutOfMemory, match="llm_batch"),
+        pytest.raises(engine.OutOfMemory, match="llm_batch"),
     ):
         engine.run(whole, hand_store, out=tmp_path, side_by_side=2)
     assert asked == [(2, None), (1, None)]
@@ -288,7 +288,7 @@ def test_the_allocators_refusal_is_explained(experiment, hand_store, monkeypatch
     message = (
         r"lower the number of folds side by side \(now 2\), then Recipe.llm_batch .* then Recipe.batch_size \(now 4"
     )
-    with pytest.raises(train.OutOfMemory, match=message):
+    with pytest.raises(engine.OutOfMemory, match=message):
         train.train_folds(experiment, hand_store, hand_store.table, folds[:2])
 
 

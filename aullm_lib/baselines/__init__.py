@@ -1,0 +1,55 @@
+"""The other rows of Tables 1, 2 and 4, and two recent methods beyond them: one file a method, one way to run them all.
+
+``engine.run`` trains and scores a baseline as it does AU-LLM: an ``Experiment`` whose ``method`` is a name below and
+whose ``recipe`` is that method's own, on the same folds and clips, with the same seeds; what it leaves behind is the
+same run folder. A method's module has
+
+    Recipe               its settings with their sources: a ``Settings`` with at least ``size`` and ``epochs``
+    RGB                  whether it reads colour frames
+    prepare(recipe, store) -> inputs
+                         what it sees of every clip of a store, in the store's order, without labels: made once a run
+    Model(recipe, n_aus) with
+        fit(inputs, rows, targets, order, after)
+                         trains on some clips: their positions [B] in the store, 0/1 targets [B, N_AU], a generator for
+                         their order, and ``after(epoch, loss)`` to call at the end of every epoch
+        probabilities(inputs, rows) -> [B, N_AU] float64
+        state_dict()     what training made, or nothing
+
+and, where it needs them, ``check(recipe, store)``, which raises ValueError or FileNotFoundError for what can be known
+to be wrong beforehand, and ``sources(recipe)``, the identity of every file that training rests on, by the field's name.
+``network.Network`` is what those that are one neural network have in common.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+METHODS = {
+    "lbp-top": "lbp_top",
+    "resnet18": "resnet",
+    "resnet34": "resnet",
+    "fitnet": "fitnet",
+    "sp": "sp",
+    "at": "at",
+    "sca": "sca",
+    "dvasp": "dvasp",
+    "resnet18-led": "resnet_led",
+    "sssnet-led": "sssnet_led",
+    "infusenet": "infusenet",  # the last two are not in the paper
+    "ac4au": "ac4au",
+}
+"""Method -> its module: Table 1's order, then what is beyond it."""
+PRESETS: dict[str, dict[str, Any]] = {"resnet34": {"depth": 34}}
+"""Fields of the recipe by which two methods of one module differ."""
+
+
+def module(method: str) -> ModuleType:
+    """A method's module. Raises ValueError for an unknown one."""
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: allowed are au-llm, {', '.join(METHODS)}")
+    return import_module(f"{__name__}.{METHODS[method]}")
+
+
+def recipe(method: str, **overrides: Any) -> Any:
+    """A method's recipe, as its source has it or with some fields changed. Raises TypeError or ValueError for those."""
+    return module(method).Recipe(**PRESETS.get(method, {}) | overrides)

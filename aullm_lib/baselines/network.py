@@ -1,0 +1,128 @@
+"""What the baselines that are one neural network have in common: the fields of their recipes, and their training.
+
+Stochastic gradient descent or Adam over shuffled batches, the last epoch is used, nothing is chosen by looking at a
+test fold. A subclass says what a batch is (``batch``), its loss, and its probabilities; ``rates`` and ``groups`` where
+not everything learns at one rate.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aullm_lib.recipe import Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecipe(Settings):
+    """The fields that every network's recipe has; each method's own values and sources stand in its file."""
+
+    size: int = setting(64, "pixels of a stored frame, height and width", low=16)
+    optimizer: str = setting("sgd", "", choices=("sgd", "adam"))
+    lr: float = setting(0.01, "", above=0)
+    momentum: float = setting(0.9, "of sgd", low=0, below=1)
+    weight_decay: float = setting(0.0, "", low=0)
+    drop_every: int = setting(0, "epochs after which the rate falls to a tenth, again and again; 0 = never", low=0)
+    batch_size: int = setting(32, "", low=1)
+    epochs: int = setting(100, "", low=1)
+
+
+class Network(nn.Module):
+    """A baseline in training and test. Subclasses set ``recipe`` by ``super().__init__(recipe)``."""
+
+    def __init__(self, recipe: Any) -> None:
+        super().__init__()
+        self.recipe = recipe
+
+    def batch(self, inputs: Any, rows: Tensor, order: torch.Generator | None) -> Any:
+        """What the network is given of some clips. inputs: of ``prepare``; rows: [b] positions in the store.
+
+        order: a CPU generator for augmentation, in training; None in test, which is then the same every time.
+        """
+        raise NotImplementedError
+
+    def loss(self, x: Any, targets: Tensor) -> Tensor:
+        """The loss of a batch [], a mean over its clips. targets: 0/1 [b, N_AU]."""
+        raise NotImplementedError
+
+    def decide(self, x: Any) -> Tensor:
+        """Probabilities of occurrence [b, N_AU] of a batch."""
+        raise NotImplementedError
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """What trains, in groups that may have rates of their own."""
+        return [[p for p in self.parameters() if p.requires_grad]]
+
+    def rates(self, epoch: int) -> list[float]:
+        """The learning rate of each group in an epoch, 0-based."""
+        drops = epoch // self.recipe.drop_every if self.recipe.drop_every else 0
+        return [self.recipe.lr * 0.1**drops for _ in self.groups()]
+
+    def fit(
+        self,
+        inputs: Any,
+        rows: Tensor,
+        targets: Tensor,
+        order: torch.Generator,
+        after: Callable[[int, float], None],
+    ) -> None:
+        """Trains on the clips at ``rows`` [B], with 0/1 targets [B, N_AU]; ``after`` is told each epoch's mean loss."""
+        r = self.recipe
+        groups = [{"params": group, "lr": rate} for group, rate in zip(self.groups(), self.rates(0), strict=True)]
+        optimizer: torch.optim.Optimizer
+        if r.optimizer == "adam":
+            optimizer = torch.optim.Adam(groups, weight_decay=r.weight_decay, fused=True)
+        else:
+            optimizer = torch.optim.SGD(groups, momentum=r.momentum, weight_decay=r.weight_decay, fused=True)
+        self.train()
+        for epoch in range(r.epochs):
+            for group, rate in zip(optimizer.param_groups, self.rates(epoch), strict=True):
+                group["lr"] = rate
+            total = torch.zeros((), device=rows.device)
+            for part in torch.randperm(len(rows), generator=order).to(rows.device).split(r.batch_size):
+                if len(part) < 2 and len(rows) > 1:
+                    continue  # batch norm needs two; the order is another in the next epoch
+                optimizer.zero_grad(set_to_none=True)
+                loss = self.loss(self.batch(inputs, rows[part], order), targets[part])
+                loss.backward()
+                optimizer.step()
+                total += loss.detach() * len(part)
+            after(epoch + 1, float(total) / len(rows))
+
+    @torch.no_grad()
+    def probabilities(self, inputs: Any, rows: Tensor) -> Tensor:
+        """Of occurrence [B, N_AU], float64, of the clips at ``rows`` [B]; no augmentation."""
+        was_training = self.training
+        self.eval()
+        said = [self.decide(self.batch(inputs, part, None)) for part in rows.split(self.recipe.batch_size)]
+        self.train(was_training)
+        return torch.cat(said).double()
+
+
+class TwoWay(nn.Module):
+    """A 2-way softmax an AU on one feature vector, as in the LED and DVASP code: argmax decides.
+
+    Args:
+        d: width of the features.
+        n_aus: number of AUs.
+    """
+
+    def __init__(self, *, d: int, n_aus: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(d, 2 * n_aus)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, d]` -> `[b, n_aus, 2]`: the logits of absent and present."""
+        return self.linear(x).unflatten(1, (-1, 2))
+
+
+def two_way_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean over AUs and clips of their cross-entropies. logits: `[b, n_aus, 2]`; targets: 0/1 `[b, n_aus]`."""
+    return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten().long())
+
+
+def two_way_probabilities(logits: Tensor) -> Tensor:
+    """`[b, n_aus, 2]` -> `[b, n_aus]`: 0.5 or more where "present" has the larger logit."""
+    return logits.softmax(2)[..., 1]

@@ -1,0 +1,58 @@
+"""What baselines see of a clip: a frame near its apex, some frames of it, crops of them. Batched, on the device."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aullm_lib.clips import ClipStore
+
+
+def apexes(store: ClipStore) -> Tensor:
+    """The apex of every clip as a position in it [N], 0 = onset; the middle frame where the release names none."""
+    table = store.table
+    lengths = store.lengths.cpu()
+    apex = (table["apex"] - table["onset"]).astype("Float64").to_numpy(dtype=float, na_value=float("nan"))
+    found = torch.from_numpy(apex)
+    return (
+        torch.where(found.isnan(), (lengths // 2).double(), found)
+        .long()
+        .clamp(min=0)
+        .minimum(lengths - 1)
+        .to(store.device)
+    )
+
+
+def planar(frames: Tensor) -> Tensor:
+    """uint8 `[..., h, w, 3]` (or grey `[..., h, w]`) -> float `[..., c, h, w]` in 0..1."""
+    x = frames.float() / 255
+    return x.movedim(-1, -3) if frames.shape[-1] == 3 else x.unsqueeze(-3)
+
+
+def crop(
+    x: Tensor,
+    *,
+    out: int,
+    scale: tuple[float, float] = (1.0, 1.0),
+    flip: bool = False,
+    order: torch.Generator | None = None,
+) -> Tensor:
+    """A square of each picture or clip, resized to ``out`` pixels (bilinear): at random in training, else the middle.
+
+    x: `[b, c, h, w]`, or `[b, t, c, h, w]` whose frames share one square a clip. scale: the smallest and the largest
+    side, as a share of the frame's; in test the largest. flip: mirrored left to right half of the time, in training.
+    order: CPU generator; None in test.
+    """
+    flat = x if x.ndim == 4 else x.flatten(1, 2)  # b c h w: one grid serves all frames of a clip
+    b = len(flat)
+    if order is None:
+        side, dx, dy, sign = torch.full((b,), scale[1]), torch.zeros(b), torch.zeros(b), torch.ones(b)
+    else:
+        draws = torch.rand(4, b, generator=order)
+        side = scale[0] + (scale[1] - scale[0]) * draws[0]
+        dx, dy = (1 - side) * (2 * draws[1:3] - 1)  # the square's centre, in -1..1, so that it stays inside
+        sign = torch.where(draws[3] < 0.5, -1.0, 1.0) if flip else torch.ones(b)
+    theta = torch.zeros(b, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 2], theta[:, 1, 1], theta[:, 1, 2] = sign * side, dx, side, dy
+    grid = F.affine_grid(theta.to(flat.device), [b, flat.shape[1], out, out], align_corners=False)
+    cut = F.grid_sample(flat, grid, align_corners=False, padding_mode="border")
+    return cut if x.ndim == 4 else cut.unflatten(1, x.shape[1:3])
