@@ -5,6 +5,7 @@ write fold folders. A job that died is simply done again: its finished folds are
 """
 
 import gc
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,7 +116,9 @@ def run(
         data |= fit.sources(experiment)
     elif needs_llm(experiment.variant):
         data["llm"] = llm.identity(experiment.llm)
-    record = Run.open(out, experiment, folds, data)
+    about = {k: v for k, v in store.info["settings"].items() if k not in ("release", "clips", "files")}
+    about |= {"median_frames": float(table["n_frames"].median()), "samples": _samples(experiment, table)}
+    record = Run.open(out, experiment, folds, data, about)
     missing = set(record.missing)
     if missing and any(made != {k: provenance()[k] for k in MADE_BY} for made in record.made_by()):
         warnings.warn(
@@ -153,6 +156,13 @@ def run(
     thresholds.check(record.predictions(), clips=[c for fold in folds for c in fold.test], folds=record.folds)
     record.finish()
     return record.path
+
+
+def _samples(experiment: Experiment, table: pd.DataFrame) -> str:
+    """What is scored: a hash of the clips' ids, subjects and labels, whatever their pixels look like."""
+    columns = ["dataset", "subject", *(f"AU{n}" for n in experiment.aus)]
+    scored = table.reindex(columns=columns, fill_value=0).sort_index()
+    return hashlib.sha256(scored.to_csv().encode()).hexdigest()
 
 
 def _step(bar: tqdm, text: str) -> None:

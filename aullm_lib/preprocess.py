@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,16 +39,19 @@ class NoFace(ValueError):
     """No usable face was found in the frames looked at; the message names the first."""
 
 
-def locate(paths: tuple[Path, ...], eyes: bool = True) -> tuple[face.Face, Path, str]:
+def locate(
+    paths: tuple[Path, ...], eyes: bool = True, look: Callable[[Path, bool], np.ndarray] = read
+) -> tuple[face.Face, Path, str]:
     """The face of a clip, the frame that it was found in, and remarks ("" if there is nothing to remark).
 
     Looked for in the onset frame, strictly and then leniently, then in up to LATER frames spread over the rest.
-    eyes: whether a face without eyes is none. Raises NoFace naming the onset frame and why, BadImage, OSError.
+    eyes: whether a face without eyes is none. look: what opens a frame, as ``framing.read`` does.
+    Raises NoFace naming the onset frame and why, BadImage, OSError.
     """
     positions = sorted({round(i * (len(paths) - 1) / LATER) for i in range(LATER + 1)})
     reasons: dict[str, None] = {}  # in order, each once
     for position in positions:
-        image = read(paths[position], rgb=True)
+        image = look(paths[position], True)
         for threshold in (face.STRICT, face.LENIENT):
             found = face.find(image, threshold)
             if found is None:
@@ -243,7 +247,7 @@ def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | No
     size, digest = wanted["size"], hashlib.sha256()
     shape: tuple[int, ...] = ()
     try:
-        matrix, notes = _place(paths, wanted["align"], size)
+        matrix, notes = place(paths, wanted["align"], size)
         with files.written(target.with_suffix(".raw"), target.parent, storing.WHAT) as write:
             for path in paths:
                 image = read(path, wanted["rgb"])
@@ -267,11 +271,16 @@ def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | No
     return None
 
 
-def _place(paths: tuple[Path, ...], align: str, size: int) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """A clip's matrix (None where the whole frame is stored, whatever its size), and where its face was found."""
+def place(
+    paths: tuple[Path, ...], align: str, size: int, look: Callable[[Path, bool], np.ndarray] = read
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """A clip's matrix (None where the whole frame is stored, whatever its size), and where its face was found.
+
+    look: what opens a frame, as ``framing.read`` does. Raises as ``locate``.
+    """
     if align in ("none", "whole-frame"):
         return None, {"found_in": "", "score": None, "remarks": ""}
-    found, path, remarks = locate(paths, eyes=align == "similarity")
+    found, path, remarks = locate(paths, align == "similarity", look)
     if align == "similarity" and found.eyes is not None:
         matrix = level(found.eyes, size)
     else:

@@ -1,7 +1,7 @@
 """Where results live. A run is a folder that a person can read, and that a killed job resumes.
 
     <name>-<key>/
-      run.json             the experiment, the data's fingerprint, the folds
+      run.json             the experiment, the data's fingerprint, the folds, how the clips were stored
       folds/<fold>/        one held-out subject, written whole under a temporary name, then renamed
         predictions.csv    clip_id, subject, au, label, probability
         log.csv            epoch, loss
@@ -77,10 +77,13 @@ class Run:
         self.folds: list[str] = self.info["folds"]
 
     @classmethod
-    def open(cls, out: str | Path, experiment: Experiment, folds: Sequence[Fold], data: dict) -> "Run":
+    def open(
+        cls, out: str | Path, experiment: Experiment, folds: Sequence[Fold], data: dict, about: dict | None = None
+    ) -> "Run":
         """The run of this experiment on these folds below ``out``, made if it is not there.
 
-        data: what identifies the clips (fingerprint, release), JSON-able. Raises OSError where it cannot be written.
+        data: what identifies the clips (fingerprint, release), JSON-able. about: more on them, for readers; no part of
+        the key. Raises OSError where it cannot be written.
         """
         config = {"experiment": experiment.to_dict(), "data": data}
         split = [[fold.name, sorted(fold.train), sorted(fold.test)] for fold in folds]
@@ -89,7 +92,7 @@ class Run:
         if not (path / "run.json").is_file():
             with files.explained(path, "the run"):
                 names = [fold.name for fold in folds]
-                files.write_json(path / "run.json", config | {"key": key, "folds": names})
+                files.write_json(path / "run.json", config | {"key": key, "folds": names, "store": about or {}})
         return cls(path)
 
     @property

@@ -7,6 +7,8 @@ built again. The LLM's own weights stay where they are.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,29 @@ def save(path: Path, weights: dict[str, Tensor], experiment: Experiment) -> None
         raise OSError(f"cannot write {path}: {error}") from error
 
 
+@contextmanager
+def _reading(path: str | Path) -> Iterator[Any]:
+    """A weights file, opened. Raises FileNotFoundError, and ValueError naming a file that is none of ours."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no trained weights here; train with keep_weights=True (notebook 02)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged, or written by another version: {error}") from error
+
+
+def _experiment(file: Any) -> Experiment:
+    return Experiment.from_dict(json.loads((file.metadata() or {})["experiment"]))
+
+
+def experiment(path: str | Path) -> Experiment:
+    """What a fold's weights were trained as. Raises as ``load`` for its file."""
+    with _reading(path) as file:
+        return _experiment(file)
+
+
 def load(path: str | Path, llm: str | os.PathLike | Loaded | None = None) -> Any:
     """The model of a fold, in eval mode on the CPU: the same logits, to the bit, as when it was saved.
 
@@ -45,22 +70,20 @@ def load(path: str | Path, llm: str | os.PathLike | Loaded | None = None) -> Any
     llm: the LLM that it was trained with, loaded or where it lies now; the experiment's own if None.
     Raises FileNotFoundError if there is no such file or LLM, ValueError naming a file that is damaged or does not fit.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no trained weights here; train with keep_weights=True (notebook 02)")
-    try:
-        with safe_open(path, framework="pt") as file:
-            experiment = Experiment.from_dict(json.loads((file.metadata() or {})["experiment"]))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: damaged, or written by another version: {error}") from error
+    with _reading(path) as file:
+        experiment = _experiment(file)
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
     with torch.random.fork_rng(devices=[]):  # the draws of the new model are thrown away at once
         model: Any
         if experiment.method == AU_LLM:
             model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
         else:
             model = baselines.module(experiment.method).Model(experiment.recipe, len(experiment.aus))
-    result = model.load_state_dict(weights, strict=False)
+    try:
+        result = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # another shape, as with an LLM of another width
+        why = " ".join(str(error).split("\n\t")[-1].split())
+        raise ValueError(f"{path}: does not fit the model of its experiment ({why})") from None
     lost = [name for name in result.missing_keys if not name.startswith("llm.llm.")]
     if lost or result.unexpected_keys:
         raise ValueError(f"{path}: does not fit the model of its experiment ({(lost + result.unexpected_keys)[0]})")

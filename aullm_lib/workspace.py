@@ -18,10 +18,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from aullm_lib import clips, datasets, files, preprocess, tiny
+from aullm_lib import baselines, clips, datasets, files, preprocess, tiny
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import Experiment, Recipe
 from aullm_lib.runs import provenance
@@ -125,17 +126,22 @@ class Workspace:
         check_data(settings)
         return datasets.load(release, root_of(release, settings), **options_of(release, settings))
 
-    def build(self, table: pd.DataFrame, settings: Mapping) -> ClipStore:
+    def build(self, table: pd.DataFrame, settings: Mapping, *, rgb: bool = False) -> ClipStore:
         """The clip store of a table, built if it is not there; each table and setting has a folder of its own."""
         size, align = settings["size"], settings["align"] or None
-        identity = json.dumps(preprocess.settings(table, size, align=align), sort_keys=True)
+        identity = json.dumps(preprocess.settings(table, size, align=align, rgb=rgb), sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        folder = self.folder / "clips" / f"{table.attrs['dataset']}-{len(table)}-{size}px-{key}"
-        return preprocess.build(table, folder, size, align=align)
+        kind = f"{size}px-rgb" if rgb else f"{size}px"
+        folder = self.folder / "clips" / f"{table.attrs['dataset']}-{len(table)}-{kind}-{key}"
+        return preprocess.build(table, folder, size, align=align, rgb=rgb)
 
-    def store(self, release: str, settings: Mapping) -> ClipStore:
+    def store(self, release: str, settings: Mapping, *, rgb: bool = False) -> ClipStore:
         """The clip store of a release, built if it is not there."""
-        return self.build(self.table(release, settings), settings)
+        return self.build(self.table(release, settings), settings, rgb=rgb)
+
+    def store_for(self, method: str, recipe: Any, release: str, settings: Mapping) -> ClipStore:
+        """The clip store of a release as a baseline reads it: frames of its recipe's size, RGB if it needs colours."""
+        return self.store(release, {**settings, "size": recipe.size}, rgb=baselines.module(method).RGB)
 
     def joined(self, *stores: ClipStore) -> ClipStore:
         """The clips of several stores in one, for training on one release and testing on another."""
@@ -153,6 +159,10 @@ class Workspace:
         short = llm.rstrip("/").split("/")[-1]
         name = f"{data}-{variant}-{short}-{settings['recipe']}-seed{seed}"
         return Experiment(name=name, aus=aus, recipe=recipe, variant=variant, llm=self.llm(llm), seed=seed)
+
+    def baseline(self, data: str, aus: tuple[int, ...], method: str, recipe: Any, seed: int) -> Experiment:
+        """The experiment of a baseline: the same one in every notebook that asks for it."""
+        return Experiment(name=f"{data}-{method}-seed{seed}", aus=aus, recipe=recipe, method=method, seed=seed)
 
     def llm(self, name: str) -> str:
         """A checkpoint folder or hub name for ``Experiment.llm``; "tiny" is built here: a random Qwen2, 2 layers."""

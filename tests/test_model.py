@@ -86,13 +86,16 @@ def test_the_parts_of_each_variant(tiny):
     assert {v for v, width in first.items() if width != d_mid + 256} == {"high", "mid"}
     assert (first["high"], first["mid"]) == (256, d_mid)
     assert isinstance(has["efp-"].efp.mlp, torch.nn.Linear) and has["efp-"].efp.mlp.in_features == d_mid + 256
-    assert {v for v, m in has.items() if m.llm is None} == {"no-llm", "backbone"} and has["backbone"].efp is None
+    assert {v for v, m in has.items() if m.llm is None} == {"no-llm", "backbone", "3d-cnn"}
+    assert {v for v, m in has.items() if m.efp is None} == {"backbone", "3d-cnn"}
     lora = {v for v, m in has.items() if any("lora" in n for n, _ in m.named_parameters())}
-    assert set(VARIANTS) - lora == {"prompt-learning", "no-llm", "frozen-llm", "backbone"}
+    assert set(VARIANTS) - lora == {"prompt-learning", "no-llm", "frozen-llm", "backbone", "3d-cnn"}
     assert [v for v, m in has.items() if any("context" in n for n, _ in m.named_parameters())] == ["prompt-learning"]
-    assert [v for v, m in has.items() if not any("squeeze" in n for n, _ in m.named_parameters())] == ["no-se"]
+    assert [v for v, m in has.items() if not any("squeeze" in n for n, _ in m.named_parameters())] == [
+        "3d-cnn", "no-se"
+    ]  # fmt: skip
     assert {v for v, m in has.items() if not any("led" in n for n, _ in m.named_parameters())} == {
-        "raw-frames", "frame-difference"
+        "3d-cnn", "raw-frames", "frame-difference"
     }  # fmt: skip
     assert {v for v, m in has.items() if m.llm and m.llm.token_order == "prompt-first"} == {
         "visual-last", "switch-token_order"
@@ -101,7 +104,8 @@ def test_the_parts_of_each_variant(tiny):
     same = {v: torch.equal(m.get_parameter(weight), has["all"].get_parameter(weight)) for v, m in has.items() if m.llm}
     assert [v for v, equal in same.items() if not equal] == ["random-llm"]
     assert has["mid"].backbone.fc is None
-    assert {v: m.head.in_features for v, m in has.items()} == {v: 256 if v == "backbone" else 32 for v in VARIANTS}
+    widths = {v: 256 if v in ("backbone", "3d-cnn") else 32 for v in VARIANTS}
+    assert {v: m.head.in_features for v, m in has.items()} == widths
 
 
 def test_the_recipes_differences_can_be_switched_one_at_a_time():
