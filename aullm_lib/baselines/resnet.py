@@ -1,0 +1,134 @@
+"""ResNet18 and ResNet34 on one RGB frame near the apex, and what every method on such a frame shares.
+
+Source: the public script of DVASP, in whose comparison these rows appear. Where this departs, and why:
+- The checkpoint that the script starts from is not public (ImageNet is the natural reading): random, unless ``weights``
+  names one, such as "microsoft/resnet-18". Pixels stay in 0..1 without mean and deviation, as in the script.
+- The script trains for 101 epochs and evaluates after 80; here training ends there, for the last epoch is used.
+- The script draws from a folder of pictures around the apex; here from the apex's neighbours in the clip. Beyond an end
+  of the clip, that end is repeated. A clip without an annotated apex gives its middle.
+- The random square is cut anywhere in the frame, where the script first cuts 210 to 220 of 224 pixels from its middle.
+- The script's test leaves the random square on; here it is the middle one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aullm_lib.baselines import checkpoint, views
+from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay, two_way_loss, two_way_probabilities
+from aullm_lib.clips import ClipStore
+from aullm_lib.recipe import setting
+
+RGB = True
+DV = "public script (DVASP)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(NetworkRecipe):
+    """The public script's settings. Raises ValueError for a depth that there is none of, or a square too large."""
+
+    size: int = setting(224, f"{DV}: pixels of a stored frame, and those that the network reads", low=16)
+    depth: int = setting(18, "the row's name: 18 or 34")
+    width: int = setting(64, "ResNet paper: channels of stem and first stage; they double with each further one", low=1)
+    weights: str = setting("", "ours: hub name or folder to begin with (script's: not public); '' = random")
+    before: int = setting(2, f"{DV}: training frames reach from so many before the apex", low=0)
+    after: int = setting(1, f"{DV}: ... to so many after it", low=0)
+    crop: float = setting(210 / 224, f"{DV}: side of the square, as a share of the frame's", above=0)
+    optimizer: str = setting("sgd", DV, choices=("sgd", "adam"))
+    lr: float = setting(0.01, DV, above=0)
+    momentum: float = setting(0.9, DV, low=0, below=1)
+    weight_decay: float = setting(0.0, "ours: the script's is not in our notes", low=0)
+    drop_every: int = setting(40, f"{DV}: epochs after which the rate falls to a tenth; 0 = never", low=0)
+    batch_size: int = setting(56, DV, low=1)
+    epochs: int = setting(80, f"{DV}: the epoch after which it evaluates, of 101", low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth not in checkpoint.DEPTHS:
+            raise ValueError(f"Recipe.depth={self.depth}: allowed are {', '.join(map(str, checkpoint.DEPTHS))}")
+        if self.crop > 1:
+            raise ValueError(f"Recipe.crop={self.crop}: at most 1, the whole frame")
+
+
+class Seen(NamedTuple):
+    """What one network made of a batch."""
+
+    logits: Tensor  # b n_aus 2
+    maps: tuple[Tensor, ...]  # five: after the stem and after each stage, [b, c, h, w]
+
+
+def check(recipe: Recipe, store: ClipStore) -> None:
+    """Raises FileNotFoundError for initial weights that cannot be had, ValueError for those that do not fit."""
+    if recipe.weights:
+        checkpoint.check(recipe.weights, depth=recipe.depth, width=recipe.width)
+
+
+def sources(recipe: Recipe) -> dict[str, str]:
+    """The identity of the initial weights, if there are any."""
+    return {"weights": checkpoint.identity(recipe.weights)} if recipe.weights else {}
+
+
+def prepare(recipe: Recipe, store: ClipStore) -> Tensor:
+    """The apex of every clip and the frames around it, `[n, before + 1 + after, size, size, 3]` uint8."""
+    steps = torch.arange(-recipe.before, recipe.after + 1, device=store.device)
+    positions = (views.apexes(store)[:, None] + steps).clamp(min=0).minimum(store.lengths[:, None] - 1)
+    return store.take(torch.arange(len(store), device=store.device), positions)
+
+
+class Model(Network):
+    """A frame near the apex -> two logits for each AU, by one network or by several whose logits are averaged.
+
+    views: how many networks look at the frame.
+    """
+
+    def __init__(self, recipe: Any, n_aus: int, views: int = 1) -> None:
+        super().__init__(recipe)
+        shape = {"depth": recipe.depth, "width": recipe.width}
+        self.backbones = nn.ModuleList(checkpoint.network(**shape) for _ in range(views))
+        self.heads = nn.ModuleList(TwoWay(d=8 * recipe.width, n_aus=n_aus) for _ in range(views))
+
+    def look(self, x: Tensor) -> list[Seen]:
+        """`[b, 3, size, size]` in 0..1 -> what each network sees; its maps begin with `[b, width, size/4, size/4]`."""
+        seen = []
+        for backbone, head in zip(self.backbones, self.heads, strict=True):
+            out = backbone(x, output_hidden_states=True)
+            seen.append(Seen(head(out.pooler_output.flatten(1)), out.hidden_states))
+        return seen
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, 3, size, size]` in 0..1 -> `[b, n_aus, 2]`."""
+        return fused(self.look(x))
+
+    def batch(self, inputs: Tensor, rows: Tensor, order: torch.Generator | None) -> Tensor:
+        r, which = self.recipe, torch.full_like(rows, self.recipe.before)
+        if order is not None:
+            which = torch.randint(inputs.shape[1], rows.shape, generator=order).to(rows.device)
+        frames = views.planar(inputs[rows, which])  # b 3 size size
+        return views.crop(frames, out=r.size, scale=(r.crop, r.crop), flip=True, order=order)
+
+    def loss(self, x: Tensor, targets: Tensor) -> Tensor:
+        return two_way_loss(self(x), targets)
+
+    def decide(self, x: Tensor) -> Tensor:
+        return two_way_probabilities(self(x))
+
+    def fit(
+        self,
+        inputs: Tensor,
+        rows: Tensor,
+        targets: Tensor,
+        order: torch.Generator,
+        after: Callable[[int, float], None],
+    ) -> None:
+        r = self.recipe
+        for backbone in self.backbones if r.weights else ():
+            checkpoint.load(r.weights, backbone, depth=r.depth, width=r.width)
+        super().fit(inputs, rows, targets, order, after)
+
+
+def fused(seen: list[Seen]) -> Tensor:
+    """The mean of the networks' logits `[b, n_aus, 2]`."""
+    return torch.stack([one.logits for one in seen]).mean(0)

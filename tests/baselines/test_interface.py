@@ -1,0 +1,133 @@
+"""What every baseline has in common: recipes with sources, one way in and out, errors before anything is trained."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from aullm_lib import baselines, engine, preprocess
+from aullm_lib.baselines import network, views
+from aullm_lib.recipe import Experiment, Recipe
+from aullm_lib.runs import Run
+
+
+@pytest.mark.parametrize("method", baselines.METHODS)
+def test_every_method_has_the_interface_and_says_where_its_numbers_come_from(method):
+    module = baselines.module(method)
+    assert module.__doc__.split("\n")[0].endswith((".", ";", ":", ",")) or len(module.__doc__) > 200
+    assert isinstance(module.RGB, bool) and callable(module.prepare) and callable(module.Model)
+    recipe = baselines.recipe(method)
+    assert recipe.size >= 16 and recipe.epochs >= 1
+    for field in dataclasses.fields(recipe):
+        assert field.metadata["source"], f"{method}: {field.name} has no source"
+
+
+@pytest.mark.parametrize("method", baselines.METHODS)
+def test_an_experiment_goes_through_json_and_back(method):
+    one = Experiment(name="x", aus=(1, 4), recipe=baselines.recipe(method, size=32), method=method)
+    assert Experiment.from_dict(one.to_dict()) == one
+    assert one.key != dataclasses.replace(one, recipe=baselines.recipe(method, size=48)).key
+
+
+def test_methods_and_recipes_that_do_not_go_together_are_refused():
+    with pytest.raises(ValueError, match="method='resnet50': allowed are au-llm, lbp-top"):
+        Experiment(name="x", aus=(1,), recipe=Recipe.paper(), method="resnet50")
+    with pytest.raises(TypeError, match=r"the method 'sssnet-led' takes a aullm_lib\.baselines\.sssnet_led\.Recipe"):
+        Experiment(name="x", aus=(1,), recipe=Recipe.paper(), method="sssnet-led")
+    with pytest.raises(TypeError, match="no field 'epoch'"):
+        baselines.recipe("resnet18", epoch=3)
+
+
+@pytest.mark.parametrize("method", baselines.METHODS)
+def test_a_store_of_the_wrong_kind_is_refused_before_training(method, hand_table, tmp_path):
+    wrong = not baselines.module(method).RGB
+    store = preprocess.build(hand_table, tmp_path / "store", size=32, rgb=wrong)
+    one = Experiment(name="x", aus=(1, 4), recipe=baselines.recipe(method, size=32), method=method)
+    with pytest.raises(ValueError, match=r"holds (RGB|grey) frames, and .* reads"):
+        engine.run(one, store, out=tmp_path / "runs")
+    with pytest.raises(ValueError, match="have 32 pixels"):
+        engine.run(dataclasses.replace(one, recipe=baselines.recipe(method, size=64)), store, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+class Toy(network.Network):
+    """Logistic regression on the mean grey level of the last frame."""
+
+    def __init__(self, recipe, n_aus):
+        super().__init__(recipe)
+        self.head = network.TwoWay(d=1, n_aus=n_aus)
+
+    def batch(self, inputs, rows, order):
+        return inputs[rows]
+
+    def loss(self, x, targets):
+        return network.two_way_loss(self.head(x), targets)
+
+    def decide(self, x):
+        return network.two_way_probabilities(self.head(x))
+
+
+def test_sgd_and_its_drops_are_the_textbook_ones():
+    torch.manual_seed(0)
+    recipe = network.NetworkRecipe(lr=0.1, momentum=0.9, weight_decay=0.01, drop_every=2, batch_size=8, epochs=5)
+    model = Toy(recipe, 2).double()
+    inputs, targets = torch.randn(8, 1).double(), torch.randint(0, 2, (8, 2)).double()
+    weight, bias = (p.detach().clone() for p in model.parameters())
+    losses = []
+    model.fit(inputs, torch.arange(8), targets, torch.Generator().manual_seed(0), lambda e, loss: losses.append(loss))
+    speed = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    expected = []
+    for epoch in range(5):
+        logits = (inputs @ weight.T + bias).unflatten(1, (2, 2))
+        chosen = targets.long()
+        p = logits.softmax(2)
+        expected.append(-p.gather(2, chosen[..., None]).log().mean().item())
+        d = (p - torch.nn.functional.one_hot(chosen, 2)).flatten(1) / (8 * 2)
+        grads = [d.T @ inputs + 0.01 * weight, d.sum(0) + 0.01 * bias]
+        speed = [g if epoch == 0 else 0.9 * s + g for s, g in zip(speed, grads, strict=True)]
+        rate = 0.1 * 0.1 ** (epoch // 2)
+        weight, bias = weight - rate * speed[0], bias - rate * speed[1]
+    torch.testing.assert_close(torch.tensor(losses), torch.tensor(expected))
+    torch.testing.assert_close(model.head.linear.weight.detach(), weight, rtol=1e-9, atol=1e-9)
+
+
+def test_a_two_way_heads_probability_is_at_least_half_where_present_wins():
+    logits = torch.tensor([[[0.0, 1.0], [2.0, 1.0], [0.5, 0.5]]])
+    assert (network.two_way_probabilities(logits) >= 0.5).tolist() == [[True, False, True]]
+
+
+def test_a_crop_is_the_middle_in_test_and_stays_inside_in_training():
+    x = torch.arange(10.0).repeat(1, 1, 10, 1)  # each pixel's column
+    torch.testing.assert_close(views.crop(x, out=10), x, rtol=0, atol=1e-5)
+    half = views.crop(x, out=5, scale=(0.3, 0.5))
+    torch.testing.assert_close(half[0, 0, 0], torch.arange(2.5, 7))
+    order = torch.Generator().manual_seed(0)
+    many = views.crop(x.expand(500, -1, -1, -1), out=4, scale=(0.4, 0.8), flip=True, order=order)
+    assert many.min() >= 0 and many.max() <= 9.001
+    rising = many[:, 0, 0, -1] > many[:, 0, 0, 0]
+    assert 200 < rising.sum() < 300  # mirrored half of the time
+    width = (many[:, 0, 0, -1] - many[:, 0, 0, 0]).abs() * 4 / 3
+    assert 3.9 < width.min() < 4.2 and 7.8 < width.max() < 8.1
+
+
+def test_the_frames_of_a_clip_share_one_crop():
+    x = torch.rand(1, 1, 1, 12, 12).expand(3, 4, 2, 12, 12)
+    out = views.crop(x, out=6, scale=(0.5, 0.9), order=torch.Generator().manual_seed(0))
+    assert out.shape == (3, 4, 2, 6, 6)
+    assert all(torch.equal(out[:, t, c], out[:, 0, 0]) for t in range(4) for c in range(2))
+    assert not torch.equal(out[0], out[1])
+
+
+def test_an_apex_is_a_position_in_the_clip_and_the_middle_where_there_is_none(hand_store):
+    table = hand_store.table
+    for position, row in zip(views.apexes(hand_store).tolist(), table.itertuples(), strict=True):
+        assert position == (row.n_frames // 2 if row.apex is None or row.clip == "c0" else row.apex - row.onset)
+
+
+def test_a_fold_whose_loss_is_no_number_stops_and_says_which(hand_store, tmp_path):
+    recipe = baselines.recipe("sssnet-led", size=32, epochs=3, lr=1e30)
+    one = Experiment(name="x", aus=(1, 4), recipe=recipe, method="sssnet-led")
+    with pytest.raises(engine.Diverged, match=r"epoch \d: the loss or a probability is no number any more; lower"):
+        engine.run(one, hand_store, out=tmp_path)
+    run = Run(next(tmp_path.glob("x-*")))
+    assert run.missing == run.folds and (run.path / "failed" / run.folds[0] / "failure.json").is_file()
