@@ -2,6 +2,7 @@
 
     <home>/runs/<profile>/releases/<release>   synthetic releases (licensed ones stay where they are)
     <home>/runs/<profile>/clips/<release>      clip stores
+    <home>/runs/<profile>/teachers/            networks that baselines learn from
     <home>/runs/<profile>/results/             run folders
     <home>/runs/<profile>/records/             what each notebook recorded: parameters, results, files
     <home>/runs/<profile>/notebooks/           executed copies of the notebooks
@@ -22,7 +23,8 @@ from typing import Any
 
 import pandas as pd
 
-from aullm_lib import baselines, clips, datasets, files, preprocess, tiny
+from aullm_lib import baselines, clips, datasets, facs, files, preprocess, tiny
+from aullm_lib.baselines import teacher
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import Experiment, Recipe
 from aullm_lib.runs import provenance
@@ -30,6 +32,7 @@ from aullm_lib.runs import provenance
 TINY_LLM = "tiny"
 ROOTS = {"casme2": "casme2_root", "samm": "samm_root"}
 SOURCES = ("synthetic", "licensed")
+MACRO_SEED = 1000  # added to the seed of the micro-expressions: other people
 
 
 def home() -> Path:
@@ -163,6 +166,21 @@ class Workspace:
     def baseline(self, data: str, aus: tuple[int, ...], method: str, recipe: Any, seed: int) -> Experiment:
         """The experiment of a baseline: the same one in every notebook that asks for it."""
         return Experiment(name=f"{data}-{method}-seed{seed}", aus=aus, recipe=recipe, method=method, seed=seed)
+
+    def teacher(self, settings: Mapping) -> Path:
+        """The teacher of ``baselines.distil``, trained on a synthetic release of strong expressions by other people.
+
+        settings: macro_subjects, macro_clips_per_subject, macro_intensity, teacher_overrides; data_seed of the others.
+        """
+        macro = {"data": "synthetic", "align": "", "data_seed": settings["data_seed"] + MACRO_SEED}
+        macro |= {name: settings[f"macro_{name}"] for name in ("subjects", "clips_per_subject", "intensity")}
+        recipe = teacher.TeacherRecipe(**settings["teacher_overrides"])
+        store = self.store("casme2", macro | {"size": recipe.size}, rgb=True)
+        identity = json.dumps([recipe.to_dict(), store.fingerprint], sort_keys=True)
+        folder = self.folder / "teachers" / hashlib.sha256(identity.encode()).hexdigest()[:8]
+        with files.explained(folder, "the teacher"):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        return teacher.train(store, folder, recipe, facs.BENCHMARK["casme2"])
 
     def llm(self, name: str) -> str:
         """A checkpoint folder or hub name for ``Experiment.llm``; "tiny" is built here: a random Qwen2, 2 layers."""

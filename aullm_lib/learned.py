@@ -1,0 +1,142 @@
+"""What the parts of a trained model do: SE's channel weights over time (paper Fig. 3d), LED, the LLM's attention."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from aullm_lib import explain, weights
+from aullm_lib.backbone import SqueezeExcitation
+from aullm_lib.clips import ClipStore
+from aullm_lib.led import LED
+from aullm_lib.llm import Loaded, reason
+from aullm_lib.model import AULLM
+from aullm_lib.runs import Run
+
+VISUAL = "visual token"
+BEFORE = "before training"
+
+
+def frame_weights(model: AULLM, clips: Tensor) -> Tensor:
+    """The SE layer's channel weights over time (paper Fig. 3d): `[b, t-2, c]` in (0, 1), a step sees two frames.
+
+    Raises ValueError for a model without SE.
+    """
+    se = model.backbone.block2[3]
+    if not isinstance(se, SqueezeExcitation):
+        raise ValueError("this model has no squeeze-and-excitation layer (Recipe.se=False)")
+    found: list[Tensor] = []
+    handle = se.gate.register_forward_hook(lambda gate, inputs, output: found.append(output))
+    try:
+        with torch.no_grad():
+            model.backbone(clips.to(model.head.weight))
+    finally:
+        handle.remove()
+    return found[0]
+
+
+def dead(channel_weights: Tensor) -> float:
+    """The share of steps at which SE's bottleneck is shut, every ReLU at 0, so that all its weights are exactly 0.5.
+
+    The bottleneck has 4 units without bias (64 channels, reduction 16): training may shut them for good, and SE then
+    halves every channel alike.
+    """
+    return (channel_weights == 0.5).all(-1).double().mean().item()
+
+
+def led_matrices(run: Run) -> dict[str, Tensor]:
+    """LED's matrix `[t, t]` before training and, by fold, after it. Raises ValueError for a run without LED."""
+    explain.lacking(run, refuse=True)
+    recipe, prefix = run.experiment.recipe, "backbone.led."
+    led = LED(frames=recipe.frames, alpha=recipe.led_alpha, r1=recipe.led_r1, r2=recipe.led_r2, eps=recipe.led_eps)
+    made = {BEFORE: led.matrix().detach()}
+    for fold in run.folds:
+        with safe_open(run.path / "folds" / fold / weights.FILE, framework="pt") as file:
+            kept = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
+        if not kept:
+            raise ValueError(f"{run.path}: the variant {run.experiment.variant!r} has no LED")
+        led.load_state_dict(kept)
+        made[fold] = led.matrix().detach()
+    return made
+
+
+def response(matrix: Tensor, cycles: Tensor) -> Tensor:
+    """How much of a movement of each frequency passes to LED's last frame: `[f]`, 0 to 1.
+
+    cycles: `[f]` a sampled frame, 0 (still) to 0.5 (every other frame). The last column of the matrix is a filter over
+    the frames; its weights are divided by the sum of their magnitudes, as LED does with grey levels, so alpha cancels.
+    """
+    taps = matrix[:, -1].double()
+    phase = 2 * torch.pi * cycles.double()[:, None] * torch.arange(len(taps))  # f t
+    return ((taps * torch.cos(phase)).sum(1) ** 2 + (taps * torch.sin(phase)).sum(1) ** 2).sqrt() / taps.abs().sum()
+
+
+class Attention(NamedTuple):
+    """What the last position of the LLM attends to."""
+
+    tokens: list[str]  # of the positions in order; VISUAL for the visual token
+    weights: Tensor  # b layers positions; mean over heads, each line sums to 1
+
+
+def attention(model: AULLM, clips: Tensor, tokenizer: Any) -> Attention:
+    """The LLM's attention from its last position to the prompt and the visual token, by layer.
+
+    tokenizer: of the checkpoint, as ``llm.load`` gives it. A token that holds only a part of a character has "…", and
+    the token that completes it the character. The prompt may be shared by all clips, as in training: the attention of
+    the last position is the same.
+    Raises ValueError for a variant whose LLM is not given the visual token, or an LLM that hides its attention.
+    """
+    reasoner = model.llm
+    if reasoner is None or reasoner.context is not None:
+        raise ValueError("this variant's LLM is not given the visual token: there is no attention to it")
+    layers = [m for name, m in reasoner.llm.named_modules() if name.endswith("self_attn")]
+    last: dict[int, Tensor] = {}  # of the pass that ends in the last position: a shared prompt has one before it
+
+    def keep(layer: int) -> Callable:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, tuple) and output[1] is not None:
+                last[layer] = output[1][:, :, -1].float().mean(1)  # b positions
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(i)) for i, module in enumerate(layers)]
+    try:
+        with torch.no_grad(), _eager(reasoner.llm):
+            reason([reasoner], [model.token(clips.to(model.head.weight))])
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not layers or len(last) < len(layers):
+        raise ValueError(f"{type(reasoner.llm).__name__} does not show its attention: no weights come out of it")
+    words = _pieces(reasoner.prompt_ids.tolist(), tokenizer)
+    tokens = [VISUAL, *words] if reasoner.token_order == "visual-first" else [*words, VISUAL]
+    return Attention(tokens, torch.stack([last[i] for i in range(len(layers))], 1))
+
+
+def attention_of(run: Run, store: ClipStore, llm: Loaded) -> Attention:
+    """``attention`` of every clip of a run, each with the model that was not trained on it, fold after fold."""
+    said, found = run.predictions(), list[Attention]()
+    for fold, model in explain.models(run, llm):
+        clips = store.sample(list(said.loc[said["fold"] == fold, "clip_id"].unique()), run.experiment.recipe.frames)
+        found.append(attention(model, clips, llm[1]))
+    return Attention(found[0].tokens, torch.cat([one.weights.cpu() for one in found]))
+
+
+@contextmanager
+def _eager(llm: Any) -> Iterator[None]:
+    """The plain attention, the only one that gives its weights; the model's own one again outside."""
+    before = llm.config._attn_implementation
+    llm.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        llm.set_attn_implementation(before)
+
+
+def _pieces(ids: Sequence[int], tokenizer: Any) -> list[str]:
+    """What each token adds to the text."""
+    texts = [tokenizer.decode(ids[: k + 1]).rstrip("\ufffd") for k in range(len(ids))]
+    return [now[len(before) :] or "…" for before, now in zip(["", *texts], texts, strict=False)]
