@@ -1,10 +1,12 @@
 """ResNet weights to begin with: a hub name or a checkpoint folder, of which only safetensors are read.
 
-What fits is a ResNet of ``transformers``, alone or with its classifier, with the recipe's depth and width.
+What fits is a ResNet of ``transformers``, alone or below a classifier, with the recipe's depth and width.
 """
 
 from functools import lru_cache
+from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, ResNetConfig, ResNetModel
@@ -12,62 +14,72 @@ from transformers import AutoConfig, ResNetConfig, ResNetModel
 from aullm_lib import llm
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-"""ResNet's name -> basic blocks of each stage."""
-_SHAPE = ("layer_type", "depths", "embedding_size", "hidden_sizes", "num_channels", "hidden_act")
-_SHAPE += ("downsample_in_first_stage",)
+"""ResNet's name -> how many basic blocks each stage has."""
+SHAPE = (
+    "layer_type", "depths", "embedding_size", "hidden_sizes", "num_channels", "hidden_act", "downsample_in_first_stage",
+)  # fmt: skip
 
 
 def network(*, depth: int, width: int) -> ResNetModel:
-    """A ResNet of basic blocks with random weights: RGB `[b, 3, h, w]` -> features `[b, 8 width]`, and five maps.
+    """A ResNet of basic blocks with random weights: RGB `[b, 3, h, w]` -> features `[b, 8 width, 1, 1]`, and five maps.
 
     depth: one of ``DEPTHS``. width: channels of the stem and the first stage; they double with each further one.
     """
     return ResNetModel(config(depth, width))
 
 
-def identity(weights: str) -> str:
-    """What the weights are: a hub name's commit, or a hash of a folder's files. Raises as ``check``."""
-    return llm.identity(weights, "weights")
-
-
-def check(weights: str, *, depth: int, width: int) -> None:
-    """Raises FileNotFoundError for weights that cannot be had, ValueError for damaged ones or another architecture."""
-    _read(weights, identity(weights), depth, width)
-
-
-def load(weights: str, network: nn.Module, *, depth: int, width: int) -> None:
-    """Puts the weights into a ``network`` of this depth and width, where it lies. Raises as ``check``."""
-    network.load_state_dict(_read(weights, identity(weights), depth, width).state_dict())
-
-
 def config(depth: int, width: int, channels: int = 3) -> ResNetConfig:
-    """Of a ResNet of basic blocks; channels: of its input."""
+    """Of a ``network``. channels: of its input."""
     sizes = [width, 2 * width, 4 * width, 8 * width]
     return ResNetConfig(
         layer_type="basic", embedding_size=width, hidden_sizes=sizes, depths=list(DEPTHS[depth]), num_channels=channels
     )
 
 
-@lru_cache(maxsize=1)  # every fold begins with the same
-def _read(weights: str, identity: str, depth: int, width: int) -> ResNetModel:
+def identity(weights: str) -> str:
+    """What the weights are: a hub name's commit, or a hash of a folder's files. Raises FileNotFoundError."""
+    return llm.identity(weights, "weights")
+
+
+def read(weights: str, *, depth: int, width: int) -> ResNetModel:
+    """The checkpoint's ResNet, frozen, in eval mode, on the CPU.
+
+    Raises FileNotFoundError for one that cannot be had, ValueError for a damaged one or another architecture.
+    """
     source, options = llm.locate(weights, "weights")
     wanted = config(depth, width)
     try:
-        with llm.quiet():
+        with llm.quiet(), torch.random.fork_rng(devices=[]):
             found = AutoConfig.from_pretrained(source, **options)
-            for name in _SHAPE:
+            for name in SHAPE:
                 has, needs = getattr(found, name, None), getattr(wanted, name)
                 if has != needs:
                     raise ValueError(
-                        f"another architecture ({found.model_type}): {name} is {has}, the recipe's depth={depth} and "
-                        f"width={width} need {needs}"
+                        f"another architecture ({found.model_type}), its {name} is {has}; depth={depth} and "
+                        f"width={width} of the recipe need {needs}"
                     )
-            model, info = ResNetModel.from_pretrained(source, use_safetensors=True, output_loading_info=True, **options)
+            loaded: Any = ResNetModel.from_pretrained(source, use_safetensors=True, output_loading_info=True, **options)
     except OSError as error:
         raise FileNotFoundError(llm.not_had(weights, error, "weights")) from error
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise ValueError(f"weights={weights!r}: unusable checkpoint: {error}") from error
+    model, info = loaded
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise ValueError(f"weights={weights!r}: {len(info['missing_keys'])} weights are missing ({missing}, ...)")
     return model.eval().requires_grad_(False)
+
+
+def check(weights: str, *, depth: int, width: int) -> None:
+    """Raises as ``read``."""
+    _read(weights, identity(weights), depth, width)
+
+
+def load(weights: str, part: nn.Module, *, depth: int, width: int) -> None:
+    """Puts the weights into a ``network`` of this depth and width, where it lies. Raises as ``read``."""
+    part.load_state_dict(_read(weights, identity(weights), depth, width).state_dict())
+
+
+@lru_cache(maxsize=1)  # every fold begins with the same
+def _read(weights: str, identity: str, depth: int, width: int) -> ResNetModel:
+    return read(weights, depth=depth, width=width)

@@ -71,10 +71,15 @@ def sources(recipe: Recipe) -> dict[str, str]:
     return {"weights": checkpoint.identity(recipe.weights)} if recipe.weights else {}
 
 
+def near_apex(store: ClipStore, *, before: int, after: int) -> Tensor:
+    """The apex of every clip and its neighbours, as positions in the clip `[n, before + 1 + after]`, kept inside it."""
+    steps = torch.arange(-before, after + 1, device=store.device)
+    return (views.apexes(store)[:, None] + steps).clamp(min=0).minimum(store.lengths[:, None] - 1)
+
+
 def prepare(recipe: Recipe, store: ClipStore) -> Tensor:
-    """The apex of every clip and the frames around it, `[n, before + 1 + after, size, size, 3]` uint8."""
-    steps = torch.arange(-recipe.before, recipe.after + 1, device=store.device)
-    positions = (views.apexes(store)[:, None] + steps).clamp(min=0).minimum(store.lengths[:, None] - 1)
+    """The apex of every clip and the frames around it `[n, before + 1 + after, size, size, 3]`, uint8."""
+    positions = near_apex(store, before=recipe.before, after=recipe.after)
     return store.take(torch.arange(len(store), device=store.device), positions)
 
 

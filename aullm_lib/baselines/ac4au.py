@@ -1,0 +1,256 @@
+"""AC4AU: what changes in a face without what stays, and experts that share the AUs (ACM MM 2025; not in the paper).
+
+Each frame goes through a face-recognition network and a spatial transformer; a Fourier transform over time splits the
+result into what is constant, from which the subject must be told, and what varies, from which the AUs must.
+
+The authors' code is not public; this follows the paper's recipe. Where it departs, and why:
+- Its face-recognition weights cannot be had in a safe format here: random, unless ``weights`` is given. The paper's own
+  ablation loses nearly half of its binary F1 without them.
+- Optimiser, rate, epochs, batch, dropout, depths, widths, the strength of the augmentation and the experts' inside are
+  not in our notes: chosen here. So are the positions that both transformers learn, and the batch norm of what varies,
+  which brings a micro-expression's small motion to the scale of those positions.
+- The inverse transform without frequency 0 is written as what it is, the deviation from the mean over time.
+- An AU that no (or every) training clip shows would have weight 0 and be left at its random start: its rate counts as
+  that of one clip (or all but one).
+
+The subject's loss sees who is in a training clip, of the fold's training subjects only, and never in test. Memory:
+0.3 MB a clip at the paper's size.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aullm_lib import clips
+from aullm_lib.asl import AsymmetricLoss
+from aullm_lib.baselines import pretrained, views
+from aullm_lib.baselines.mobilefacenet import MobileFaceNet
+from aullm_lib.baselines.network import Network, NetworkRecipe
+from aullm_lib.clips import ClipStore
+from aullm_lib.recipe import setting
+
+RGB = True
+GREY = (0.299, 0.587, 0.114)  # what red, green and blue add to lightness (ITU-R BT.601)
+PAPER, OURS = "AC4AU paper", "ours, the paper's is not in our notes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(NetworkRecipe):
+    """The paper's settings. Raises ValueError for a width that its heads do not divide."""
+
+    size: int = setting(112, f"{PAPER}: pixels", low=16)
+    frames: int = setting(8, f"{PAPER}: evenly spaced; a shorter clip repeats its last frame", low=2)
+    rotation: float = setting(10.0, f"{OURS}: degrees to either side; paper: rotation", low=0, below=180)
+    jitter: float = setting(0.2, f"{OURS}: of brightness, contrast, saturation; paper: colour jitter", low=0, below=1)
+    backbone_width: int = setting(64, "MobileFaceNet paper: channels of its first layer", low=1)
+    weights: str = setting("", "ours: safetensors file of MobileFaceNet's state_dict (paper: faces); '' = random")
+    width: int = setting(128, f"{OURS}: of the tokens", low=1)
+    heads: int = setting(4, PAPER, low=1)
+    depth: int = setting(1, f"{OURS}: layers of each transformer", low=1)
+    dropout: float = setting(0.1, f"{OURS}: in the transformers", low=0, below=1)
+    experts: int = setting(12, PAPER, low=1)
+    gamma: float = setting(2.0, f"{PAPER}: of the focal loss", low=0)
+    dc_weight: float = setting(0.1, f"{PAPER}: of the subject's loss", low=0)
+    scale: float = setting(32.0, f"{PAPER}: of ArcFace", above=0)
+    margin: float = setting(0.5, f"{PAPER}: of ArcFace, radians", low=0)
+    optimizer: str = setting("adam", OURS, choices=("sgd", "adam"))
+    lr: float = setting(1e-4, OURS, above=0)
+    batch_size: int = setting(32, OURS, low=1)
+    epochs: int = setting(50, OURS, low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ValueError(f"Recipe.width={self.width}: must be a multiple of heads={self.heads}")
+
+
+class Inputs(NamedTuple):
+    """What AC4AU sees of a store's clips."""
+
+    frames: Tensor  # n t h w 3, uint8
+    subjects: Tensor  # n, a number for each person
+
+
+class Fold(NamedTuple):
+    """What training needs of its clips, beside the model."""
+
+    subjects: Tensor  # n: a store's clip -> which of the training subjects it shows, from 0 on
+    prototypes: nn.Parameter  # a direction for each training subject [s, d]
+    alpha: Tensor  # each AU's rate in the training clips [n_aus]
+
+
+def check(recipe: Recipe, store: ClipStore) -> None:
+    """Raises ValueError for weights that do not fit, FileNotFoundError where there are none."""
+    if recipe.weights:
+        with torch.device("meta"):
+            pretrained.check(recipe.weights, MobileFaceNet(width=recipe.backbone_width))
+
+
+def sources(recipe: Recipe) -> dict[str, str]:
+    """The identity of the initial weights, if there are any."""
+    return {"weights": pretrained.identity(recipe.weights)} if recipe.weights else {}
+
+
+def prepare(recipe: Recipe, store: ClipStore) -> Inputs:
+    """The frames of every clip, and who is in it."""
+    lengths = store.lengths
+    spread = clips.frame_positions(lengths, recipe.frames)  # n t
+    first = torch.arange(recipe.frames, device=lengths.device).minimum(lengths[:, None] - 1)  # n t
+    positions = torch.where(lengths[:, None] < recipe.frames, first, spread)
+    people = store.table["dataset"] + "/" + store.table["subject"]
+    subjects = torch.from_numpy(pd.factorize(people)[0]).to(store.device)
+    return Inputs(store.take(torch.arange(len(store), device=store.device), positions), subjects)
+
+
+def augmented(x: Tensor, *, rotation: float, jitter: float, order: torch.Generator) -> Tensor:
+    """Each clip mirrored half of the time, turned, and its colours changed, all its frames alike.
+
+    x: `[b, t, 3, h, w]`, 0..1. rotation: degrees, at most, to either side. jitter: brightness, contrast and saturation
+    are each multiplied by 1 - jitter .. 1 + jitter. order: CPU generator.
+    """
+    b = len(x)
+    draws = 2 * torch.rand(5, b, generator=order).to(x.device) - 1  # -1..1
+    angle, sign = torch.deg2rad(rotation * draws[0]), torch.where(draws[1] < 0, -1.0, 1.0)  # b
+    theta = x.new_zeros(b, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 1] = sign * angle.cos(), -sign * angle.sin()
+    theta[:, 1, 0], theta[:, 1, 1] = angle.sin(), angle.cos()
+    flat = x.flatten(1, 2)  # b t*3 h w: one grid serves all frames of a clip
+    grid = F.affine_grid(theta, list(flat.shape), align_corners=False)
+    x = F.grid_sample(flat, grid, padding_mode="border", align_corners=False).view_as(x)
+    brightness, contrast, saturation = (1 + jitter * draws[2:]).view(3, b, 1, 1, 1, 1)
+    x = x * brightness
+    grey = (x * x.new_tensor(GREY).view(3, 1, 1)).sum(2, keepdim=True)  # b t 1 h w
+    x = grey + (x - grey) * saturation
+    level = grey.mean((1, 2, 3, 4), keepdim=True)  # b 1 1 1 1: neither mirrored nor paler clips change it
+    return (level + (x - level) * contrast).clamp(0, 1)
+
+
+def split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The constant part `[b, d]` and the varying part `[b, t, d]` of `[b, t, d]`: frequency 0 over time, and the others."""
+    dc = x.mean(1)  # b d
+    return dc, x - dc[:, None]
+
+
+def arcface(x: Tensor, prototypes: Tensor, own: Tensor, *, scale: float, margin: float) -> Tensor:
+    """Scaled cosines `[b, s]` of embeddings `[b, d]` and prototypes `[s, d]`, each own angle made wider by the margin.
+
+    own: the right prototype `[b]`.
+    """
+    cosines = F.normalize(x) @ F.normalize(prototypes).T  # b s
+    angles = cosines.clamp(-1 + 1e-6, 1 - 1e-6).acos()  # b s; at 0 and pi it has no gradient
+    return scale * torch.cos(angles + margin * F.one_hot(own, len(prototypes)))
+
+
+class Transformer(nn.Module):
+    """Learned positions and transformer layers, then the mean of the tokens is for the caller to take.
+
+    Args:
+        tokens, d: how many there are, and their width.
+        heads, depth, dropout: of the layers.
+    """
+
+    def __init__(self, *, tokens: int, d: int, heads: int = 4, depth: int = 1, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(tokens, d))  # as strong as the tokens: sums over time are all 0
+        self.layers = nn.Sequential(
+            *(nn.TransformerEncoderLayer(d, heads, 4 * d, dropout, batch_first=True) for _ in range(depth))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, tokens, d]` -> the same shape."""
+        return self.layers(x + self.positions)
+
+
+class Experts(nn.Module):
+    """Experts that all AUs share, mixed for each AU by a softmax gate of its own, and a logit from each mixture.
+
+    Args:
+        d: width of the features and of what an expert says.
+        experts: how many.
+        n_aus: number of AUs.
+    """
+
+    def __init__(self, *, d: int, experts: int, n_aus: int) -> None:
+        super().__init__()
+        self.experts = nn.Sequential(nn.Linear(d, experts * d), nn.GELU(), nn.Unflatten(1, (experts, d)))
+        self.gates = nn.Sequential(nn.Linear(d, n_aus * experts), nn.Unflatten(1, (n_aus, experts)), nn.Softmax(2))
+        self.weight = nn.Parameter(torch.randn(n_aus, d) * d**-0.5)
+        self.bias = nn.Parameter(torch.zeros(n_aus))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, d]` -> `[b, n_aus]`."""
+        said = self.experts(x)  # b e d
+        mixed = self.gates(x) @ said  # b n_aus d
+        return (mixed * self.weight).sum(2) + self.bias  # b n_aus
+
+
+class Model(Network):
+    """RGB frames -> a logit for each AU, and the embedding that tells the subject."""
+
+    def __init__(self, recipe: Recipe, n_aus: int) -> None:
+        super().__init__(recipe)
+        r, side = recipe, -(-recipe.size // 16)
+        shared: dict[str, Any] = {"d": r.width, "heads": r.heads, "depth": r.depth, "dropout": r.dropout}
+        self.backbone = MobileFaceNet(width=r.backbone_width)
+        self.project = nn.Linear(self.backbone.d_out, r.width)
+        self.spatial = Transformer(tokens=side * side, **shared)
+        self.read = nn.Linear(side * side * r.width, r.width)
+        self.bn = nn.BatchNorm1d(r.width)
+        self.temporal = Transformer(tokens=r.frames, **shared)
+        self.experts = Experts(d=r.width, experts=r.experts, n_aus=n_aus)
+        self.focal = AsymmetricLoss(gamma_pos=r.gamma, gamma_neg=r.gamma, clip=0, reduction="none")
+        self.fold: Fold | None = None  # no part of the model: its prototypes are of this fold's subjects
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`[b, t, 3, h, w]`, 0..1 -> logits `[b, n_aus]`, constant part `[b, d]`; comments for 112 x 112 pixels."""
+        b, t = x.shape[:2]
+        maps = self.backbone(2 * x.flatten(0, 1) - 1)  # bt 512 7 7, from -1..1 as in face recognition
+        tokens = self.spatial(self.project(maps.flatten(2).mT))  # bt 49 d
+        dc, ac = split(self.read(tokens.flatten(1)).unflatten(0, (b, t)))  # b d, b t d
+        ac = self.bn(ac.mT).mT  # b t d
+        return self.experts(self.temporal(ac).mean(1)), dc  # b n_aus, b d
+
+    def batch(self, inputs: Inputs, rows: Tensor, order: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        x = views.planar(inputs.frames[rows])  # b t 3 h w
+        if order is not None:
+            x = augmented(x, rotation=self.recipe.rotation, jitter=self.recipe.jitter, order=order)
+        return x, rows
+
+    def loss(self, x: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
+        assert self.fold
+        frames, rows = x
+        logits, dc = self(frames)  # b n_aus, b d
+        weights = targets * (1 - self.fold.alpha) + (1 - targets) * self.fold.alpha  # b n_aus
+        own = self.fold.subjects[rows]  # b
+        r = self.recipe
+        cosines = arcface(dc, self.fold.prototypes, own, scale=r.scale, margin=r.margin)  # b s
+        return (weights * self.focal(logits, targets)).mean() + r.dc_weight * F.cross_entropy(cosines, own)
+
+    def decide(self, x: tuple[Tensor, Tensor]) -> Tensor:
+        return torch.sigmoid(self(x[0])[0])
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        return [[*self.parameters(), *([self.fold.prototypes] if self.fold else [])]]
+
+    def fit(
+        self,
+        inputs: Inputs,
+        rows: Tensor,
+        targets: Tensor,
+        order: torch.Generator,
+        after: Callable[[int, float], None],
+    ) -> None:
+        if self.recipe.weights:
+            pretrained.load(self.recipe.weights, self.backbone)
+        known, own = inputs.subjects[rows].unique(return_inverse=True)
+        subjects = torch.full_like(inputs.subjects, -1).index_put_((rows,), own)  # n
+        prototypes = nn.Parameter(torch.randn(len(known), self.recipe.width, device=rows.device))
+        alpha = targets.mean(0).clamp(1 / len(rows), 1 - 1 / len(rows))
+        self.fold = Fold(subjects, prototypes, alpha)
+        super().fit(inputs, rows, targets, order, after)
+        self.fold = None

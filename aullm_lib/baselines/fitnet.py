@@ -1,0 +1,40 @@
+"""FitNet: a student's last feature maps are to equal the teacher's.
+
+Source: the public script of DVASP, which compares itself with this loss, on the last stage only and without FitNet's
+regressor: student and teacher have the same width. Where this departs, and why: the rows' "-18" reads as one ResNet18,
+here taught by the teacher's first view. Its weight is the script's for every loss that it distils with.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from aullm_lib.baselines import distil, resnet, teacher
+from aullm_lib.baselines.distil import sources as sources
+from aullm_lib.baselines.resnet import RGB as RGB
+from aullm_lib.baselines.resnet import prepare as prepare
+from aullm_lib.clips import ClipStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(distil.Recipe):
+    """The public script's settings."""
+
+
+def check(recipe: Recipe, store: ClipStore) -> None:
+    """Raises as ``distil.check``, and ValueError for a teacher of another width."""
+    resnet.check(recipe, store)
+    width = teacher.check(recipe.teacher, store).recipe.width
+    if width != recipe.width:
+        raise ValueError(
+            f"Recipe.width={recipe.width}, but the teacher {recipe.teacher} has {width}: FitNet compares their last "
+            "maps channel by channel, so they must be as wide"
+        )
+
+
+class Model(distil.Student):
+    """ResNet18 beside the teacher's first view."""
+
+    def distance(self, own: distil.Maps, shown: distil.Maps) -> Tensor:
+        return F.mse_loss(own[-1], shown[-1])

@@ -1,0 +1,229 @@
+"""SCA: second-order channel and spatial attention on a 3D ResNet18 (Neurocomputing 2021, doi 10.1016/j.neucom.2021.01.032).
+
+The covariances of the last stage's features, between channels over positions and between positions over channels, say
+which channels and which places matter.
+
+The authors' code is not to be found; this follows the public port in ``meb`` (experiments/benchmarks/SCA). Where it
+departs, and why:
+- The port starts from Kinetics and UCF101 weights, which cannot be had in a safe format here: random, unless
+  ``weights`` is given. Random layers would want more than the small rate that the port gives them (``early_lr``).
+- The port's covariance between positions subtracts no exact mean (it divides by the number of positions where that of
+  channels is meant); here both are covariances. Its attention's layers learn at the early layers' rate, by their names;
+  here everything after the third stage learns at ``lr``.
+- Its random crop spans the whole frame, so that only the flip is random; ``crop_low`` < 1 makes it a crop.
+- Clips are kept as uint8 after the temporal interpolation: 2.3 MB a clip at the port's size, 0.6 GB for CASME II.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from aullm_lib import clips
+from aullm_lib.baselines import pretrained, tim, views
+from aullm_lib.baselines.network import Network, NetworkRecipe
+from aullm_lib.baselines.resnet3d import ResNet3d
+from aullm_lib.clips import ClipStore
+from aullm_lib.recipe import setting
+
+RGB = True
+MEB = "public port (meb, SCA)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(NetworkRecipe):
+    """The public port's settings. Raises ValueError for a network that these make impossible."""
+
+    size: int = setting(124, f"{MEB}: pixels of a stored frame", low=16)
+    crop: int = setting(112, f"{MEB}: pixels that the network reads; from 33 on there are places to compare", low=33)
+    crop_low: float = setting(1.0, f"{MEB}: smallest side of the random square, a share of the frame's", above=0)
+    interpolated: int = setting(50, f"{MEB}: frames of every clip after temporal interpolation", low=2)
+    frames: int = setting(10, f"{MEB}: of these, evenly spaced; in training up to a random end", low=2)
+    width: int = setting(64, f"{MEB}: channels of the first stage of four", low=1)
+    expand: int = setting(4, f"{MEB}: values a row of the covariance between positions", low=1)
+    fusion_groups: int = setting(8, f"{MEB}: groups of the fusing convolutions", low=1)
+    fusion_kernel: int = setting(9, f"{MEB}: their height", low=1)
+    weights: str = setting("", "ours: safetensors file of ResNet3d's state_dict (port: Kinetics, UCF101); '' = random")
+    optimizer: str = setting("sgd", MEB, choices=("sgd", "adam"))
+    lr: float = setting(1e-3, f"{MEB}: from the last stage on", above=0)
+    early_lr: float = setting(1e-4, f"{MEB}: of the layers before the last stage", above=0)
+    momentum: float = setting(0.9, MEB, low=0, below=1)
+    weight_decay: float = setting(1e-3, MEB, low=0)
+    drop_every: int = setting(30, f"{MEB}: epochs after which the rates fall to a tenth; 0 = never", low=0)
+    batch_size: int = setting(32, MEB, low=1)
+    epochs: int = setting(40, MEB, low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop_low > 1:
+            raise ValueError(f"Recipe.crop_low={self.crop_low}: at most 1, the whole frame")
+        if self.fusion_kernel % 2 == 0:
+            raise ValueError(f"Recipe.fusion_kernel={self.fusion_kernel}: must be odd, to have a middle")
+        if 8 * self.width % self.fusion_groups:
+            raise ValueError(f"Recipe.fusion_groups={self.fusion_groups}: must divide 8 width = {8 * self.width}")
+
+
+def check(recipe: Recipe, store: ClipStore) -> None:
+    """Raises ValueError for a clip too short to interpolate, or weights that do not fit, FileNotFoundError for none."""
+    short = store.table.index[store.table["n_frames"] < 2]
+    if len(short):
+        raise ValueError(f"{short[0]} has a single frame, and SCA interpolates between frames: leave the clip out")
+    if recipe.weights:
+        with torch.device("meta"):
+            pretrained.check(recipe.weights, ResNet3d(width=recipe.width))
+
+
+def sources(recipe: Recipe) -> dict[str, str]:
+    """The identity of the initial weights, if there are any."""
+    return {"weights": pretrained.identity(recipe.weights)} if recipe.weights else {}
+
+
+def prepare(recipe: Recipe, store: ClipStore) -> Tensor:
+    """Every clip, interpolated to ``interpolated`` frames `[n, t, size, size, 3]`, uint8 on the store's device."""
+    shape = (len(store), recipe.interpolated, *store.frames.shape[1:])
+    inputs = torch.empty(shape, dtype=torch.uint8, device=store.device)
+    for i, clip in enumerate(tqdm(store.ids, desc="temporal interpolation", unit="clip", leave=False)):
+        smooth = torch.as_tensor(tim.interpolate(store[clip], recipe.interpolated))  # t size size 3
+        inputs[i] = smooth.round().clamp(0, 255).to(inputs)
+    return inputs
+
+
+def covariance(x: Tensor) -> Tensor:
+    """`[b, n, m]` -> `[b, n, n]`: between n variables, over m observations, divided by m."""
+    x = x - x.mean(2, keepdim=True)  # b n m
+    return x @ x.mT / x.shape[2]  # b n n
+
+
+class RowConvolution(nn.Module):
+    """Each row of a square matrix by weights of its own: a convolution with a group a row and a kernel as long as it.
+
+    Args:
+        rows: n of the matrix `[n, n]`.
+        outputs: values made of each row.
+    """
+
+    def __init__(self, *, rows: int, outputs: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, outputs, rows))
+        self.bias = nn.Parameter(torch.empty(rows, outputs))
+        for parameter in (self.weight, self.bias):  # as torch's convolutions begin
+            nn.init.uniform_(parameter, -(rows**-0.5), rows**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, n, n]` -> `[b, n outputs]`, row by row."""
+        return (torch.einsum("bnm,nom->bno", x, self.weight) + self.bias).flatten(1)
+
+
+class ChannelAttention(nn.Module):
+    """A weight in (0, 1) for each channel, from its covariances with all channels over the positions.
+
+    Args:
+        channels: c.
+    """
+
+    def __init__(self, *, channels: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(channels)
+        self.rows = RowConvolution(rows=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, c, h, w]` -> `[b, c, 1, 1]`."""
+        second = self.bn(covariance(x.flatten(2)))  # b c c
+        return torch.sigmoid(self.rows(second))[..., None, None]  # b c 1 1
+
+
+class SpatialAttention(nn.Module):
+    """A weight in (0, 1) for each position, from its covariances with all positions over the channels.
+
+    Args:
+        positions: h w.
+        expand: values made of each position's row before they are mixed.
+    """
+
+    def __init__(self, *, positions: int, expand: int = 4) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(positions)
+        self.rows = RowConvolution(rows=positions, outputs=expand)
+        self.mix = nn.Linear(expand * positions, positions)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, c, h, w]` -> `[b, 1, h, w]`."""
+        second = self.bn(covariance(x.flatten(2).mT))  # b hw hw
+        weights = torch.sigmoid(self.mix(F.relu(self.rows(second))))  # b hw
+        return weights.view(len(x), 1, *x.shape[2:])  # b 1 h w
+
+
+class SecondOrderAttention(nn.Module):
+    """Both attentions, and their fusion: what each leaves of the features, gated by a convolution down the columns.
+
+    Args:
+        channels, positions: c and h w of the features.
+        expand: see ``SpatialAttention``.
+        groups, kernel: of the two convolutions `[kernel, 1]`; the kernel is odd.
+    """
+
+    def __init__(self, *, channels: int, positions: int, expand: int = 4, groups: int = 8, kernel: int = 9) -> None:
+        super().__init__()
+        self.channel = ChannelAttention(channels=channels)
+        self.spatial = SpatialAttention(positions=positions, expand=expand)
+        self.conv_a = nn.Conv2d(channels, channels, (kernel, 1), padding=(kernel // 2, 0), groups=groups)
+        self.conv_b = nn.Conv2d(channels, channels, (kernel, 1), padding=(kernel // 2, 0), groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, c, h, w]` -> the same shape."""
+        a = x * self.channel(x)  # b c h w
+        s = F.relu(x * self.spatial(x))  # b c h w
+        return self.conv_a(a) * a + self.conv_b(s) * s  # b c h w
+
+
+class Model(Network):
+    """RGB clip -> a logit for each AU."""
+
+    def __init__(self, recipe: Recipe, n_aus: int) -> None:
+        super().__init__(recipe)
+        self.backbone = ResNet3d(width=recipe.width)
+        side = -(-recipe.crop // 32)
+        self.attention = SecondOrderAttention(
+            channels=self.backbone.d_out, positions=side * side, expand=recipe.expand,
+            groups=recipe.fusion_groups, kernel=recipe.fusion_kernel,
+        )  # fmt: skip
+        self.bn = nn.BatchNorm2d(self.backbone.d_out)
+        self.linear = nn.Linear(self.backbone.d_out, n_aus)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, 3, t, h, w]`, 0..1 -> `[b, n_aus]`; comments for 10 frames of 112 x 112."""
+        x = self.backbone(x)  # b 512 1 4 4
+        x = x.mean(2)  # b 512 4 4; one step of time is left of up to 16 frames
+        x = self.bn(self.attention(x))  # b 512 4 4
+        return self.linear(x.mean((2, 3)))  # b n_aus
+
+    def batch(self, inputs: Tensor, rows: Tensor, order: torch.Generator | None) -> Tensor:
+        r = self.recipe
+        lengths = torch.full_like(rows, r.interpolated)  # b
+        ends = None if order is None else clips.jittered_ends(lengths, r.frames, order)
+        frames = inputs[rows[:, None], clips.frame_positions(lengths, r.frames, ends)]  # b t size size 3
+        x = views.crop(views.planar(frames), out=r.crop, scale=(r.crop_low, 1.0), flip=True, order=order)
+        return x.transpose(1, 2)  # b 3 t crop crop
+
+    def loss(self, x: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self(x), targets)
+
+    def decide(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self(x))
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        late = [*self.backbone.layer4.parameters(), *self.attention.parameters()]
+        late += [*self.bn.parameters(), *self.linear.parameters()]
+        known = set(late)
+        return [[p for p in self.parameters() if p not in known], late]
+
+    def rates(self, epoch: int) -> list[float]:
+        late = super().rates(epoch)[1]
+        return [late * self.recipe.early_lr / self.recipe.lr, late]
+
+    def fit(self, inputs, rows, targets, order, after) -> None:  # type: ignore[no-untyped-def]
+        if self.recipe.weights:
+            pretrained.load(self.recipe.weights, self.backbone)
+        super().fit(inputs, rows, targets, order, after)

@@ -1,0 +1,216 @@
+"""The teacher of FitNet, SP, AT and DVASP: trained once on faces with plain expressions, then frozen.
+
+The published teacher saw EmotioNet and web faces, which cannot be shipped. Whoever has macro-expression clips with AU
+labels trains it on them; whoever has none, on a synthetic release of high ``intensity`` whose ``seed``, and so its
+people, is another: a true transfer from macro- to micro-expressions. ``two_view`` has the network and its losses.
+
+    <folder>/
+      teacher.json             what it was trained with, on whom, what made it, its losses
+      view1/  view2/           its ResNets as checkpoints of ``transformers``: also ``weights`` to begin another from
+      classifiers.safetensors  the vectors of both views' classifiers, their relations and the graph network
+
+A teacher must not have seen the people it is tested on: ``check`` refuses one that did.
+"""
+
+import hashlib
+import math
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tqdm.auto import tqdm
+
+from aullm_lib import files
+from aullm_lib.baselines import checkpoint, pretrained, two_view
+from aullm_lib.baselines.two_view import TeacherRecipe as TeacherRecipe
+from aullm_lib.baselines.two_view import TwoView
+from aullm_lib.clips import ClipStore
+from aullm_lib.fold import Stream, explained_memory, fold_seed, labels
+from aullm_lib.llm import quiet
+from aullm_lib.runs import provenance
+
+CLASSIFIERS, NOTE, VIEWS = "classifiers.safetensors", "teacher.json", ("view1", "view2")
+HOW = "aullm_lib.baselines.teacher.train makes one (notebook 03_baselines)"
+SETTINGS = ("recipe", "aus", "seed", "fingerprint", "data")
+
+
+def train(
+    store: ClipStore,
+    out: str | Path,
+    recipe: TeacherRecipe,
+    aus: tuple[int, ...],
+    seed: int = 1,
+    *,
+    device: str | None = None,
+) -> Path:
+    """Trains a teacher on an RGB clip store and writes it to the folder ``out``, whole or not at all.
+
+    One that is there with the same settings and clips is left as it is. aus: which AUs it learns. device: the first
+    CUDA device if there is one, else the CPU. Returns ``out``.
+    Raises ValueError for clips that do not suit, an AU that the labelled clips never or always show, or a loss that is
+    no number any more; FileExistsError for something else at ``out``; ``fold.OutOfMemory``, OSError.
+    """
+    out, shape = Path(out), store.info["settings"]
+    if not shape["rgb"] or shape["size"] != recipe.size:
+        raise ValueError(
+            f"{store.path}: the teacher reads RGB frames of TeacherRecipe.size={recipe.size} pixels: build it with "
+            f"size={recipe.size}, rgb=True"
+        )
+    order = torch.Generator().manual_seed(fold_seed(seed, "teacher"))
+    count = math.ceil(recipe.labelled * len(store))
+    ids = [store.ids[i] for i in torch.randperm(len(store), generator=order)[:count].sort().values]
+    targets = labels(store.table, tuple(ids), aus)
+    for number, rate in zip(aus, targets.mean(0).tolist(), strict=True):
+        if not 0 < rate < 1:
+            raise ValueError(
+                f"AU{number} is {'always' if rate else 'never'} shown in the {count} labelled clips of {store.path}: "
+                "leave it out of aus, or train on more clips"
+            )
+    settings = {"recipe": recipe.to_dict(), "aus": list(aus), "seed": seed}
+    settings |= {"fingerprint": store.fingerprint, "data": shape["release"]}
+    if _there(out, settings):
+        return out
+    with files.alone(out.with_name(out.name + ".lock"), f"the teacher {out}"):
+        if _there(out, settings):  # made by whom this call waited for
+            return out
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        losses = list[float]()
+        with (
+            explained_memory(f"the recipe's batch_size (now {recipe.batch_size}; another training) or crop"),
+            Stream(fold_seed(seed, "teacher"), torch.device(device)),
+            tqdm(total=recipe.epochs, desc="teacher", unit="epoch") as bar,
+        ):
+
+            def after(epoch: int, loss: float) -> None:
+                if not math.isfinite(loss):
+                    raise ValueError(f"teacher, epoch {epoch}: the loss is no number any more; lower lr={recipe.lr}")
+                losses.append(loss)
+                bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+                bar.update()
+
+            model = TwoView(recipe, len(aus)).to(device)
+            inputs = two_view.prepare(recipe, store.to(device), order)
+            model.fit(inputs, store.positions(ids), targets.to(device), order, after)
+        _write(out, model, settings | {"people": people(store), "losses": losses} | provenance())
+    return out
+
+
+def load(folder: str | Path) -> TwoView:
+    """A trained teacher, frozen, in eval mode, on the CPU.
+
+    Raises FileNotFoundError where there is none, ValueError for a damaged one.
+    """
+    folder, note = Path(folder), _note(folder)
+    recipe = TeacherRecipe.from_dict(note["recipe"])
+    with torch.device("meta"):
+        model = TwoView(recipe, len(note["aus"]))
+    for i, name in enumerate(VIEWS):
+        model.views[i] = checkpoint.read(str(folder / name), depth=recipe.depth, width=recipe.width)
+    model.classifiers.to_empty(device="cpu")
+    pretrained.load(folder / CLASSIFIERS, model.classifiers)
+    return model.eval().requires_grad_(False)
+
+
+def check(folder: str | Path, store: ClipStore) -> TwoView:
+    """The teacher, if it may teach what is tested on this store.
+
+    Raises as ``load``, and ValueError if it was trained on these clips or people.
+    """
+    if not str(folder):
+        raise ValueError(f"Recipe.teacher is empty, and it needs a trained teacher: {HOW}")
+    note = _note(Path(folder))
+    known = sorted(set(note["people"]) & set(people(store)))
+    if known or note["fingerprint"] == store.fingerprint:
+        raise ValueError(
+            f"teacher={str(folder)!r} was trained on {known[0] if known else 'the same clips'}, and {store.path} holds "
+            "them too: what it knows of them would leak into the test. Train it on other people"
+        )
+    return load(folder)
+
+
+def identity(folder: str | Path) -> str:
+    """A hash of the teacher's weights, and what they were trained on. Raises as ``load``."""
+    folder, note = Path(folder), _note(Path(folder))
+    digest = hashlib.sha256()
+    for path in _weights(folder):
+        with path.open("rb") as file:
+            digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return f"{digest.hexdigest()} ({label(note)})"
+
+
+def label(note: dict[str, Any]) -> str:
+    """What a teacher was trained on, in words. note: what its ``teacher.json`` holds."""
+    data, made = note["data"], note["data"].get("made")
+    if made:
+        return f"trained on synthetic {data['dataset']}, intensity {made['intensity']:g}, seed {made['seed']}"
+    return f"trained on {'synthetic ' if data['synthetic'] else ''}{data['dataset']}"
+
+
+def people(store: ClipStore) -> list[str]:
+    """Who is in a store, to be compared with who is in another.
+
+    Who a synthetic subject is depends on the seed and a number, whatever the release: a seed stands for all its people.
+    """
+    made = {release["dataset"]: release.get("made") for release in _releases(store.table.attrs)}
+
+    def name(dataset: str, subject: str) -> str:
+        how = made.get(dataset)
+        return f"synthetic people of seed {how['seed']}" if how else f"{dataset}/{subject}"
+
+    return sorted({name(*pair) for pair in zip(store.table["dataset"], store.table["subject"], strict=True)})
+
+
+def _releases(release: dict[str, Any]) -> list[dict[str, Any]]:
+    """The releases that a store was built from: several if it was joined."""
+    parts = release.get("parts")
+    return [release] if parts is None else [one for part in parts for one in _releases(part["release"])]
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [folder / CLASSIFIERS, *(folder / view / "model.safetensors" for view in VIEWS)]
+
+
+def _note(folder: Path) -> dict[str, Any]:
+    note = files.read_json(folder / NOTE, missing=None)
+    if note is None or not all(path.is_file() for path in _weights(folder)):
+        raise FileNotFoundError(f"teacher={str(folder)!r}: no {'whole ' if note else ''}teacher here; {HOW}")
+    if not isinstance(note, dict) or not {*SETTINGS, "people"} <= note.keys():
+        raise ValueError(f"{folder / NOTE}: damaged, or written by another version; delete the folder; {HOW}")
+    return note
+
+
+def _there(out: Path, settings: dict[str, Any]) -> bool:
+    """Whether this very teacher is at ``out``. Raises FileExistsError for something else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        note = _note(out)
+    except (FileNotFoundError, ValueError):
+        note = {}
+    changed = [name for name in SETTINGS if note.get(name) != settings[name]]
+    if changed:
+        what = f"a teacher with another {' and '.join(changed)}" if note else "no teacher"
+        raise FileExistsError(f"{out} is there and holds {what}; name another folder, or delete it")
+    return True
+
+
+def _write(out: Path, model: TwoView, note: dict[str, Any]) -> None:
+    model = model.cpu()
+    with files.explained(out, "the teacher"):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            temporary.chmod(0o755)
+            views: Any = model.views
+            for name, view in zip(VIEWS, views, strict=True):
+                with quiet():
+                    view.save_pretrained(temporary / name)
+            save_file(model.classifiers.state_dict(), temporary / CLASSIFIERS)
+            files.write_json(temporary / NOTE, note)
+            if out.is_dir():
+                out.rmdir()  # empty
+            temporary.rename(out)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)

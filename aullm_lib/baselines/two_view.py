@@ -1,0 +1,225 @@
+"""The teacher's network: two ResNets look at one face, and their classifiers know which AUs go together.
+
+Each view's linear classifiers, a vector an AU, pass through a graph network over the AUs' relations before they are
+used. Three losses: labels; the views' classifiers are to differ; on faces without labels their answers are to agree,
+so that each teaches the other what it alone sees (semi-supervised co-training, multi-label co-regularisation).
+
+Source: the public script of DVASP, which takes its teacher from there. Where this departs, and why:
+- The script's relation matrices (EmotioNet, BP4D) cannot be had: the relations are the absolute correlations of the
+  training labels. One graph network serves both views; its width, its leaky ReLU and its start are ours.
+- Negatives are dropped at random, each AU's own share of them, so that its positives are the share ``balance`` of what
+  is left on average over the training clips; the script has a share of 0.1 to 0.5 for each AU, which ours lack. Its
+  heavier weight for rare positives is left out: its bound is 1.
+- The supervised loss is the mean over what is left, summed over the views; labelled and unlabelled faces go through the
+  networks as one batch. The optimiser is ours.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aullm_lib.baselines import checkpoint, resnet, views
+from aullm_lib.baselines.network import Network, NetworkRecipe
+from aullm_lib.clips import ClipStore
+from aullm_lib.recipe import setting
+
+DV = "public script (DVASP)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe(NetworkRecipe):
+    """The public script's settings. Raises ValueError for a value out of range."""
+
+    size: int = setting(240, f"{DV}: pixels of a stored frame", low=16)
+    crop: int = setting(224, f"{DV}: pixels that the network reads, a random square in training", low=16)
+    depth: int = setting(34, f"{DV}: of both ResNets, 18 or 34")
+    width: int = setting(64, "ResNet paper: channels of stem and first stage; they double with each further one", low=1)
+    before: int = setting(2, "ours, as the student's: labelled frames reach from so many before the apex", low=0)
+    after: int = setting(1, "ours, as the student's: ... to so many after it", low=0)
+    labelled: float = setting(0.75, "ours: share of the clips whose labels are looked at", above=0)
+    unlabelled: int = setting(50_000, f"{DV}: pictures without labels, at most; here frames of all clips", low=1)
+    balance: float = setting(
+        0.5, f"{DV}: 0.1 to 0.5, an AU's own; here one share of positives for all", above=0, below=1
+    )
+    slope: float = setting(0.2, "ours: of the graph network's leaky ReLU", low=0, below=1)
+    multi_view: float = setting(400.0, f"{DV}: weight of the loss that makes the views differ", low=0)
+    co_regularisation: float = setting(100.0, f"{DV}: weight of the loss that makes them agree", low=0)
+    mean: tuple[float, ...] = setting((0.5355, 0.4249, 0.3801), f"{DV}: of red, green and blue")
+    std: tuple[float, ...] = setting((0.2832, 0.2578, 0.2548), f"{DV}: of red, green and blue")
+    optimizer: str = setting("adam", "ours: the script's is not in our notes", choices=("sgd", "adam"))
+    lr: float = setting(1e-3, DV, above=0)
+    batch_size: int = setting(10, f"{DV}: labelled pictures; as many unlabelled beside them", low=1)
+    epochs: int = setting(30, DV, low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = type(self).__name__
+        if self.depth not in checkpoint.DEPTHS:
+            raise ValueError(f"{name}.depth={self.depth}: allowed are {', '.join(map(str, checkpoint.DEPTHS))}")
+        if self.labelled > 1:
+            raise ValueError(f"{name}.labelled={self.labelled}: at most 1, all clips")
+        if self.crop > self.size:
+            raise ValueError(f"{name}.crop={self.crop}: at most size={self.size}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"{name}: mean={self.mean} and std={self.std} are three numbers each, std above 0")
+
+
+class Pictures(NamedTuple):
+    """The frames that the teacher learns from, left where they are stored."""
+
+    store: ClipStore
+    near: Tensor  # n before+1+after: positions around each clip's apex
+    rows: Tensor  # m: the clips of the unlabelled pictures
+    positions: Tensor  # m: where in those clips they are
+
+
+class Batch(NamedTuple):
+    faces: Tensor  # b 3 h w, 0..1, the labelled ones first
+    draws: Tensor  # b n_aus, uniform in 0..1, for which negatives count
+
+
+def relations(targets: Tensor) -> Tensor:
+    """Absolute correlations of the AUs' labels, 0/1 `[n, n_aus]` -> `[n_aus, n_aus]`; every AU varies."""
+    x = F.normalize(targets - targets.mean(0), dim=0)  # n n_aus
+    return (x.T @ x).abs().fill_diagonal_(1.0)
+
+
+def keep_rates(targets: Tensor, balance: float) -> Tensor:
+    """With which probability a negative of each AU counts `[n_aus]`, for positives to be the share ``balance``.
+
+    targets: 0/1 `[n, n_aus]`, every AU with a positive and a negative.
+    """
+    positive = targets.mean(0)
+    return (positive / (1 - positive) * (1 - balance) / balance).clamp(max=1)
+
+
+def selective_loss(logits: Tensor, targets: Tensor, kept: Tensor) -> Tensor:
+    """Binary cross-entropy, averaged over the pairs of face and AU that count. All `[b, n_aus]`; kept: 1 or 0."""
+    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return (losses * kept).sum() / kept.sum().clamp(min=1)
+
+
+def alike(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute cosine of the vectors of two views' classifiers, `[..., d]` each: 0 where they are orthogonal."""
+    return F.cosine_similarity(a, b, dim=-1).abs().mean()
+
+
+def disagreement(a: Tensor, b: Tensor) -> Tensor:
+    """Mean Jensen-Shannon divergence of two views' answers, in nats: 0 to ln 2. a, b: logits of the same shape."""
+
+    def log_shares(x: Tensor) -> Tensor:
+        return torch.stack([F.logsigmoid(x), F.logsigmoid(-x)])  # present, absent
+
+    def entropy(logs: Tensor) -> Tensor:
+        return -(logs.exp() * logs).sum(0)
+
+    one, other = log_shares(a), log_shares(b)
+    mixed = torch.logaddexp(one, other) - math.log(2)
+    return (entropy(mixed) - (entropy(one) + entropy(other)) / 2).mean()
+
+
+class Related(nn.Module):
+    """Linear classifiers of two views, each vector mixed with those of related AUs by two graph convolutions.
+
+    Args:
+        n_aus: number of AUs.
+        d: width of a vector: the features' and 1 for the bias.
+        slope: of the leaky ReLU between the convolutions.
+    """
+
+    relation: Tensor
+
+    def __init__(self, *, n_aus: int, d: int, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+        self.vectors = nn.Parameter(torch.empty(2, n_aus, d))
+        self.first = nn.Parameter(torch.empty(d, d))
+        self.second = nn.Parameter(torch.empty(d, d))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(d**-0.5), d**-0.5)
+        self.register_buffer("relation", torch.eye(n_aus))  # n_aus n_aus, ``relations`` once there are labels
+
+    def forward(self) -> Tensor:
+        """The vectors that decide, `[2, n_aus, d]`, the bias last."""
+        scale = self.relation.sum(1).rsqrt()  # n_aus
+        adjacency = scale[:, None] * self.relation * scale  # n_aus n_aus, symmetric
+        hidden = F.leaky_relu(adjacency @ self.vectors @ self.first, self.slope)  # 2 n_aus d
+        return adjacency @ hidden @ self.second
+
+
+class TwoView(Network):
+    """A face near the apex -> two views' features, and a logit for each AU from each."""
+
+    def __init__(self, recipe: TeacherRecipe, n_aus: int) -> None:
+        super().__init__(recipe)
+        self.views = nn.ModuleList(checkpoint.network(depth=recipe.depth, width=recipe.width) for _ in range(2))
+        self.classifiers = Related(n_aus=n_aus, d=8 * recipe.width + 1, slope=recipe.slope)
+        self.keep = torch.ones(n_aus)  # of the negatives, in training
+
+    def look(self, x: Tensor, view: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`[b, 3, h, w]` in 0..1 -> one view's features `[b, 8 width]`, and its maps after the stem and each stage."""
+        mean, std = (x.new_tensor(k)[:, None, None] for k in (self.recipe.mean, self.recipe.std))
+        out = self.views[view]((x - mean) / std, output_hidden_states=True)
+        return out.pooler_output.flatten(1), out.hidden_states
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, 3, h, w]` in 0..1 -> `[2, b, n_aus]`."""
+        features = torch.stack([self.look(x, view)[0] for view in range(2)])  # 2 b d-1
+        vectors = self.classifiers()  # 2 n_aus d
+        return features @ vectors[..., :-1].mT + vectors[:, None, :, -1]
+
+    def batch(self, inputs: Pictures, rows: Tensor, order: torch.Generator | None) -> Batch:
+        r, near, b = self.recipe, inputs.near[rows], len(rows)  # b 4
+        side, draws = r.crop / r.size, torch.zeros(b, len(self.keep))
+        if order is None:
+            frames = inputs.store.take(rows, near[:, [r.before]])  # b 1 size size 3
+        else:
+            which = torch.randint(near.shape[1], (b, 1), generator=order).to(rows.device)
+            other = torch.randint(len(inputs.rows), (b,), generator=order).to(rows.device)
+            positions = torch.cat([near.gather(1, which), inputs.positions[other, None]])
+            frames = inputs.store.take(torch.cat([rows, inputs.rows[other]]), positions)  # 2b 1 size size 3
+            draws = torch.rand(draws.shape, generator=order)
+        faces = views.crop(views.planar(frames[:, 0]), out=r.crop, scale=(side, side), flip=True, order=order)
+        return Batch(faces, draws.to(rows.device))
+
+    def loss(self, x: Batch, targets: Tensor) -> Tensor:
+        r, b, logits = self.recipe, len(targets), self(x.faces)  # 2 2b n_aus
+        kept = torch.maximum(targets, (x.draws < self.keep).float())  # b n_aus
+        labels = sum(selective_loss(logits[view, :b], targets, kept) for view in range(2))
+        vectors = self.classifiers()  # 2 n_aus d
+        return (
+            labels
+            + r.multi_view * alike(vectors[0], vectors[1])
+            + r.co_regularisation * disagreement(logits[0, b:], logits[1, b:])
+        )
+
+    def decide(self, x: Batch) -> Tensor:
+        return torch.sigmoid(self(x.faces)).mean(0)
+
+    def fit(
+        self,
+        inputs: Pictures,
+        rows: Tensor,
+        targets: Tensor,
+        order: torch.Generator,
+        after: Callable[[int, float], None],
+    ) -> None:
+        self.classifiers.relation.copy_(relations(targets))
+        self.keep = keep_rates(targets, self.recipe.balance)
+        super().fit(inputs, rows, targets, order, after)
+
+
+def prepare(recipe: TeacherRecipe, store: ClipStore, order: torch.Generator) -> Pictures:
+    """Where the pictures are: around every apex, and anywhere in the clips. order: draws the latter if there are more
+    than ``unlabelled``."""
+    near = resnet.near_apex(store, before=recipe.before, after=recipe.after)
+    total = int(store.lengths.sum())
+    chosen = torch.randperm(total, generator=order)[: recipe.unlabelled].sort().values.to(store.device)
+    ends = store.lengths.cumsum(0)
+    rows = torch.searchsorted(ends, chosen, right=True)
+    return Pictures(store, near, rows, chosen - (ends - store.lengths)[rows])
