@@ -40,4 +40,5 @@ def methods(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, Mapping[str
             handles.insert(1, mark)
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8)
         caption(figure, note)
+    plt.close(figure)
     return figure
