@@ -27,7 +27,7 @@ export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full paper grid lab test bench lint clean
+.PHONY: help setup demo demo-full paper grid report lab test browser bench lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -67,6 +67,10 @@ grid: $(READY) ## every combination of some parameters, going on after a failure
 	  $(if $(filter-out file,$(origin RELEASES)),-p 'releases=[$(RELEASES)]') \
 	  $(if $(filter-out file,$(origin LLM)),-p 'llm=$(LLM)') $(ARGS)
 
+report: PROFILE := demo
+report: $(READY) ## executed notebooks, tables and figures as a static site: make report [PROFILE=demo]
+	@$(BIN)/python -m aullm_lib.report.site $(PROFILE)
+
 lab: $(READY) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
 
@@ -76,6 +80,12 @@ test: $(READY) ## run every test: units, and every notebook through papermill an
 	rm -rf runs/nbval
 	AULLM_HOME=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	  -W default -p no:cacheprovider notebooks
+
+browser: ## install Chromium, which tests/browser drives (they are skipped without it)
+	@if command -v chromium > /dev/null; then chromium --version; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; \
+	else echo "tests/browser needs Chromium as the command chromium; on Debian: apt-get install chromium, as root"; fi
 
 bench: $(READY) ## measure preprocessing, then training beside the released way: make bench [ARGS="--only tiny,mid"]
 	@$(BIN)/python tests/benchmarks/preprocess.py
