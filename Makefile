@@ -87,8 +87,9 @@ browser: ## install Chromium, which tests/browser drives (they are skipped witho
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; \
 	else echo "tests/browser needs Chromium as the command chromium; on Debian: apt-get install chromium, as root"; fi
 
-bench: $(READY) ## measure preprocessing, then training beside the released way: make bench [ARGS="--only tiny,mid"]
+bench: $(READY) ## measure preprocessing, LBP-TOP, then training beside the released way [ARGS="--only tiny,mid"]
 	@$(BIN)/python tests/benchmarks/preprocess.py
+	@$(BIN)/python tests/benchmarks/lbp_top.py
 	@$(BIN)/python tests/benchmarks/training.py $(ARGS)
 
 lint: $(READY) ## ruff over code and notebooks, mypy over the library

@@ -4,7 +4,8 @@ Everything here takes numbers that are in the repository or in a run folder; not
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import floor
+from functools import cache
+from math import floor, isnan
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from aullm_lib.datasets.documented import Counts
 from aullm_lib.runs import Run
 
 THRESHOLD = 0.5
+LEVEL = 0.05  # of the family-wise error
 
 
 def floors(counts: Counts, aus: Iterable[str]) -> dict[str, pd.DataFrame]:
@@ -80,24 +82,65 @@ def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.Dat
     }
 
 
-def against_whole(entries: Sequence[Mapping], variants: Callable[[str], bool]) -> pd.DataFrame:
-    """Recorded runs of some variants against the variant "all" of the same release, LLM and seed, on the same folds.
+def paired(pairs: Mapping[tuple, tuple[pd.DataFrame, pd.DataFrame] | str], names: Sequence[str]) -> pd.DataFrame:
+    """Predictions against others of the same clips and folds, and which of the differences they support.
 
-    entries: release, variant, llm, seed, path of each run, as the notebooks record them. Returns a row a run: the
-    difference of the averages (two-class macro F1) in points with its paired 95 % interval over subjects, whether that
-    interval leaves out 0, and p corrected over these rows (Holm). Empty where there is nothing to compare.
+    pairs: key -> predictions, and those that they are compared with; or why there are none. names: of the key's parts,
+    the levels of the index. Returns a row a pair: ``difference`` of the averages (two-class macro F1, first minus
+    second) in points with its paired 95 % interval over subjects, ``low`` and ``high``; ``p (Holm)``, corrected over
+    all rows; and ``supported``: "yes" if the interval leaves 0 out and the corrected p is below LEVEL, "no" or "not
+    compared" with the reason otherwise. Predictions of other clips, folds or labels are not compared. Empty without
+    pairs.
+    """
+    found: dict[tuple, list[float]] = {}
+    refused: dict[tuple, str] = {}
+    for key, pair in pairs.items():
+        found[key] = [float("nan")] * 4
+        if isinstance(pair, str):
+            refused[key] = pair
+            continue
+        try:
+            mean = metrics.compare(*pair).loc["mean"]
+            found[key] = [float(mean[name]) for name in ("difference", "low", "high", "p")]
+        except ValueError as error:
+            refused[key] = str(error)
+    frame = pd.DataFrame(
+        found.values(),
+        index=pd.MultiIndex.from_tuples(found, names=names),
+        columns=pd.Index(["difference", "low", "high", "p (Holm)"]),
+    )
+    frame["p (Holm)"] = metrics.holm(frame["p (Holm)"].astype(float))
+    verdicts = [_verdict(*row) for row in frame[["low", "high", "p (Holm)"]].to_numpy()]
+    frame["supported"] = [
+        f"not compared: {refused[key]}" if key in refused else verdict
+        for key, verdict in zip(found, verdicts, strict=True)
+    ]
+    points = ["difference", "low", "high"]
+    frame[points] = (100 * frame[points].astype(float)).round(1)
+    return frame.round({"p (Holm)": 4})
+
+
+def _verdict(low: float, high: float, p: float) -> str:
+    if isnan(low) or isnan(p):
+        return "no: too few subjects for an interval"
+    if low <= 0 <= high:
+        return "no: the interval holds 0"
+    return "yes" if p < LEVEL else "no: not among so many comparisons"
+
+
+def against_whole(entries: Sequence[Mapping], variants: Callable[[str], bool]) -> pd.DataFrame:
+    """Recorded runs of some variants against the variant "all" of the same release, LLM and seed: ``paired``.
+
+    entries: release, variant, llm, seed, path of each run, as the notebooks record them. A variant whose whole model
+    was not run is left out.
     """
     whole = {(e["release"], e["llm"], e["seed"]): e["path"] for e in entries if e["variant"] == "all"}
-    rows = {}
+    predictions = cache(lambda path: Run(path).predictions())
+    pairs = {}
     for entry in entries:
         other = whole.get((entry["release"], entry["llm"], entry["seed"]))
         if other and entry["variant"] != "all" and variants(entry["variant"]):
-            mean = metrics.compare(Run(entry["path"]).predictions(), Run(other).predictions()).loc["mean"]
-            points = (100 * mean[["difference", "low", "high"]].astype(float)).round(1)
             llm = entry["llm"].rstrip("/").split("/")[-1]
-            rows[entry["release"], llm, entry["variant"], entry["seed"]] = {**points, **mean[["supported", "p"]]}
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    if rows:
-        frame.index = pd.MultiIndex.from_tuples(rows, names=["release", "LLM", "variant", "seed"])
-        frame["p (Holm)"] = metrics.holm(frame.pop("p").astype(float)).round(3)
-    return frame
+            key = (entry["release"], llm, entry["variant"], entry["seed"])
+            pairs[key] = predictions(entry["path"]), predictions(other)
+    return paired(pairs, ["release", "LLM", "variant", "seed"])

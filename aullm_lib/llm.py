@@ -66,9 +66,9 @@ def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", random_weight
     """
     if dtype not in DTYPES:
         raise ValueError(f"llm_dtype={dtype!r}: allowed are {', '.join(DTYPES)}")
-    source, options = _locate(checkpoint)
+    source, options = locate(checkpoint)
     if options["local_files_only"]:
-        _check_folder(Path(source))
+        check_folder(Path(source))
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
@@ -84,7 +84,7 @@ def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", random_weight
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise ValueError(f"llm={str(checkpoint)!r}: damaged or unusable checkpoint: {error}") from error
     except OSError as error:
-        raise FileNotFoundError(_not_had(checkpoint, error)) from error
+        raise FileNotFoundError(not_had(checkpoint, error)) from error
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise ValueError(f"llm={str(checkpoint)!r}: {len(info['missing_keys'])} weights are missing ({missing}, ...)")
@@ -95,22 +95,22 @@ def hidden_size(llm: str | os.PathLike | Loaded) -> int:
     """Width d of the LLM's hidden states; of a checkpoint only the configuration is read. Raises as `load` does."""
     if isinstance(llm, tuple):
         return _text_config(llm[0].config).hidden_size
-    source, options = _locate(llm)
+    source, options = locate(llm)
     try:
         with quiet():
             return _text_config(AutoConfig.from_pretrained(source, **options)).hidden_size
     except OSError as error:
-        raise FileNotFoundError(_not_had(llm, error)) from error
+        raise FileNotFoundError(not_had(llm, error)) from error
 
 
-def identity(checkpoint: str | os.PathLike) -> str:
+def identity(checkpoint: str | os.PathLike, what: str = "llm") -> str:
     """What the weights are, not what they are called: a hub name's commit, or a hash of a folder's own files.
 
-    Raises as `load` does.
+    what: the setting that names them, for messages. Raises as `load` does.
     """
-    source, options = _locate(checkpoint)
+    source, options = locate(checkpoint, what)
     if options["local_files_only"]:
-        _check_folder(Path(source))
+        check_folder(Path(source), what)
         digest = hashlib.sha256()
         for path in sorted([*Path(source).glob("*.json"), *Path(source).glob("*.safetensors")]):
             with path.open("rb") as file:
@@ -120,7 +120,7 @@ def identity(checkpoint: str | os.PathLike) -> str:
         with quiet():
             return str(AutoConfig.from_pretrained(source, **options)._commit_hash)
     except OSError as error:
-        raise FileNotFoundError(_not_had(checkpoint, error)) from error
+        raise FileNotFoundError(not_had(checkpoint, error, what)) from error
 
 
 class LLMReasoner(nn.Module):
@@ -240,13 +240,13 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
     return list(hidden[:, -1].to(tokens[0].dtype).split(rows))  # b_k d
 
 
-def _locate(checkpoint: str | os.PathLike) -> tuple[str, dict[str, Any]]:
+def locate(checkpoint: str | os.PathLike, what: str = "llm") -> tuple[str, dict[str, Any]]:
     """What to give to `from_pretrained`: the place and the options that keep it safe and, for a folder, local."""
     name = os.fspath(checkpoint)
     path = Path(name).expanduser()
     local = name.startswith((".", "/", "~")) or path.exists() or name.count("/") > 1 or "\\" in name
     if not name or (local and not path.is_dir()):
-        raise FileNotFoundError(f"llm={name!r}: no such folder. Give a checkpoint folder or a hub name (owner/name)")
+        raise FileNotFoundError(f"{what}={name!r}: no such folder. Give a checkpoint folder or a hub name (owner/name)")
     options = {"trust_remote_code": False, "local_files_only": local}
     if local:
         return str(path), options
@@ -254,25 +254,29 @@ def _locate(checkpoint: str | os.PathLike) -> tuple[str, dict[str, Any]]:
     return name, options | {"revision": revision or REVISIONS.get(name)}
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path, what: str = "llm") -> None:
+    """Raises FileNotFoundError for a checkpoint folder without the files it needs, ValueError for a damaged index."""
     index = path / "model.safetensors.index.json"
     try:
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else []
     except (ValueError, KeyError) as error:
-        raise ValueError(f"llm={str(path)!r}: {index.name} is damaged; copy the checkpoint again") from error
+        raise ValueError(f"{what}={str(path)!r}: {index.name} is damaged; copy the checkpoint again") from error
     missing = [n for n in ("config.json", *(shards or ["model.safetensors"])) if not (path / n).is_file()]
-    if not any((path / n).is_file() for n in ("tokenizer.json", "vocab.json", "tokenizer.model")):
+    tokenizers = ("tokenizer.json", "vocab.json", "tokenizer.model")
+    if what == "llm" and not any((path / n).is_file() for n in tokenizers):
         missing.append("tokenizer.json")
     if missing:
+        needs = "config, tokenizer and safetensors weights" if what == "llm" else "config and safetensors weights"
         raise FileNotFoundError(
-            f"llm={str(path)!r}: incomplete checkpoint folder, lacks {', '.join(missing)}. Copy the whole checkpoint "
-            "(config, tokenizer and safetensors weights; other weight formats are not read)"
+            f"{what}={str(path)!r}: incomplete checkpoint folder, lacks {', '.join(missing)}. Copy the whole "
+            f"checkpoint ({needs}; other weight formats are not read)"
         )
 
 
-def _not_had(checkpoint: str | os.PathLike, error: OSError) -> str:
+def not_had(checkpoint: str | os.PathLike, error: OSError, what: str = "llm") -> str:
+    """What to say of a checkpoint that the loader could not have."""
     return (
-        f"llm={os.fspath(checkpoint)!r}: cannot be loaded. Check the name, download it once with the network on "
+        f"{what}={os.fspath(checkpoint)!r}: cannot be loaded. Check the name, download it once with the network on "
         f"(it is off with HF_HUB_OFFLINE=1), or give the path of a checkpoint folder. The loader said: {error}"
     )
 

@@ -1,15 +1,19 @@
-"""Runs -> the publication's tables: the scores' own numbers, and never a difference for a synthetic run."""
+"""Runs -> the publication's tables: the scores' own numbers, and never a difference for a synthetic run.
+
+And what the runs bear: which differences they support, calibration, the spread over seeds.
+"""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from aullm_lib import metrics
+from aullm_lib import calibration, engine, metrics
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Experiment, Recipe
-from aullm_lib.report import paper, published, render, results
+from aullm_lib.report import evidence, evidence_figures, paper, published, render, results
 from aullm_lib.runs import Run
 from aullm_lib.train import Result as Trained
 
@@ -21,14 +25,22 @@ AUS = {"casme2": (1, 2, 4, 7, 12, 14, 15, 17), "samm": (2, 4, 7, 12)}
 def record(tmp_path):
     """Writes a run as the engine does and returns its entry in a notebook's record."""
 
-    def write(release="samm", variant="all", llm=QWEN, seed=1, synthetic=False, skill=0.5, folds=5, data="f", **recipe):
+    def write(
+        release="samm", variant="all", llm=QWEN, seed=1, synthetic=False, skill=0.5, folds=5, data="f", clips=6,
+        method="", **recipe,
+    ):  # fmt: skip
         train, _, test = release.rpartition(" → ")
         aus = AUS["samm" if train else release]
         rng = np.random.default_rng([seed, int(100 * skill)])
         names = [f"{test}-s{s}" for s in range(5)]
-        split = [Fold(name, ("x",), tuple(f"{test}/{name}/c{c}" for c in range(6))) for name in names]
+        split = [Fold(name, ("x",), tuple(f"{test}/{name}/c{c}" for c in range(clips))) for name in names]
         experiment = Experiment(
-            name=f"{test}-{variant}-{seed}", aus=aus, recipe=Recipe.paper(**recipe), variant=variant, llm=llm, seed=seed
+            name=f"{test}-{method}{variant}-{seed}",
+            aus=aus,
+            recipe=Recipe.paper(**recipe),
+            variant=variant,
+            llm=llm,
+            seed=seed,
         )
         about = {
             "fingerprint": data + release,
@@ -49,7 +61,8 @@ def record(tmp_path):
             log = pd.DataFrame({"epoch": [1], "loss": [0.5]})
             run.write_fold(fold.name, Trained(frame, log, {"seconds": 1.0}, {}))
         place = {"train": train, "test": test} if train else {"release": release}
-        return place | {"variant": variant, "llm": llm, "recipe": "paper", "seed": seed, "path": str(run.path)}
+        entry = place | {"variant": variant, "llm": llm, "recipe": "paper", "seed": seed, "path": str(run.path)}
+        return entry | {"method": method, "llm": "", "recipe": method} if method else entry
 
     return write
 
@@ -165,12 +178,13 @@ def test_seeds_are_averaged_and_the_same_experiment_counts_once(record):
 
 
 def test_other_settings_are_another_row_and_other_clips_none(record):
-    entries = [record(), record(lr=0.5), record(variant="high", data="other")]
+    entries = [record(), record(lr=0.5), record(variant="high", clips=5), record(variant="mid", data="rgb")]
     found = results.load({"runs": entries})
-    assert [r.method for r in found[:2]] == ["AU-Qwen2.5(1.5B), settings 1", "AU-Qwen2.5(1.5B), settings 2"]
-    assert "was run on other clips of SAMM than fsamm" in found[2].why
+    assert [r.name for r in found[:2]] == ["AU-Qwen2.5(1.5B), settings 1", "AU-Qwen2.5(1.5B), settings 2"]
+    assert f"was run on other clips, AUs or labels of SAMM than {entries[0]['path']}" in found[2].why
+    assert "was run on other frames of SAMM than fsamm" in found[3].why
     made = paper.per_release(2, found)
-    assert list(group(made, "ours − published").rows) == [r.method for r in found[:2]]
+    assert list(group(made, "ours − published").rows) == [r.name for r in found[:2]]
     columns = [name for span, name in paper.ablations(found).table.columns if span == "SAMM"]
     assert columns == ["D.R1", "Q2", "Q2.5, settings 1", "Q2.5, settings 2"]
 
@@ -230,3 +244,198 @@ def test_the_same_runs_give_the_same_bytes(record, tmp_path):
     assert {"TP", "FP", "FN", "TN"} <= set(scores.columns)
     assert {"all-absent", "AU-Qwen2.5(1.5B)"} <= set(scores["method"])
     assert json.loads((tmp_path / "1" / "table3_ablations.json").read_text())["table"] == 3
+
+
+def test_baselines_stand_above_au_llm_in_the_printed_order(record):
+    methods = ("sca", "infusenet", "lbp-top", "sssnet-led")
+    entries = [record(), *(record(method=m, skill=0.3 + 0.1 * i) for i, m in enumerate(methods))]
+    entries.append(record(variant="3d-cnn", llm="", skill=0.2))
+    made = paper.per_release(2, results.load({"runs": entries}), ["fixed", "nested"])
+    rows = list(group(made, "ours, SAMM; threshold 0.5").rows)
+    assert rows == [
+        "LBP-TOP", "SCA", "SSSNet LED", "7 other baselines", "InfuseNet (no published number)",
+        "3D-CNN (no published number)", "AU-DeepSeek R1(1.5B)", "AU-Qwen2(1.5B)", "AU-Qwen2.5(1.5B)",
+    ]  # fmt: skip
+    mine = group(made, "ours, SAMM; threshold 0.5").rows
+    score = 100 * metrics.score(Run(entries[1]["path"]).predictions())["f1_macro"]
+    assert values(mine["SCA"]) == score.tolist()
+    assert [cell.bold for cell in mine["SSSNet LED"]][-1]  # among all of them, not among AU-LLM's only
+    apart = group(made, "ours − published").rows
+    assert list(apart) == ["LBP-TOP", "SCA", "SSSNet LED", "AU-Qwen2.5(1.5B)"]
+    assert values(apart["SCA"]) == pytest.approx((score - published.table(2).loc["SCA [11]"].to_numpy()).tolist())
+    (why,) = {cell.why for cell in mine["7 other baselines"]}
+    others = "ResNet18, ResNet34, Fit-18, SP-18, AT-18, DVASP-18, Resnet18 LED"
+    assert why == f"no run of {others} on SAMM is recorded under this profile (03_baselines)"
+    assert "7 other baselines" not in group(made, "ours, SAMM; threshold chosen").rows
+    assert {run["method"] for run in made.provenance["runs"].values()} == {"au-llm", *methods}
+    assert any("written anew for this kit" in note for note in made.table.notes)
+    assert ("samm", "SCA", "all", "nested") in made.scores
+
+
+def test_no_baseline_yet_is_one_line_and_a_single_missing_one_its_name(record):
+    made = paper.per_release(1, results.load({"runs": [record(release="casme2")]}), ["fixed", "test-tuned"])
+    named = [name for part in made.table.blocks[0].groups if part.label.startswith("ours,") for name in part.rows]
+    assert named.count("10 baselines") == 1
+    assert named[0] == "10 baselines"
+    entries = [record(release="casme2", method=method) for method in published.BASELINES if method != "at"]
+    rows = group(paper.per_release(1, results.load({"runs": entries})), "ours, ").rows
+    assert list(rows)[:10] == [row.rsplit(" [", 1)[0] for row in published.table(1).index[:10] if "AT" not in row] + [
+        "AT"
+    ]
+    assert all(cell.why.startswith("no run of AT on CASME II") for cell in rows["AT"])
+
+
+def test_a_synthetic_baseline_gets_no_difference_either(record):
+    found = results.load({"runs": [record(synthetic=True), record(synthetic=True, method="sca")]})
+    made = paper.per_release(2, found)
+    assert "SCA" in group(made, "ours, synthetic release").rows
+    assert not [g for block in made.table.blocks for g in block.groups if g.signed]
+
+
+def test_table_4_has_its_baselines_and_marks_others(record):
+    ways = ("casme2 → samm", "samm → casme2")
+    entries = [record(release=way, method=m) for way in ways for m in ("resnet18", "sca")]
+    made = paper.cross_domain(results.load({"runs": [*entries, record(release=ways[0])]}))
+    rows = group(made, "ours, ").rows
+    assert list(rows) == ["ResNet-18", "LED SSSNet", "SCA (no published number)", "AU-Qwen2.5(1.5B)"]
+    assert rows["LED SSSNet"][-1].why.startswith("no run of LED SSSNet on SAMM → CASME II is recorded")
+    assert rows["AU-Qwen2.5(1.5B)"][-1].why.startswith("no run of it on SAMM → CASME II is recorded")
+    apart = group(made, "ours − published").rows
+    assert values(apart["ResNet-18"]) == pytest.approx(
+        np.array(values(rows["ResNet-18"])) - published.table(4).loc["ResNet-18 [6]"].to_numpy()
+    )
+    assert "SCA (no published number)" not in apart
+
+
+def test_the_plain_cnn_is_one_baseline_whoever_ran_it_and_no_ablation(record):
+    first, again = record(variant="3d-cnn", llm=""), record(variant="3d-cnn", llm=QWEN)
+    entries = [record(), record(variant="no-llm"), record(method="sca")]
+    found = results.load({"runs": [*entries, first]}, {"runs": [again]})
+    assert [r.paths for r in found if r.variant == "3d-cnn"] == [(first["path"],)]
+    three = paper.ablations(found).table
+    named = {name for block in three.blocks for part in block.groups for name in part.rows}
+    assert {"no-llm", "all"} <= named
+    assert not [name for name in named if "3d" in name.lower() or "SCA" in name]
+    assert [name for span, name in three.columns if span == "SAMM"] == ["D.R1", "Q2", "Q2.5"]
+    panels, _ = paper.ablation_panels(found)
+    assert set(panels["SAMM"]["llm"]) == {"D.R1", "Q2", "Q2.5"}
+
+
+def test_methods_may_read_frames_of_their_own_but_are_scored_on_the_same_clips(record):
+    entries = [record(), record(method="sca", data="rgb"), record(method="sp", clips=5), record(method="at", folds=4)]
+    found = results.load({"runs": entries})
+    assert [bool(r.why) for r in found] == [False, False, True, True]
+    made = paper.per_release(2, found)
+    assert made.provenance["data"]["samm"]["stores"] == ["fsamm", "rgbsamm"]
+    assert "fingerprint fsamm (and 1 for other frames)" in made.table.notes[-1]
+    frame = evidence.differences(found).reset_index().set_index("method")
+    assert list(frame.index) == ["SP-18", "AT-18", "SCA"]
+    assert frame.loc["SP-18", "supported"].startswith("not compared: ")
+    assert "on other clips, AUs or labels of SAMM" in frame.loc["SP-18", "supported"]
+    assert "unfinished: 4 of 5 folds" in frame.loc["AT-18", "supported"]
+    assert frame.loc[["SP-18", "AT-18"], "difference":"p (Holm)"].isna().all(axis=None)
+    assert not np.isnan(frame.loc["SCA", "difference"])
+
+
+def test_differences_are_those_of_the_paired_bootstrap_against_au_llms_first_row(record):
+    """The reference is DeepSeek, which scores worst here: it is chosen by name."""
+    deepseek = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
+    runs = {
+        ("AU-DeepSeek R1(1.5B)", 1): record(llm=deepseek, skill=0.35),
+        ("AU-DeepSeek R1(1.5B)", 2): record(llm=deepseek, skill=0.35, seed=2),
+        ("AU-Qwen2.5(1.5B)", 1): record(skill=0.6),
+        ("AU-Qwen2.5(1.5B)", 3): record(skill=0.6, seed=3),
+        ("SCA", 1): record(method="sca", skill=0.35),
+        ("SCA", 2): record(method="sca", skill=0.0, seed=2),
+    }
+    frame = evidence.differences(results.load({"runs": list(runs.values())}))
+    assert list(frame.index) == [
+        ("SAMM", "SCA", "AU-DeepSeek R1(1.5B)", 1), ("SAMM", "SCA", "AU-DeepSeek R1(1.5B)", 2),
+        ("SAMM", "AU-Qwen2.5(1.5B)", "AU-DeepSeek R1(1.5B)", 1),
+        ("SAMM", "AU-Qwen2.5(1.5B)", "AU-DeepSeek R1(1.5B)", 3),
+    ]  # fmt: skip
+    predictions = {key: Run(entry["path"]).predictions() for key, entry in runs.items()}
+    p = {}
+    for _, method, against, seed in frame.index[:3]:
+        mean = metrics.compare(predictions[method, seed], predictions[against, seed]).loc["mean"]
+        row = frame.loc["SAMM", method, against, seed]
+        assert row["difference"] == round(100 * mean["difference"], 1)
+        assert (row["low"], row["high"]) == (round(100 * mean["low"], 1), round(100 * mean["high"], 1))
+        p[method, seed] = mean["p"]
+    ranked = sorted(p, key=p.get)
+    holm, highest = {}, 0.0
+    for i, key in enumerate(ranked):
+        highest = holm[key] = max(highest, min(1.0, (3 - i) * p[key]))
+    assert frame["p (Holm)"].tolist()[:3] == [round(holm[key], 4) for key in p]
+    assert frame["supported"].tolist()[0] == "no: the interval holds 0"  # the same predictions
+    assert frame["supported"].tolist()[3] == "not compared: AU-DeepSeek R1(1.5B) was not run with seed 3"
+    assert evidence.differences(results.load({"runs": [runs["SCA", 1]]})).empty
+
+
+def test_the_differences_as_a_page_and_as_a_figure(record):
+    entries = [record(llm="x/<b>evil</b>$a", skill=0.4), record(method="sca", skill=0.4), record(method="sp", folds=2),
+               record(method="at", skill=0.7), record(method="at", skill=0.7, seed=2)]  # fmt: skip
+    frame = evidence.differences(results.load({"runs": entries}))
+    page = evidence.page(frame)
+    assert "<b>" not in page
+    assert "b&gt;$a" in page
+    page = re.sub(r' style="text-align:\w+"', "", page)
+    lines = {line.split("<td>")[1].split("<")[0]: line for line in page.splitlines() if "<td>" in line}
+    assert lines.keys() == {"SCA", "SP-18", "AT-18"}
+    assert evidence.GREY in lines["SCA"]
+    assert "<td></td><td></td><td></td><td>not compared: " in lines["SP-18"]
+    first = frame.xs("AT-18", level="method").iloc[0]
+    assert first["supported"] == "yes"
+    at = next(line for line in page.splitlines() if "AT-18" in line)
+    assert evidence.GREY not in at
+    assert f"<td>+{first['difference']}</td><td>[{first['low']}, {first['high']}]</td>" in at
+    figure = evidence_figures.differences(frame, note="n")
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["SP-18", "AT-18", "SCA"]
+    dots = {float(line.get_xdata()[0]): line.get_markerfacecolor() for line in axis.lines if line.get_marker() == "o"}
+    known = frame.dropna(subset=["difference"])
+    assert dots.keys() == set(known["difference"])
+    for _, row in known.iterrows():
+        assert (dots[row["difference"]] == "white") == (row["supported"] != "yes")
+        assert any(list(line.get_xdata()) == [row["low"], row["high"]] for line in axis.lines)
+    assert [text.get_text() for text in axis.texts] == ["not compared"] * 2  # SP-18, and AT-18 with seed 2
+
+
+def test_calibration_errors_and_the_spread_over_seeds_are_the_librarys(record):
+    entries = [record(skill=0.4), record(skill=0.4, seed=2), record(method="sca"), record(method="sp", folds=2)]
+    found = results.load({"runs": entries})
+    frames = [Run(entry["path"]).predictions() for entry in entries[:3]]
+    errors = evidence.calibration_errors(evidence.whole(found, "samm"))
+    assert list(errors.index) == ["SCA", "AU-Qwen2.5(1.5B)"]
+    by_seed = np.stack([calibration.expected_error(frame) for frame in frames[:2]])
+    assert errors.loc["AU-Qwen2.5(1.5B)"].tolist()[:-1] == pytest.approx(100 * by_seed.mean(0), abs=0.051)
+    assert errors.loc["SCA", "mean"] == pytest.approx(100 * calibration.expected_error(frames[2]).mean(), abs=0.051)
+    spread = evidence.spread(found)
+    assert list(spread.index) == [("SAMM", "AU-Qwen2.5(1.5B)", "all", 2)]
+    scores = [100 * metrics.score(frame, resamples=0).loc["mean", "f1_macro"] for frame in frames[:2]]
+    row = spread.iloc[0]["two-class macro F1"]
+    assert row["mean"] == pytest.approx(np.mean(scores), abs=0.051)
+    assert row["std"] == pytest.approx(np.std(scores, ddof=1), abs=0.051)
+    assert (row["min"], row["max"]) == pytest.approx((min(scores), max(scores)), abs=0.051)
+    assert evidence.spread(found[1:]).empty
+
+
+def test_real_runs_recorded_as_a_baseline_are_scored_and_compared(hand_store, experiment, tmp_path):
+    """Two trainings of the engine, one of them recorded under a baseline's name."""
+    entries = []
+    for seed_free, loss in ((False, "bce"), (True, "asl")):
+        recipe = {**experiment.recipe.to_dict(), "loss": loss}
+        trained = Experiment(**{**experiment.to_dict(), "recipe": Recipe.from_dict(recipe)} | {"aus": experiment.aus})
+        path = str(engine.run(trained, hand_store, out=tmp_path))
+        about = {"release": "samm", "variant": "all", "llm": "tiny", "recipe": "paper", "seed": 1, "path": path}
+        entries.append(about | ({"method": "sca", "llm": ""} if seed_free else {}))
+    found = results.load({"runs": entries})
+    made = paper.per_release(2, found)
+    rows = group(made, "ours, ").rows
+    assert {"SCA", "AU-LLM, tiny"} <= set(rows)
+    scores = [100 * metrics.score(Run(entry["path"]).predictions()) for entry in entries]
+    assert rows["AU-LLM, tiny"][1].value == scores[0].loc["AU4", "f1_macro"]
+    assert rows["SCA"][-1].value == scores[1].loc["mean", "f1_macro"]
+    frame = evidence.differences(found)
+    gap = scores[1].loc["mean", "f1_macro"] - scores[0].loc["mean", "f1_macro"]
+    assert frame["difference"].tolist() == [round(gap, 1)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aullm_lib import facs, model
+from aullm_lib import baselines, facs, model
 from aullm_lib.report import published
 
 
@@ -91,3 +91,16 @@ def test_constant_cells_of_table_4_are_the_documented_floors():
         assert table.loc["ResNet-18 [6]", ("CASME II → SAMM", au)] == pytest.approx(samm[au], abs=0.1)
     for au in ("AU2", "AU12"):
         assert table.loc["ResNet-18 [6]", ("SAMM → CASME II", au)] == pytest.approx(casme2[au], abs=0.05)
+
+
+def test_baselines_are_the_rows_that_are_not_au_llm_in_their_order():
+    for number in (1, 2, 4):
+        rows = [rows[number] for rows in published.BASELINES.values() if number in rows]
+        assert rows == [row for row in published.table(number).index if not row.startswith("AU-")]
+        for method, known in published.BASELINES.items():
+            both = published.baseline(number, method)
+            assert both is None if number not in known else both[0] == known[number]
+            assert both is None or f"{both[1]} [" in both[0]
+    assert published.baseline(2, "fitnet") == ("Fit-18 [16]", "Fit-18")
+    assert published.baseline(3, "sca") is published.baseline(1, "infusenet") is published.baseline(1, "au-llm") is None
+    assert list(published.BASELINES) == list(baselines.METHODS)[:10]

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.text import Text
 
 from aullm_lib import metrics
-from aullm_lib.report import figures, pictures, render
+from aullm_lib.report import evidence_figures, figures, pictures, render
 from aullm_lib.report.tables import Block, Cell, Group, Table, compared
 
 
@@ -145,7 +145,7 @@ def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path
         "cooccurrence": lambda: figures.cooccurrence({"samm": pd.DataFrame({"AU2": [1, 0], "AU4": [1, 1]})}),
         "lengths": lambda: figures.lengths({"samm": pd.DataFrame({"n_frames": [4, 9]})}),
         "ablations": lambda: figures.ablation_bars({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {}, "n"),
-        "reliability": lambda: figures.reliability(calibrated(), "n"),
+        "reliability": lambda: evidence_figures.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.2}), "n"),
     }
     for name, make in makers.items():
         first = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "1" / name, {"a": 1})}
@@ -188,9 +188,12 @@ def calibrated():
 
 
 def test_reliability_draws_the_bins_that_hold_clips():
-    figure = figures.reliability(calibrated())
-    assert [axis.get_title(loc="left") for axis in figure.axes[:2]] == ["AU1, 9 clips", "AU4, 3 clips"]
+    figure = evidence_figures.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.204}))
+    assert [axis.get_title(loc="left") for axis in figure.axes[:2]] == ["AU1, error 10 %", "AU4, error 20 %"]
     assert [list(axis.collections[0].get_offsets()[0]) for axis in figure.axes[:2]] == [[0.1, 0.2], [0.7, 0.5]]
+    sizes = [axis.collections[0].get_sizes()[0] - 4 for axis in figure.axes[:2]]
+    assert sizes[0] / sizes[1] == pytest.approx(9 / 3)  # areas as clips
+    assert any("up to 9 clips" in text for text in words(figure))
 
 
 def words(figure):

@@ -7,8 +7,9 @@ The authors' code is not public; this follows the paper's recipe. Where it depar
 - Its face-recognition weights cannot be had in a safe format here: random, unless ``weights`` is given. The paper's own
   ablation loses nearly half of its binary F1 without them.
 - Optimiser, rate, epochs, batch, dropout, depths, widths, the strength of the augmentation and the experts' inside are
-  not in our notes: chosen here. So are the positions that both transformers learn, and the batch norm of what varies,
-  which brings a micro-expression's small motion to the scale of those positions.
+  not in our notes: chosen here. So are a frame's vector (a linear layer on all its tokens, so that each place of the
+  face has weights of its own, as in MobileFaceNet's own head), the positions that both transformers learn, and a batch
+  norm that brings a micro-expression's small variation to their scale.
 - The inverse transform without frequency 0 is written as what it is, the deviation from the mean over time.
 - An AU that no (or every) training clip shows would have weight 0 and be left at its random start: its rate counts as
   that of one clip (or all but one).
@@ -126,12 +127,12 @@ def augmented(x: Tensor, *, rotation: float, jitter: float, order: torch.Generat
     x = x * brightness
     grey = (x * x.new_tensor(GREY).view(3, 1, 1)).sum(2, keepdim=True)  # b t 1 h w
     x = grey + (x - grey) * saturation
-    level = grey.mean((1, 2, 3, 4), keepdim=True)  # b 1 1 1 1: neither mirrored nor paler clips change it
+    level = grey.mean((1, 2, 3, 4), keepdim=True)  # b 1 1 1 1
     return (level + (x - level) * contrast).clamp(0, 1)
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The constant part `[b, d]` and the varying part `[b, t, d]` of `[b, t, d]`: frequency 0 over time, and the others."""
+    """`[b, t, d]` -> frequency 0 over time, `[b, d]` (the mean), and the sum of all others, `[b, t, d]`."""
     dc = x.mean(1)  # b d
     return dc, x - dc[:, None]
 
@@ -147,7 +148,10 @@ def arcface(x: Tensor, prototypes: Tensor, own: Tensor, *, scale: float, margin:
 
 
 class Transformer(nn.Module):
-    """Learned positions and transformer layers, then the mean of the tokens is for the caller to take.
+    """Learned positions, then transformer layers.
+
+    The positions begin as strong as the tokens: what varies over time sums to 0, and without them so would, nearly, what
+    the layers make of it.
 
     Args:
         tokens, d: how many there are, and their width.
@@ -156,7 +160,7 @@ class Transformer(nn.Module):
 
     def __init__(self, *, tokens: int, d: int, heads: int = 4, depth: int = 1, dropout: float = 0.1) -> None:
         super().__init__()
-        self.positions = nn.Parameter(torch.randn(tokens, d))  # as strong as the tokens: sums over time are all 0
+        self.positions = nn.Parameter(torch.randn(tokens, d))
         self.layers = nn.Sequential(
             *(nn.TransformerEncoderLayer(d, heads, 4 * d, dropout, batch_first=True) for _ in range(depth))
         )

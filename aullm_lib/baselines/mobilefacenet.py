@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
         self.project = Unit(d_in=d, d_out=d_out, linear=True)
         self.shortcut = stride == 1 and d_in == d_out
         if self.shortcut:
-            nn.init.zeros_(self.project[1].weight)
+            nn.init.zeros_(self.project.get_parameter("1.weight"))
 
     def forward(self, x: Tensor) -> Tensor:
         """`[b, d_in, h, w]` -> `[b, d_out, h', w']`, each side ceil(side / stride)."""

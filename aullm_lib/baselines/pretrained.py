@@ -13,11 +13,14 @@ from torch import nn
 
 
 def locate(weights: str | Path) -> Path:
-    """The file: ``weights`` itself, or the only safetensors file of that folder. Raises FileNotFoundError, ValueError."""
+    """``weights`` itself, or the only safetensors file of that folder.
+
+    Raises FileNotFoundError where there is none, ValueError where there are several.
+    """
     path = Path(weights)
     found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not found or not found[0].is_file():
-        raise FileNotFoundError(f"weights={str(weights)!r}: no safetensors file here; leave it empty for random weights")
+        raise FileNotFoundError(f"weights={str(weights)!r}: no safetensors file here; '' means random weights")
     if len(found) > 1:
         raise ValueError(f"weights={str(weights)!r}: {len(found)} safetensors files here; name one of them")
     return found[0]

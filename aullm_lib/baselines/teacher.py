@@ -103,7 +103,7 @@ def load(folder: str | Path) -> TwoView:
 
     Raises FileNotFoundError where there is none, ValueError for a damaged one.
     """
-    folder, note = Path(folder), _note(folder)
+    folder, note = Path(folder), _note(Path(folder))
     recipe = TeacherRecipe.from_dict(note["recipe"])
     with torch.device("meta"):
         model = TwoView(recipe, len(note["aus"]))

@@ -37,7 +37,8 @@ STYLE: Any = {
 
 def save(figure: Figure, path: Path, provenance: dict) -> list[Path]:
     """``path``.pdf (embedded fonts), .png and .json (provenance), undated: same figure, same bytes."""
-    with files.explained(path.parent, "the figure"):
+    asked_now: Any = {key: STYLE[key] for key in ("pdf.fonttype", "savefig.dpi")}  # not when the figure was made
+    with files.explained(path.parent, "the figure"), plt.rc_context(asked_now):
         path.parent.mkdir(parents=True, exist_ok=True)
         for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
             temporary = path.with_name(f".{path.name}{suffix}")
@@ -53,7 +54,7 @@ def caption(figure: Figure, note: str, **place) -> None:
     figure.supxlabel("\n".join(lines), fontsize=7.5, color=GREY, **place)
 
 
-def _grid(count: int, across: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def grid(count: int, across: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of ``count`` panels of width × height inches, at most ``across`` in a line; the rest stays blank."""
     across = min(across, count)
     lines = -(-count // across)
@@ -112,7 +113,7 @@ def au_counts(
     has a bar of 0.
     """
     with plt.rc_context(STYLE):
-        figure, axes = _grid(len(counts), 1, 7.2, 1.95)
+        figure, axes = grid(len(counts), 1, 7.2, 1.95)
         for axis, (release, series) in zip(axes, counts.items(), strict=True):
             documented = {f"AU{number}": count for number, count in (expected or {}).get(release, {}).items()}
             aus = sorted({*series.index, *documented}, key=lambda au: int(au[2:]))
@@ -156,7 +157,7 @@ def cooccurrence(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
             pairs[release] = shown.T @ shown
         widest = max(map(len, pairs.values()))
         cell = max(0.27, 1.8 / widest)  # inches
-        figure, axes = _grid(len(pairs), 3, cell * widest + 0.5, cell * widest + 0.6)
+        figure, axes = grid(len(pairs), 3, cell * widest + 0.5, cell * widest + 0.6)
         for axis, (release, together) in zip(axes, pairs.items(), strict=True):
             n, top = len(together), max(1, int(together.to_numpy().max(initial=0)))
             axis.imshow(together, cmap="Blues", norm=PowerNorm(0.5, 0, 1.15 * top), interpolation="nearest")
@@ -182,7 +183,7 @@ def lengths(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
     tables: release -> clip table (its column ``n_frames``). A clip left of the line at six repeats frames.
     """
     with plt.rc_context(STYLE):
-        figure, axes = _grid(len(tables), 3, 3.2, 2.3)
+        figure, axes = grid(len(tables), 3, 3.2, 2.3)
         for axis, (release, table) in zip(axes, tables.items(), strict=True):
             count = table["n_frames"]
             longest = int(count.max())
@@ -313,32 +314,6 @@ def ablation_bars(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, float
         figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=6.5, columnspacing=1,
                       handlelength=1.4, handletextpad=0.5)  # fmt: skip
         _small_print(figure, note)
-    plt.close(figure)
-    return figure
-
-
-def reliability(frame: pd.DataFrame, note: str = "") -> Figure:
-    """How often an AU is there when the model gives it a probability: a small panel an AU, dots as large as the bin.
-
-    frame: ``calibration.reliability`` (au, bin, mean_probability, frequency, count); bins without clips are left out.
-    """
-    with plt.rc_context(STYLE | {"font.size": 7, "axes.titlesize": 8}):
-        aus = list(dict.fromkeys(frame["au"]))
-        figure, axes = _grid(len(aus), 4, 1.7, 1.6)
-        largest = max(1, frame["count"].max()) if len(frame) else 1
-        for axis, au in zip(axes, aus, strict=True):
-            rows = frame[(frame["au"] == au) & (frame["count"] > 0)].sort_values("mean_probability")
-            axis.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
-            axis.plot(rows["mean_probability"], rows["frequency"], color=BLUE, lw=0.9)
-            axis.scatter(rows["mean_probability"], rows["frequency"], 4 + 50 * rows["count"] / largest, color=BLUE,
-                         alpha=0.75, lw=0, clip_on=False)  # fmt: skip
-            axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-            axis.set_title(f"{au}, {rows['count'].sum():.0f} clips", loc="left")
-        for axis in axes[::4]:
-            axis.set_ylabel("share of clips with it")
-        for axis in axes[-4:]:
-            axis.set_xlabel("probability")
-        caption(figure, note)
     plt.close(figure)
     return figure
 

@@ -20,6 +20,19 @@ LLMS = {
 """The publication's LLMs, last part of their hub names, -> row of Tables 1 and 2, column of Table 3."""
 VARIANTS = {"high": "F_high", "mid": "F_mid", "efp-": "EFP-", "prompt-learning": "Prompt Learning", "all": "all"}
 """Variant of ``model.AULLM`` -> row of Table 3."""
+BASELINES: dict[str, dict[int, str]] = {
+    "lbp-top": {1: "LBPTOP [27]", 2: "LBP-TOP [27]"},
+    "resnet18": {1: "Resnet18 [6]", 2: "ResNet18 [6]", 4: "ResNet-18 [6]"},
+    "resnet34": {1: "Resnet34 [6]", 2: "ResNet34 [6]"},
+    "fitnet": {1: "Fitnet [16]", 2: "Fit-18 [16]"},
+    "sp": {1: "SP [18]", 2: "SP-18 [18]"},
+    "at": {1: "AT [26]", 2: "AT-18 [26]"},
+    "sca": {1: "SCA [11]", 2: "SCA [11]"},
+    "dvasp": {1: "DVASP [12]", 2: "DVASP-18 [12]"},
+    "resnet18-led": {1: "Resnet18 LED [20]", 2: "Resnet18 LED [20]"},
+    "sssnet-led": {1: "SSSNet LED [20]", 2: "SSSNet LED [20]", 4: "LED SSSNet [20]"},
+}
+"""Baseline -> its row in each table that has one, in the printed order."""
 
 
 @cache
@@ -91,6 +104,12 @@ def disagree(number: int) -> list[dict[str, Any]]:
 def llm(name: str) -> tuple[str, str] | None:
     """Row of Tables 1 and 2 and column of Table 3 for an LLM (hub name or checkpoint folder); None for any other."""
     return LLMS.get(name.rstrip("/").split("/")[-1].lower())
+
+
+def baseline(number: int, method: str) -> tuple[str, str] | None:
+    """A baseline's row in a table, as printed and without its citation; None where that table has none of it."""
+    row = BASELINES.get(method, {}).get(number)
+    return (row, row.rsplit(" [", 1)[0]) if row else None
 
 
 @cache

@@ -1,23 +1,35 @@
 """From the runs that notebooks recorded to scores: runs that differ in their seed only are one result."""
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
 from aullm_lib import metrics
 from aullm_lib.datasets import TITLES
-from aullm_lib.recipe import Recipe
+from aullm_lib.recipe import AU_LLM, Settings
 from aullm_lib.report import published
 from aullm_lib.runs import Run, provenance
+
+RELEASES = ("casme2", "samm")  # of Tables 1 and 2
+PLAIN = "3d-cnn"  # the variant of AU-LLM that stands among the baselines: Figure 3b's, of which no LLM is a part
+BEYOND = {"infusenet": "InfuseNet", "ac4au": "AC4AU"}
+"""Baseline that the publication does not have -> its name in tables."""
 
 
 def where(entry: Mapping) -> str:
     """What a recorded run was tested on: "casme2", or "casme2 → samm"."""
     return entry["release"] if "release" in entry else f"{entry['train']} → {entry['test']}"
+
+
+def number(place: str) -> int:
+    """The publication's table for what was tested in a place: 1 for releases that it does not have."""
+    return 4 if " → " in place else 2 if place == "samm" else 1
 
 
 def title(place: str) -> str:
@@ -30,14 +42,25 @@ class Result:
     """The runs of one configuration on one set of clips, a run a seed."""
 
     where: str
+    method: str  # ``recipe.AU_LLM``, or one of ``baselines.METHODS``
     variant: str
     llm: str  # as the notebook was given it
     recipe: str
     runs: tuple[Run, ...]
     paths: tuple[str, ...]
     why: str = ""  # why there is no score
-    method: str = ""  # its name in tables
-    cached: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+    name: str = ""  # in tables
+    cached: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it stands among what AU-LLM is compared with."""
+        return self.method != AU_LLM or self.variant == PLAIN
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a row of Tables 1, 2 or 4: a baseline, or AU-LLM with all its parts."""
+        return self.baseline or self.variant == "all"
 
     @property
     def synthetic(self) -> bool:
@@ -48,10 +71,18 @@ class Result:
     def fingerprint(self) -> str:
         return self.runs[0].info["data"]["fingerprint"] if self.runs else ""
 
-    @cached_property
+    @property
     def predictions(self) -> list[pd.DataFrame]:
         """One frame a seed."""
-        return [run.predictions() for run in self.runs]
+        if "predictions" not in self.cached:
+            self.cached["predictions"] = [run.predictions() for run in self.runs]
+        return self.cached["predictions"]
+
+    @property
+    def samples(self) -> str:
+        """A hash of what was scored, clips, subjects, AUs and labels: methods that read other frames may share it."""
+        rows = self.predictions[0].sort_values(["clip_id", "au"])[["clip_id", "subject", "au", "label"]]
+        return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
     @cached_property
     def floors(self) -> dict[str, pd.DataFrame]:
@@ -68,7 +99,8 @@ class Result:
 def load(*records: Mapping | None) -> list[Result]:
     """The results of what notebooks recorded (``Workspace.recorded``), each run once; a missing record holds none.
 
-    Of runs on several sets of clips from one release, the first one's are taken, and the others say why not.
+    An entry without a method is AU-LLM's. Of runs on several sets of clips from one release, the first one's are taken,
+    and the others say why not; so with one method's runs on frames that were stored in several ways.
     """
     entries = {entry["path"]: entry for record in records if record for entry in record.get("runs", [])}
     groups: dict[tuple, list[tuple[str, Run | None]]] = {}
@@ -79,66 +111,89 @@ def load(*records: Mapping | None) -> list[Result]:
             run = None
         settings = json.dumps(run.experiment.recipe.to_dict(), sort_keys=True) if run else path
         data = run.info["data"]["fingerprint"] if run else ""
-        key = (where(entry), entry["variant"], entry["llm"], entry["recipe"], settings, data)
+        llm = "" if entry["variant"] == PLAIN else entry["llm"]  # recorded with one or without, it has none
+        key = (where(entry), entry.get("method", AU_LLM), entry["variant"], llm, entry["recipe"], settings, data)
         members = groups.setdefault(key, [])
         if not run or run.experiment.seed not in [other.experiment.seed for _, other in members if other]:
             members.append((path, run))  # the same experiment under another name is no second seed
-    return _named([_result(key[:4], members) for key, members in groups.items()])
+    return _named([_result(key[:5], members) for key, members in groups.items()])
 
 
 def _result(key: tuple[str, ...], members: list[tuple[str, Run | None]]) -> Result:
-    place, variant, llm, recipe = key
     runs = tuple(run for _, run in members if run)
     why = "" if runs else f"its run folder {members[0][0]} is gone: run its notebook again"
     for run in runs:
         if run.missing:
             why = f"{run.path} is unfinished: {len(run.done)} of {len(run.folds)} folds"
-    return Result(place, variant, llm, recipe, runs, tuple(path for path, _ in members), why)
+    place, method, variant, llm, recipe = key
+    return Result(place, method, variant, llm, recipe, runs, tuple(path for path, _ in members), why)
 
 
 def _named(results: list[Result]) -> list[Result]:
-    """Gives each result its method's name: the LLM, and what else tells two of them apart."""
-    first: dict[str, str] = {}
-    for result in results:
-        if result.runs:
-            first.setdefault(result.where, result.fingerprint)
-    recipes = {r.recipe for r in results}
-    kinds: dict[tuple[str, str], list[Recipe]] = {}  # of one LLM and recipe, what was overridden
+    """Gives each result its name: the LLM or the baseline, and what else tells two of them apart."""
+    scored: dict[str, Result] = {}  # the first one with a score in each place
+    frames: dict[tuple[str, str, bool], str] = {}  # and on which frames, by one method
+    recipes: dict[tuple[str, bool], dict[str, None]] = {}  # of one method
+    kinds: dict[tuple[str, bool, str, str], list[Settings]] = {}  # of one method, LLM and recipe, what was overridden
     for r in results:
-        known = kinds.setdefault((r.llm, r.recipe), [])
+        if not r.why:
+            scored.setdefault(r.where, r)
+            frames.setdefault((r.where, r.method, r.baseline), r.fingerprint)
+        recipes.setdefault((r.method, r.baseline), {})[r.recipe] = None
+        known = kinds.setdefault((r.method, r.baseline, r.llm, r.recipe), [])
         known += [run.experiment.recipe for run in r.runs[:1] if run.experiment.recipe not in known]
     out = []
     for r in results:
-        row = published.llm(r.llm)
-        name = row[0] if row else f"AU-LLM, {r.llm.rstrip('/').split('/')[-1]}"
-        name += f", {r.recipe}" if len(recipes) > 1 else ""
-        alike = kinds[r.llm, r.recipe]
+        name = _plain_name(r)
+        name += f", {r.recipe}" if len(recipes[r.method, r.baseline]) > 1 else ""
+        alike = kinds[r.method, r.baseline, r.llm, r.recipe]
         name += f", settings {alike.index(r.runs[0].experiment.recipe) + 1}" if r.runs and len(alike) > 1 else ""
         why = r.why
-        if r.runs and r.fingerprint != first[r.where]:
-            why = f"{r.paths[0]} was run on other clips of {title(r.where)} than {first[r.where][:12]}"
-        out.append(dataclasses.replace(r, why=why, method=name))
+        if not why and r.samples != (own := scored[r.where]).samples:
+            why = f"{r.paths[0]} was run on other clips, AUs or labels of {title(r.where)} than {own.paths[0]}"
+        elif not why and r.fingerprint != (one := frames[r.where, r.method, r.baseline]):
+            why = f"{r.paths[0]} was run on other frames of {title(r.where)} than {one[:12]}"
+        out.append(dataclasses.replace(r, why=why, name=name))
     return out
+
+
+def _plain_name(result: Result) -> str:
+    """As the publication's table names its row, without a citation."""
+    if result.variant == PLAIN:
+        return "3D-CNN"
+    if result.baseline:
+        row = published.baseline(number(result.where), result.method) or published.baseline(1, result.method)
+        return row[1] if row else BEYOND.get(result.method, result.method)
+    known = published.llm(result.llm)
+    return known[0] if known else f"AU-LLM, {result.llm.rstrip('/').split('/')[-1]}"
 
 
 def made_by(results: Iterable[Result]) -> dict:
     """What made a table of these results: data, runs, recipes, seeds, revisions; and what made the table."""
     runs = {str(run.path): (result, run) for result in results for run in result.runs}
+    data: dict[str, dict] = {}  # of each place: that of its first run, and every way in which its frames were stored
+    for result, run in runs.values():
+        own = {key: value for key, value in run.info["data"].items() if key not in ("llm", *_sources(run))}
+        stores = data.setdefault(result.where, own | {"stores": []})["stores"]
+        stores += [result.fingerprint] if result.fingerprint not in stores else []
     return {
         "synthetic": any(result.synthetic for result, _ in runs.values()) if runs else None,
-        "data": {
-            result.where: {key: value for key, value in run.info["data"].items() if key != "llm"}
-            for result, run in runs.values()
-        },
+        "data": data,
         "runs": {
             path: {
-                "variant": result.variant, "llm": result.llm, "recipe": result.recipe, "seed": run.experiment.seed,
-                "checkpoint": run.info["data"].get("llm"), "settings": run.experiment.recipe.to_dict(),
+                "method": result.method, "variant": result.variant, "llm": result.llm, "recipe": result.recipe,
+                "seed": run.experiment.seed, "checkpoint": run.info["data"].get("llm"), "sources": _sources(run),
+                "settings": run.experiment.recipe.to_dict(), "fingerprint": result.fingerprint,
                 "made_by": run.made_by(),
             }
             for path, (result, run) in runs.items()
         },
     } | provenance()  # fmt: skip
+
+
+def _sources(run: Run) -> dict:
+    """The identity of what a baseline was trained from beside the clips, by the field of its recipe that names it."""
+    return {key: value for key, value in run.info["data"].items() if key in run.experiment.recipe.to_dict()}
 
 
 def line(made: dict) -> str:
@@ -165,7 +220,9 @@ def _identity(data: Mapping) -> str:
     parts = [part["release"] for part in data.get("parts", [{"release": data}])]
     variants = [f"{part['dataset']} variant {part['variant']}" for part in parts if part.get("variant")]
     rendered = ["synthetic"] if data.get("synthetic") is not False else []
-    return ", ".join([*rendered, f"{data['clips']} clips", *variants, f"fingerprint {data['fingerprint'][:12]}"])
+    more = f" (and {len(data['stores']) - 1} for other frames)" if len(data["stores"]) > 1 else ""
+    fingerprint = f"fingerprint {data['fingerprint'][:12]}{more}"
+    return ", ".join([*rendered, f"{data['clips']} clips", *variants, fingerprint])
 
 
 def in_words(scored: Iterable[Result], brief: bool = False) -> str:
@@ -179,64 +236,3 @@ def in_words(scored: Iterable[Result], brief: bool = False) -> str:
         layout = f" in the layout of {' and '.join(kinds[True])}"
         words.append("synthetic release" + ("" if brief and len(kinds) == 1 else layout))
     return "; ".join(words)
-
-
-def known(method: str, result: Result | None) -> tuple[str, str] | None:
-    """The publication's row and column for a method: by its LLM, or by name where it was not run."""
-    if result:
-        return published.llm(result.llm)
-    return next((names for names in published.LLMS.values() if names[0] == method), None)
-
-
-def short(method: str, names: tuple[str, str] | None) -> str:
-    """A method as a column's name: "Q2.5" for "AU-Qwen2.5(1.5B)"; names: of ``known``."""
-    return method.replace(*names) if names else method.removeprefix("AU-LLM, ")
-
-
-def methods(found: Iterable[Result]) -> dict[str, Result | None]:
-    """Method -> a result of it: the publication's three in its order, None if not run, then whatever else was run."""
-    by_method: dict[str, Result] = {}
-    for result in found:
-        if result.method not in by_method or by_method[result.method].why:
-            by_method[result.method] = result
-    out: dict[str, Result | None] = {}
-    for names in published.LLMS.values():
-        same = {method: result for method, result in by_method.items() if known(method, result) == names}
-        if same:
-            out |= same
-        else:
-            out[names[0]] = None
-    return out | by_method
-
-
-def notes(number: int, places: Sequence[str], scored: Sequence[Result], differences: bool) -> list[str]:
-    """What a reader of the table has to know, a line each."""
-    out = []
-    for place in places:
-        run = next((r for r in scored if r.where == place), None)
-        if run:
-            frame = run.predictions[0]
-            how = "trained on the first, tested on the second" if " → " in place else "leave-one-subject-out, pooled"
-            clips, subjects = frame["clip_id"].nunique(), frame["subject"].nunique()
-            out.append(
-                f"{'Synthetic release in the layout of ' * run.synthetic}{title(place)}: {clips} clips of {subjects} "
-                f"subjects scored; {how}; in brackets, 95 % bootstrap intervals over subjects."
-            )
-    if any(r.synthetic for r in scored):
-        out.append(
-            "The synthetic release is rendered and a check of the path: its numbers are no result on CASME II or SAMM, "
-            "and no difference to the published numbers is computed."
-        )
-    seeds = sorted({len(r.runs) for r in scored})
-    if seeds and seeds[-1] > 1:
-        many = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
-        out.append(f"Ours is the mean of the scores of {many} seeds, and an interval the mean of the seeds' intervals.")
-    if differences:
-        out.append("The interval of a difference is that of ours: the publication gives its numbers without one.")
-        if number == 4:
-            out.append("The publication does not say which LLM its Table 4 is of.")
-    out.append(
-        f"Published: {published.place(number)}, as printed. Its F1 is two-class macro F1, as its constant predictors "
-        f"show. {published.comment(number)}"
-    )
-    return out
