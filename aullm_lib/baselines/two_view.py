@@ -7,9 +7,10 @@ so that each teaches the other what it alone sees (semi-supervised co-training, 
 Source: the public script of DVASP, which takes its teacher from there. Where this departs, and why:
 - The script's relation matrices (EmotioNet, BP4D) cannot be had: the relations are the absolute correlations of the
   training labels. One graph network serves both views; its width, its leaky ReLU and its start are ours.
-- Negatives are dropped at random, each AU's own share of them, so that its positives are the share ``balance`` of what
-  is left on average over the training clips; the script has a share of 0.1 to 0.5 for each AU, which ours lack. Its
-  heavier weight for rare positives is left out: its bound is 1.
+- Negatives of a rare AU are dropped at random, so that positives are the share ``balance`` of what is left, on average
+  over the training clips. The script has such a share for each AU, 0.1 to 0.5; which, is not in our notes: here every AU
+  keeps its own rate, raised to the lowest of these. The script's heavier weight for rare positives is left out: its
+  bound is 1.
 - The supervised loss is the mean over what is left, summed over the views; labelled and unlabelled faces go through the
   networks as one batch. The optimiser is ours.
 """
@@ -44,7 +45,7 @@ class TeacherRecipe(NetworkRecipe):
     labelled: float = setting(0.75, "ours: share of the clips whose labels are looked at", above=0)
     unlabelled: int = setting(50_000, f"{DV}: pictures without labels, at most; here frames of all clips", low=1)
     balance: float = setting(
-        0.5, f"{DV}: 0.1 to 0.5, an AU's own; here one share of positives for all", above=0, below=1
+        0.1, f"{DV}: 0.1 to 0.5, one for each AU; here its own rate, and at least this", above=0, below=1
     )
     slope: float = setting(0.2, "ours: of the graph network's leaky ReLU", low=0, below=1)
     multi_view: float = setting(400.0, f"{DV}: weight of the loss that makes the views differ", low=0)

@@ -1,6 +1,7 @@
 """Methods side by side: averages with intervals, published numbers, and what looking at nothing scores."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -8,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aullm_lib.report.figures import BLUE, GREY, ORANGE, STYLE, caption
+
+DASHES: Any = ((0, (1, 1.5)), (0, (5, 2)))  # of the predictors that look at nothing
 
 
 def methods(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, Mapping[str, float]], note: str = "") -> Figure:
@@ -23,8 +26,8 @@ def methods(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, Mapping[str
         )
         for ax, (title, frame) in zip(axes[0], panels.items(), strict=True):
             lines = range(len(frame))
-            for style, value in zip((":", "--"), floors.get(title, {}).values(), strict=False):
-                ax.axvline(value, color=GREY, linestyle=style, linewidth=1)
+            for dashes, value in zip(DASHES, floors.get(title, {}).values(), strict=False):
+                ax.axvline(value, color=GREY, linestyle=dashes, linewidth=1)
             ax.hlines(lines, frame["low"], frame["high"], color=BLUE, linewidth=1.6)
             ax.plot(frame["score"], lines, "o", color=BLUE, markersize=5)
             ax.plot(frame["published"], lines, "D", color=ORANGE, markerfacecolor="none", markersize=5)
@@ -33,7 +36,7 @@ def methods(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, Mapping[str
         shown = list(dict.fromkeys(name for known in floors.values() for name in known))
         handles = [
             Line2D([], [], color=BLUE, marker="o", linewidth=1.6, label="ours, 95 % interval"),
-            *(Line2D([], [], color=GREY, linestyle=s, label=n) for s, n in zip((":", "--"), shown, strict=False)),
+            *(Line2D([], [], color=GREY, linestyle=d, label=name) for d, name in zip(DASHES, shown, strict=False)),
         ]
         if any(frame["published"].notna().any() for frame in panels.values()):
             mark = Line2D([], [], color=ORANGE, marker="D", markerfacecolor="none", linestyle="", label="published")
