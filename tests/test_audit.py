@@ -8,9 +8,9 @@ import pytest
 
 from aullm_lib import audit, metrics
 from aullm_lib.datasets.documented import CASME2, OTHERS, Counts
+from aullm_lib.fold import Result
 from aullm_lib.protocol import Fold
 from aullm_lib.runs import Run
-from aullm_lib.train import Result
 
 
 def test_constant_cells_are_found_to_the_decimal():

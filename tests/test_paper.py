@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from aullm_lib import calibration, engine, metrics
+from aullm_lib.fold import Result as Trained
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Experiment, Recipe
 from aullm_lib.report import evidence, evidence_figures, paper, published, render, results
 from aullm_lib.runs import Run
-from aullm_lib.train import Result as Trained
 
 QWEN = "Qwen/Qwen2.5-1.5B"
 AUS = {"casme2": (1, 2, 4, 7, 12, 14, 15, 17), "samm": (2, 4, 7, 12)}

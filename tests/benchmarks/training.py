@@ -59,9 +59,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from aullm_lib import asl, files, llm, protocol, tiny
 from aullm_lib.clips import ClipStore
+from aullm_lib.fold import Diverged, OutOfMemory
 from aullm_lib.model import AULLM
 from aullm_lib.recipe import Experiment, Recipe
-from aullm_lib.train import Diverged, OutOfMemory, train_folds
+from aullm_lib.train import train_folds
 
 ROOT = Path(__file__).resolve().parents[2]
 AUS = (1, 2, 4, 7, 12, 14, 15, 17)
