@@ -61,6 +61,7 @@ class Recipe(NetworkRecipe):
     margin: float = setting(0.5, f"{PAPER}: of ArcFace, radians", low=0)
     optimizer: str = setting("adam", OURS, choices=("sgd", "adam"))
     lr: float = setting(1e-4, OURS, above=0)
+    weight_decay: float = setting(0.0, OURS, low=0)
     batch_size: int = setting(32, OURS, low=1)
     epochs: int = setting(50, OURS, low=1)
 
@@ -150,8 +151,8 @@ def arcface(x: Tensor, prototypes: Tensor, own: Tensor, *, scale: float, margin:
 class Transformer(nn.Module):
     """Learned positions, then transformer layers.
 
-    The positions begin as strong as the tokens: what varies over time sums to 0, and without them so would, nearly, what
-    the layers make of it.
+    The positions begin as strong as the tokens: what varies over time sums to 0, and without them so would, nearly,
+    what the layers make of it.
 
     Args:
         tokens, d: how many there are, and their width.
