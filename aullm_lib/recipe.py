@@ -43,7 +43,7 @@ class Settings:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; raises TypeError for a field too many or too few, or of a wrong type."""
-        _known(cls, values)
+        refuse_unknown(cls, values)
         names = [f.name for f in dataclasses.fields(cls)]
         if missing := [n for n in names if n not in values]:
             raise TypeError(f"{cls.__name__}: lacks {', '.join(missing)}; was it written by another version?")
@@ -135,13 +135,13 @@ class Recipe(Settings):
     @classmethod
     def paper(cls, **overrides: Any) -> Self:
         """The paper's text, and the released script's value where the text is silent."""
-        _known(cls, overrides)
+        refuse_unknown(cls, overrides)
         return cls(**overrides)
 
     @classmethod
     def released(cls, **overrides: Any) -> Self:
         """What the released script does."""
-        _known(cls, overrides)
+        refuse_unknown(cls, overrides)
         return cls(**{**RELEASED, **overrides})
 
 
@@ -225,7 +225,8 @@ class Experiment(Settings):
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def _known(cls: type, values: dict[str, Any]) -> None:
+def refuse_unknown(cls: type, values: dict[str, Any]) -> None:
+    """Raises TypeError naming what is no field of ``cls``."""
     names = [f.name for f in dataclasses.fields(cls)]
     if unknown := [k for k in values if k not in names]:
         raise TypeError(f"{cls.__name__}: no field {', '.join(map(repr, unknown))}; fields are {', '.join(names)}")

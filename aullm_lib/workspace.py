@@ -167,14 +167,15 @@ class Workspace:
         """The experiment of a baseline: the same one in every notebook that asks for it."""
         return Experiment(name=f"{data}-{method}-seed{seed}", aus=aus, recipe=recipe, method=method, seed=seed)
 
-    def teacher(self, settings: Mapping) -> Path:
+    def teacher(self, settings: Mapping, *, depth: int) -> Path:
         """The teacher of ``baselines.distil``, trained on a synthetic release of strong expressions by other people.
 
         settings: macro_subjects, macro_clips_per_subject, macro_intensity, teacher_overrides; data_seed of the others.
+        depth: of its ResNets, 18 or 34.
         """
         macro = {"data": "synthetic", "align": "", "data_seed": settings["data_seed"] + MACRO_SEED}
         macro |= {name: settings[f"macro_{name}"] for name in ("subjects", "clips_per_subject", "intensity")}
-        recipe = teacher.TeacherRecipe(**settings["teacher_overrides"])
+        recipe = teacher.TeacherRecipe(**settings["teacher_overrides"], depth=depth)
         store = self.store("casme2", macro | {"size": recipe.size}, rgb=True)
         identity = json.dumps([recipe.to_dict(), store.fingerprint], sort_keys=True)
         folder = self.folder / "teachers" / hashlib.sha256(identity.encode()).hexdigest()[:8]

@@ -24,6 +24,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from aullm_lib.recipe import refuse_unknown
+
 METHODS = {
     "lbp-top": "lbp_top",
     "resnet18": "resnet",
@@ -52,4 +54,6 @@ def module(method: str) -> ModuleType:
 
 def recipe(method: str, **overrides: Any) -> Any:
     """A method's recipe, as its source has it or with some fields changed. Raises TypeError or ValueError for those."""
-    return module(method).Recipe(**PRESETS.get(method, {}) | overrides)
+    kind = module(method).Recipe
+    refuse_unknown(kind, overrides)
+    return kind(**PRESETS.get(method, {}) | overrides)

@@ -12,6 +12,8 @@ from torch import nn
 from transformers import AutoConfig, ResNetConfig, ResNetModel
 
 from aullm_lib import llm
+from aullm_lib.baselines import known
+from aullm_lib.clips import ClipStore
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """ResNet's name -> how many basic blocks each stage has."""
@@ -37,8 +39,11 @@ def config(depth: int, width: int, channels: int = 3) -> ResNetConfig:
 
 
 def identity(weights: str) -> str:
-    """What the weights are: a hub name's commit, or a hash of a folder's files. Raises FileNotFoundError."""
-    return llm.identity(weights, "weights")
+    """What the weights are: a hub name's commit, or a hash of a folder's files; and what ``known`` says of them.
+
+    Raises FileNotFoundError for weights that cannot be had.
+    """
+    return llm.identity(weights, "weights") + known.label(known.note(weights))
 
 
 def read(weights: str, *, depth: int, width: int) -> ResNetModel:
@@ -70,8 +75,9 @@ def read(weights: str, *, depth: int, width: int) -> ResNetModel:
     return model.eval().requires_grad_(False)
 
 
-def check(weights: str, *, depth: int, width: int) -> None:
-    """Raises as ``read``."""
+def check(weights: str, store: ClipStore, *, depth: int, width: int) -> None:
+    """Raises as ``read``, and ValueError for weights that were trained on people of the store."""
+    known.refuse(weights, store)
     _read(weights, identity(weights), depth, width)
 
 

@@ -20,27 +20,39 @@ from aullm_lib.baselines.two_view import TwoView
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
 
+SHARED = "teacher"  # what ``weights`` may say beside a place
 METHODS = ("fitnet", "sp", "at", "dvasp")
 Maps = Sequence[Tensor]  # of the stem and four stages, b c h w each; c may differ between student and teacher
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(resnet.Recipe):
-    """The student's settings, and its teacher."""
+    """The student's settings, and its teacher. ``weights`` may also be "teacher": each view starts as the teacher's."""
 
     teacher: str = setting("", f"ours: folder of {teacher.__name__}.train (script's: not public); needed")
     kd_weight: float = setting(100.0, f"{DV}: of what is distilled", low=0)
 
 
-def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises FileNotFoundError or ValueError for weights or a teacher that cannot be had or do not fit."""
-    resnet.check(recipe, store)
-    teacher.check(recipe.teacher, store)
+def check(recipe: Recipe, store: ClipStore) -> TwoView:
+    """The teacher. Raises FileNotFoundError or ValueError for weights or a teacher that cannot be had or do not fit."""
+    shown = teacher.check(recipe.teacher, store)
+    if recipe.weights != SHARED:
+        resnet.check(recipe, store)
+        return shown
+    for name in ("depth", "width"):
+        own, its = getattr(recipe, name), getattr(shown.recipe, name)
+        if own != its:
+            raise ValueError(
+                f"Recipe.{name}={own}, but the teacher {recipe.teacher} has {its}: with weights={SHARED!r} the student "
+                "starts as the teacher's view and must be as deep and as wide"
+            )
+    return shown
 
 
 def sources(recipe: Recipe) -> dict[str, str]:
-    """The identity of the teacher, and of initial weights, if there are any."""
-    return resnet.sources(recipe) | {"teacher": teacher.identity(recipe.teacher)}
+    """The identity of the teacher, and of other initial weights, if there are any."""
+    found = {} if recipe.weights == SHARED else resnet.sources(recipe)
+    return found | {"teacher": teacher.identity(recipe.teacher)}
 
 
 def attention(maps: Tensor) -> Tensor:
@@ -90,6 +102,13 @@ class Student(resnet.Model):
     def __init__(self, recipe: Any, n_aus: int, views: int = 1) -> None:
         super().__init__(recipe, n_aus, views)
         self.taught_by: list[TwoView] = []  # while in training; in a list, for it is no part of the model
+
+    def begin(self) -> None:
+        if self.recipe.weights != SHARED:
+            super().begin()
+            return
+        for own, its in zip(self.backbones, self.taught_by[0].views, strict=False):  # of two, or of the first
+            own.load_state_dict(its.state_dict())
 
     def distance(self, own: Maps, shown: Maps) -> Tensor:
         """How far a view's maps are from the teacher's [], the same frames in both."""

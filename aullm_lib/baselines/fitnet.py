@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from aullm_lib.baselines import distil, resnet, teacher
+from aullm_lib.baselines import distil
 from aullm_lib.baselines.distil import sources as sources
 from aullm_lib.baselines.resnet import RGB as RGB
 from aullm_lib.baselines.resnet import prepare as prepare
@@ -24,8 +24,7 @@ class Recipe(distil.Recipe):
 
 def check(recipe: Recipe, store: ClipStore) -> None:
     """Raises as ``distil.check``, and ValueError for a teacher of another width."""
-    resnet.check(recipe, store)
-    width = teacher.check(recipe.teacher, store).recipe.width
+    width = distil.check(recipe, store).recipe.width
     if width != recipe.width:
         raise ValueError(
             f"Recipe.width={recipe.width}, but the teacher {recipe.teacher} has {width}: FitNet compares their last "

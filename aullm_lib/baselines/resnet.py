@@ -2,7 +2,8 @@
 
 Source: the public script of DVASP, in whose comparison these rows appear. Where this departs, and why:
 - The checkpoint that the script starts from is not public (ImageNet is the natural reading): random, unless ``weights``
-  names one, such as "microsoft/resnet-18". Pixels stay in 0..1 without mean and deviation, as in the script.
+  names one, such as "microsoft/resnet-18", or a view of a teacher. One frame of some dozens of clips teaches a random
+  network next to nothing: give it one. Pixels stay in 0..1 without mean and deviation, as in the script.
 - The script trains for 101 epochs and evaluates after 80; here training ends there, for the last epoch is used.
 - The script draws from a folder of pictures around the apex; here from the apex's neighbours in the clip. Beyond an end
   of the clip, that end is repeated. A clip without an annotated apex gives its middle.
@@ -63,7 +64,7 @@ class Seen(NamedTuple):
 def check(recipe: Recipe, store: ClipStore) -> None:
     """Raises FileNotFoundError for initial weights that cannot be had, ValueError for those that do not fit."""
     if recipe.weights:
-        checkpoint.check(recipe.weights, depth=recipe.depth, width=recipe.width)
+        checkpoint.check(recipe.weights, store, depth=recipe.depth, width=recipe.width)
 
 
 def sources(recipe: Recipe) -> dict[str, str]:
@@ -120,6 +121,12 @@ class Model(Network):
     def decide(self, x: Tensor) -> Tensor:
         return two_way_probabilities(self(x))
 
+    def begin(self) -> None:
+        """Puts the initial weights into the networks, if there are any."""
+        r = self.recipe
+        for backbone in self.backbones if r.weights else ():
+            checkpoint.load(r.weights, backbone, depth=r.depth, width=r.width)
+
     def fit(
         self,
         inputs: Tensor,
@@ -128,9 +135,7 @@ class Model(Network):
         order: torch.Generator,
         after: Callable[[int, float], None],
     ) -> None:
-        r = self.recipe
-        for backbone in self.backbones if r.weights else ():
-            checkpoint.load(r.weights, backbone, depth=r.depth, width=r.width)
+        self.begin()
         super().fit(inputs, rows, targets, order, after)
 
 

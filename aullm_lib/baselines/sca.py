@@ -6,9 +6,9 @@ which channels and which places matter.
 The authors' code is not to be found; this follows the public port in ``meb`` (experiments/benchmarks/SCA). Where it
 departs, and why:
 - The port starts from Kinetics and UCF101 weights, which cannot be had in a safe format here: random, unless
-  ``weights`` is given. Random layers want more than the small rate that the port gives them (``early_lr``), and they
-  do not find a micro-expression's motion under a face's contrast, fifty times as strong, in a few dozen clips: there
-  ``subtract_mean`` takes the face away.
+  ``weights`` is given. Random layers want more than the small rate that the port gives them (``early_lr``), and a few
+  dozen clips do not teach them to see motion under a face's contrast (in the synthetic release fifty times as strong):
+  there ``subtract_mean`` takes the face away.
 - The port's covariance between positions subtracts no exact mean (it divides by the number of positions where that of
   channels is meant); here both are covariances. Its attention's layers learn at the early layers' rate, by their names;
   here everything after the third stage learns at ``lr``.

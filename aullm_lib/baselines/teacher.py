@@ -9,7 +9,7 @@ people, is another: a true transfer from macro- to micro-expressions. ``two_view
       view1/  view2/           its ResNets as checkpoints of ``transformers``: also ``weights`` to begin another from
       classifiers.safetensors  the vectors of both views' classifiers, their relations and the graph network
 
-A teacher must not have seen the people it is tested on: ``check`` refuses one that did.
+A teacher must not have seen the people that its students are tested on: ``check`` refuses one that did.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from aullm_lib import files
-from aullm_lib.baselines import checkpoint, pretrained, two_view
+from aullm_lib.baselines import checkpoint, known, pretrained, two_view
 from aullm_lib.baselines.two_view import TeacherRecipe as TeacherRecipe
 from aullm_lib.baselines.two_view import TwoView
 from aullm_lib.clips import ClipStore
@@ -32,7 +32,7 @@ from aullm_lib.fold import Stream, explained_memory, fold_seed, labels
 from aullm_lib.llm import quiet
 from aullm_lib.runs import provenance
 
-CLASSIFIERS, NOTE, VIEWS = "classifiers.safetensors", "teacher.json", ("view1", "view2")
+CLASSIFIERS, VIEWS = "classifiers.safetensors", ("view1", "view2")
 HOW = "aullm_lib.baselines.teacher.train makes one (notebook 03_baselines)"
 SETTINGS = ("recipe", "aus", "seed", "fingerprint", "data")
 
@@ -94,7 +94,7 @@ def train(
             model = TwoView(recipe, len(aus)).to(device)
             inputs = two_view.prepare(recipe, store.to(device), order)
             model.fit(inputs, store.positions(ids), targets.to(device), order, after)
-        _write(out, model, settings | {"people": people(store), "losses": losses} | provenance())
+        _write(out, model, settings | {"people": known.people(store), "losses": losses} | provenance())
     return out
 
 
@@ -121,14 +121,9 @@ def check(folder: str | Path, store: ClipStore) -> TwoView:
     """
     if not str(folder):
         raise ValueError(f"Recipe.teacher is empty, and it needs a trained teacher: {HOW}")
-    note = _note(Path(folder))
-    known = sorted(set(note["people"]) & set(people(store)))
-    if known or note["fingerprint"] == store.fingerprint:
-        raise ValueError(
-            f"teacher={str(folder)!r} was trained on {known[0] if known else 'the same clips'}, and {store.path} holds "
-            "them too: what it knows of them would leak into the test. Train it on other people"
-        )
-    return load(folder)
+    teacher = load(folder)
+    known.refuse(folder, store)
+    return teacher
 
 
 def identity(folder: str | Path) -> str:
@@ -138,35 +133,7 @@ def identity(folder: str | Path) -> str:
     for path in _weights(folder):
         with path.open("rb") as file:
             digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return f"{digest.hexdigest()} ({label(note)})"
-
-
-def label(note: dict[str, Any]) -> str:
-    """What a teacher was trained on, in words. note: what its ``teacher.json`` holds."""
-    data, made = note["data"], note["data"].get("made")
-    if made:
-        return f"trained on synthetic {data['dataset']}, intensity {made['intensity']:g}, seed {made['seed']}"
-    return f"trained on {'synthetic ' if data['synthetic'] else ''}{data['dataset']}"
-
-
-def people(store: ClipStore) -> list[str]:
-    """Who is in a store, to be compared with who is in another.
-
-    Who a synthetic subject is depends on the seed and a number, whatever the release: a seed stands for all its people.
-    """
-    made = {release["dataset"]: release.get("made") for release in _releases(store.table.attrs)}
-
-    def name(dataset: str, subject: str) -> str:
-        how = made.get(dataset)
-        return f"synthetic people of seed {how['seed']}" if how else f"{dataset}/{subject}"
-
-    return sorted({name(*pair) for pair in zip(store.table["dataset"], store.table["subject"], strict=True)})
-
-
-def _releases(release: dict[str, Any]) -> list[dict[str, Any]]:
-    """The releases that a store was built from: several if it was joined."""
-    parts = release.get("parts")
-    return [release] if parts is None else [one for part in parts for one in _releases(part["release"])]
+    return digest.hexdigest() + known.label(note)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -174,11 +141,11 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _note(folder: Path) -> dict[str, Any]:
-    note = files.read_json(folder / NOTE, missing=None)
+    note = files.read_json(folder / known.NOTE, missing=None)
     if note is None or not all(path.is_file() for path in _weights(folder)):
         raise FileNotFoundError(f"teacher={str(folder)!r}: no {'whole ' if note else ''}teacher here; {HOW}")
     if not isinstance(note, dict) or not {*SETTINGS, "people"} <= note.keys():
-        raise ValueError(f"{folder / NOTE}: damaged, or written by another version; delete the folder; {HOW}")
+        raise ValueError(f"{folder / known.NOTE}: damaged, or written by another version; delete the folder; {HOW}")
     return note
 
 
@@ -208,7 +175,7 @@ def _write(out: Path, model: TwoView, note: dict[str, Any]) -> None:
                 with quiet():
                     view.save_pretrained(temporary / name)
             save_file(model.classifiers.state_dict(), temporary / CLASSIFIERS)
-            files.write_json(temporary / NOTE, note)
+            files.write_json(temporary / known.NOTE, note)
             if out.is_dir():
                 out.rmdir()  # empty
             temporary.rename(out)

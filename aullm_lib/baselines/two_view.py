@@ -8,9 +8,8 @@ Source: the public script of DVASP, which takes its teacher from there. Where th
 - The script's relation matrices (EmotioNet, BP4D) cannot be had: the relations are the absolute correlations of the
   training labels. One graph network serves both views; its width, its leaky ReLU and its start are ours.
 - Negatives of a rare AU are dropped at random, so that positives are the share ``balance`` of what is left, on average
-  over the training clips. The script has such a share for each AU, 0.1 to 0.5; which, is not in our notes: here every AU
-  keeps its own rate, raised to the lowest of these. The script's heavier weight for rare positives is left out: its
-  bound is 1.
+  over the training clips. The script has such a share for each AU, 0.1 to 0.5, which our notes lack: here an AU keeps
+  its own rate, raised to the lowest of these. Its heavier weight for rare positives is left out: its bound is 1.
 - The supervised loss is the mean over what is left, summed over the views; labelled and unlabelled faces go through the
   networks as one batch. The optimiser is ours.
 """

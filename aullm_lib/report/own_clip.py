@@ -38,9 +38,8 @@ def _words(said: Said, width: float) -> list[str]:
     """Remarks and limits, wrapped to a figure's width in inches."""
     lines = [f"This footage: {'; '.join(said.remarks)}."] if said.remarks else []
     if isinstance(said, Clip) and said.heat is not None:
-        lines.append(
-            "Maps: Grad-CAM, each as a share of its AU's own maximum" + "; the models' mean" * (said.models > 1)
-        )
+        mean = "; the models' mean" * (said.models > 1)
+        lines.append(f"Maps: Grad-CAM, each as a share of its AU's own maximum{mean}.")
     return [line for text in (*lines, *said.limits) for line in textwrap.wrap(text, round(17.5 * width))]
 
 
