@@ -16,10 +16,12 @@ import hashlib
 import math
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
@@ -50,8 +52,9 @@ def train(
 
     One that is there with the same settings and clips is left as it is. aus: which AUs it learns. device: the first
     CUDA device if there is one, else the CPU. Returns ``out``.
-    Raises ValueError for clips that do not suit, an AU that the labelled clips never or always show, or a loss that is
-    no number any more; FileExistsError for something else at ``out``; ``fold.OutOfMemory``, OSError.
+    Warns of AUs that the labelled clips always or never show: these it cannot learn. Raises ValueError for clips that
+    do not suit, or a loss that is no number any more; FileExistsError for something else at ``out``;
+    ``fold.OutOfMemory``, OSError.
     """
     out, shape = Path(out), store.info["settings"]
     if not shape["rgb"] or shape["size"] != recipe.size:
@@ -60,15 +63,16 @@ def train(
             f"size={recipe.size}, rgb=True"
         )
     order = torch.Generator().manual_seed(fold_seed(seed, "teacher"))
-    count = math.ceil(recipe.labelled * len(store))
-    ids = [store.ids[i] for i in torch.randperm(len(store), generator=order)[:count].sort().values]
+    ids = labelled(store, recipe.labelled, order)
     targets = labels(store.table, tuple(ids), aus)
-    for number, rate in zip(aus, targets.mean(0).tolist(), strict=True):
-        if not 0 < rate < 1:
-            raise ValueError(
-                f"AU{number} is {'always' if rate else 'never'} shown in the {count} labelled clips of {store.path}: "
-                "leave it out of aus, or train on more clips"
-            )
+    varies = ((targets.mean(0) > 0) & (targets.mean(0) < 1)).tolist()
+    if not any(varies):
+        raise ValueError(f"{store.path}: each of aus={aus} is in all or none of the {len(ids)} labelled clips")
+    if not all(varies):
+        alike = ", ".join(f"AU{n}" for n, v in zip(aus, varies, strict=True) if not v)
+        warnings.warn(
+            f"the teacher cannot learn {alike}: in all or none of its {len(ids)} labelled clips", stacklevel=2
+        )
     settings = {"recipe": recipe.to_dict(), "aus": list(aus), "seed": seed}
     settings |= {"fingerprint": store.fingerprint, "data": shape["release"]}
     if _there(out, settings):
@@ -96,6 +100,12 @@ def train(
             model.fit(inputs, store.positions(ids), targets.to(device), order, after)
         _write(out, model, settings | {"people": known.people(store), "losses": losses} | provenance())
     return out
+
+
+def labelled(store: ClipStore, share: float, order: torch.Generator) -> list[str]:
+    """The clips whose labels are looked at: a share of all, drawn."""
+    count = math.ceil(share * len(store))
+    return [store.ids[i] for i in torch.randperm(len(store), generator=order)[:count].sort().values]
 
 
 def load(folder: str | Path) -> TwoView:
@@ -171,10 +181,13 @@ def _write(out: Path, model: TwoView, note: dict[str, Any]) -> None:
         try:
             temporary.chmod(0o755)
             views: Any = model.views
-            for name, view in zip(VIEWS, views, strict=True):
-                with quiet():
-                    view.save_pretrained(temporary / name)
-            save_file(model.classifiers.state_dict(), temporary / CLASSIFIERS)
+            try:
+                for name, view in zip(VIEWS, views, strict=True):
+                    with quiet():
+                        view.save_pretrained(temporary / name)
+                save_file(model.classifiers.state_dict(), temporary / CLASSIFIERS)
+            except SafetensorError as error:
+                raise OSError(f"cannot write {temporary}: {error}") from error
             files.write_json(temporary / known.NOTE, note)
             if out.is_dir():
                 out.rmdir()  # empty

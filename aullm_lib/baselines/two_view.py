@@ -84,7 +84,7 @@ class Batch(NamedTuple):
 
 
 def relations(targets: Tensor) -> Tensor:
-    """Absolute correlations of the AUs' labels, 0/1 `[n, n_aus]` -> `[n_aus, n_aus]`; every AU varies."""
+    """Absolute correlations of the AUs' labels, 0/1 `[n, n_aus]` -> `[n_aus, n_aus]`; 0 with one that never varies."""
     x = F.normalize(targets - targets.mean(0), dim=0)  # n n_aus
     return (x.T @ x).abs().fill_diagonal_(1.0)
 
@@ -92,7 +92,7 @@ def relations(targets: Tensor) -> Tensor:
 def keep_rates(targets: Tensor, balance: float) -> Tensor:
     """With which probability a negative of each AU counts `[n_aus]`, for positives to be the share ``balance``.
 
-    targets: 0/1 `[n, n_aus]`, every AU with a positive and a negative.
+    targets: 0/1 `[n, n_aus]`. An AU without a positive counts nowhere.
     """
     positive = targets.mean(0)
     return (positive / (1 - positive) * (1 - balance) / balance).clamp(max=1)

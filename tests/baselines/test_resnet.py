@@ -1,0 +1,272 @@
+"""ResNet18/34 on a frame near the apex: which frame, which network, its loss, weights to begin with, its runs."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Qwen2Config, ResNetConfig, ResNetForImageClassification
+
+from aullm_lib import baselines, engine, metrics, preprocess
+from aullm_lib.baselines import checkpoint, resnet
+from aullm_lib.llm import quiet
+from aullm_lib.recipe import Experiment
+from aullm_lib.runs import Run
+
+TINY = {"size": 32, "width": 4, "batch_size": 4, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def store(hand_table, tmp_path_factory):
+    return preprocess.build(hand_table, tmp_path_factory.mktemp("resnet") / "store", size=32, rgb=True)
+
+
+def experiment(method="resnet18", **overrides):
+    return Experiment(name="x", aus=(1, 4, 12), method=method, recipe=baselines.recipe(method, **TINY | overrides))
+
+
+def whole(width=4, **changed):
+    """A random classifier as on the hub."""
+    sizes = [width, 2 * width, 4 * width, 8 * width]
+    options = {"layer_type": "basic", "embedding_size": width, "hidden_sizes": sizes, "depths": [2, 2, 2, 2]} | changed
+    return ResNetForImageClassification(ResNetConfig(num_labels=5, **options))
+
+
+def saved(model, folder):
+    with quiet():
+        model.save_pretrained(folder)
+    return folder
+
+
+def test_the_two_networks_are_the_known_ones():
+    assert baselines.recipe("resnet18").depth == 18 and baselines.recipe("resnet34").depth == 34
+    with torch.device("meta"):
+        for method, with_classifier in (("resnet18", 11_689_512), ("resnet34", 21_797_672)):
+            model = resnet.Model(baselines.recipe(method), 8)
+            sizes = sum(p.numel() for p in model.parameters())
+            assert sizes == with_classifier - (512 * 1000 + 1000) + (512 * 16 + 16)
+            (seen,) = model.look(torch.empty(2, 3, 224, 224))
+            assert seen.logits.shape == (2, 8, 2)
+            shapes = [(64, 56), (64, 56), (128, 28), (256, 14), (512, 7)]
+            assert [tuple(one.shape) for one in seen.maps] == [(2, c, side, side) for c, side in shapes]
+
+
+def test_the_public_settings_are_the_defaults():
+    r = baselines.recipe("resnet18")
+    assert (r.size, r.crop * 224, r.batch_size, r.lr, r.momentum, r.drop_every) == (224, 210, 56, 0.01, 0.9, 40)
+    assert (r.before, r.after, r.optimizer, r.weights, r.epochs) == (2, 1, "sgd", "", 80)
+
+
+def test_inputs_are_the_apex_and_its_neighbours_kept_inside_the_clip(store):
+    recipe = baselines.recipe("resnet18", **TINY, before=6, after=2)
+    inputs = resnet.prepare(recipe, store)
+    assert inputs.dtype == torch.uint8 and inputs.shape == (len(store), 9, 32, 32, 3)
+    for i, (clip, row) in enumerate(store.table.iterrows()):
+        frames = store[clip]
+        apex = len(frames) // 2 if row["clip"] == "c0" else int(row["apex"] - row["onset"])
+        for j, step in enumerate(range(-6, 3)):
+            np.testing.assert_array_equal(inputs[i, j], frames[min(max(apex + step, 0), len(frames) - 1)])
+
+
+def test_training_draws_a_neighbour_and_test_takes_the_apex():
+    model = resnet.Model(baselines.recipe("resnet18", **TINY, crop=1.0), 3)
+    inputs = torch.randint(0, 256, (5, 4, 32, 32, 3), dtype=torch.uint8)
+    rows = torch.arange(5).repeat(80)
+    seen = model.batch(inputs, rows, None)
+    torch.testing.assert_close(seen[:5], inputs[:, 2].permute(0, 3, 1, 2) / 255, rtol=0, atol=1e-5)
+    drawn = model.batch(inputs, rows, torch.Generator().manual_seed(0))
+    options = inputs.permute(0, 1, 4, 2, 3)[rows] / 255  # b 4 3 h w
+    options = torch.stack([options, options.flip(-1)], 2)  # b 4 2 3 h w
+    distance = (options - drawn[:, None, None]).abs().amax((3, 4, 5))  # b 4 2
+    assert (distance.flatten(1).amin(1) < 1e-4).all()
+    which = distance.flatten(1).argmin(1)
+    counts = torch.bincount(which, minlength=8)  # each of 8 expected 50 times in 400
+    assert counts.min() > 25 and counts.max() < 80
+
+
+def test_the_training_square_is_210_of_224_and_the_test_square_is_its_middle():
+    model = resnet.Model(baselines.recipe("resnet18", size=224, width=1), 1)
+    columns = torch.arange(224, dtype=torch.uint8)[None, None, None, :, None].expand(40, 4, 224, 224, 3)
+    seen = model.batch(columns, torch.arange(40), torch.Generator().manual_seed(0))[:, 0, 0] * 255  # 40 224
+    wide = (seen[:, 200] - seen[:, 20]).abs() / 180 * 224
+    torch.testing.assert_close(wide, torch.full((40,), 210.0), rtol=0, atol=0.1)
+    assert (seen.amin(1) >= 0).all() and seen.amin(1).std() > 1  # squares from left to right
+    middle = model.batch(columns, torch.arange(1), None)[0, 0, 0] * 255
+    assert middle[0].item() == pytest.approx(7, abs=0.1) and middle[-1].item() == pytest.approx(216, abs=0.1)
+
+
+def test_the_loss_is_the_mean_of_the_cross_entropies_with_its_gradient():
+    model = resnet.Model(baselines.recipe("resnet18", **TINY), 3).double().eval()
+    x, targets = torch.rand(4, 3, 32, 32).double(), torch.tensor([[0, 1, 1], [1, 0, 1], [0, 0, 0], [1, 1, 0.0]])
+    loss = model.loss(x, targets)
+    linear = model.heads[0].linear
+    got = torch.autograd.grad(loss, [linear.weight, linear.bias])
+    with torch.no_grad():
+        features = model.backbones[0](x).pooler_output.flatten(1)
+    weight, bias = linear.weight.detach(), linear.bias.detach()
+    total, d_weight, d_bias = 0.0, torch.zeros_like(weight), torch.zeros_like(bias)
+    for i in range(4):
+        for j in range(3):
+            logits = [weight[2 * j + k] @ features[i] + bias[2 * j + k] for k in range(2)]
+            share = [torch.exp(one) / sum(torch.exp(z) for z in logits) for one in logits]
+            right = int(targets[i, j])
+            total = total - torch.log(share[right]) / 12
+            for k in range(2):
+                slope = (share[k] - int(k == right)) / 12
+                d_weight[2 * j + k] += slope * features[i]
+                d_bias[2 * j + k] += slope
+    torch.testing.assert_close(loss.detach(), total, rtol=1e-10, atol=0)
+    torch.testing.assert_close(got[0], d_weight, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(got[1], d_bias, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["resnet18", "resnet34"])
+def test_a_run_is_complete_the_same_twice_and_its_weights_come_back(method, store, tmp_path):
+    one = experiment(method)
+    run, again = (Run(engine.run(one, store, out=tmp_path / k, keep_weights=True)) for k in "ab")
+    assert (run.path / "predictions.csv").read_bytes() == (again.path / "predictions.csv").read_bytes()
+    found = run.predictions()
+    metrics.check(found, clips=store.ids, folds=run.folds)
+    part = found[found["fold"] == run.folds[1]]
+    model = run.model(run.folds[1])
+    inputs = resnet.prepare(one.recipe, store)
+    own = model.probabilities(inputs, store.positions(part["clip_id"].unique()))
+    np.testing.assert_array_equal(own.flatten().numpy(), part["probability"])
+    assert "weights" not in run.info["data"]
+
+
+def test_it_learns_what_a_single_frame_shows(hand_table, store):
+    """AU12 brightens the lower half by the apex: 12 clips are enough to tell that much."""
+    recipe = baselines.recipe("resnet18", **TINY | {"epochs": 15, "lr": 0.02})
+    torch.manual_seed(0)
+    model, inputs = resnet.Model(recipe, 1), resnet.prepare(recipe, store)
+    targets = torch.tensor(hand_table[["AU12"]].to_numpy("float32"))
+    losses = []
+    order = torch.Generator().manual_seed(0)
+    model.fit(inputs, torch.arange(len(store)), targets, order, lambda e, loss: losses.append(loss))
+    said = model.probabilities(inputs, torch.arange(len(store)))[:, 0]
+    assert losses[-1] < 0.7 * losses[0]
+    assert said[targets[:, 0] == 1].min() > 10 * said[targets[:, 0] == 0].max()
+
+
+def test_a_checkpoint_is_what_every_fold_begins_with(store, tmp_path):
+    folder = saved(whole(), tmp_path / "given")
+    given = load_file(folder / "model.safetensors")
+    one = experiment(weights=str(folder), lr=1e-12)  # so small that nothing moves
+    run = Run(engine.run(one, store, out=tmp_path / "runs", keep_weights=True))
+    for fold in run.folds:
+        for name, value in run.model(fold).backbones[0].state_dict().items():
+            if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+                torch.testing.assert_close(value, given[f"resnet.{name}"], rtol=0, atol=1e-6)
+    assert run.info["data"]["weights"] == checkpoint.identity(str(folder))
+    given["resnet.embedder.embedder.convolution.weight"] += 1
+    save_file(given, folder / "model.safetensors", metadata={"format": "pt"})
+    assert checkpoint.identity(str(folder)) != run.info["data"]["weights"]
+    other = Run(engine.run(one, store, out=tmp_path / "runs", keep_weights=True))
+    assert other.path != run.path  # other weights under the same name are another run
+    torch.testing.assert_close(
+        other.model(other.folds[0]).backbones[0].embedder.embedder.convolution.weight,
+        given["resnet.embedder.embedder.convolution.weight"], rtol=0, atol=1e-6,
+    )  # fmt: skip
+
+
+def _bottleneck(folder):
+    saved(whole(layer_type="bottleneck"), folder)
+
+
+def _deeper(folder):
+    saved(whole(depths=[3, 4, 6, 3]), folder)
+
+
+def _wider(folder):
+    saved(whole(width=8), folder)
+
+
+def _language(folder):
+    saved(whole(), folder)
+    Qwen2Config(hidden_size=32, num_attention_heads=2, num_key_value_heads=1).save_pretrained(folder)
+
+
+def _damaged(folder):
+    path = saved(whole(), folder) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _lacking(folder):
+    path = saved(whole(), folder) / "model.safetensors"
+    weights = load_file(path)
+    del weights["resnet.encoder.stages.0.layers.0.layer.0.convolution.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def _misshapen(folder):
+    saved(whole(width=8), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"embedding_size": 4, "hidden_sizes": [4, 8, 16, 32]}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _pickled(folder):
+    saved(whole(), folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    "make, error, text",
+    [
+        (_bottleneck, ValueError, "another architecture .resnet., its layer_type is bottleneck"),
+        (_deeper, ValueError, r"its depths is \[3, 4, 6, 3\]; depth=18 and width=4 of the recipe need \[2, 2, 2, 2\]"),
+        (_wider, ValueError, "its embedding_size is 8"),
+        (_language, ValueError, "another architecture .qwen2."),
+        (_damaged, ValueError, "unusable checkpoint"),
+        (_lacking, ValueError, r"1 weights are missing \(encoder.stages.0.layers.0.layer.0.convolution.weight"),
+        (_misshapen, ValueError, "unusable checkpoint"),
+        (_pickled, FileNotFoundError, "incomplete checkpoint folder, lacks model.safetensors.*other weight formats"),
+        (lambda folder: folder.mkdir(), FileNotFoundError, "lacks config.json, model.safetensors"),
+        (lambda folder: None, FileNotFoundError, "weights=.*no such folder"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_does_not_fit_is_an_error_before_training(make, error, text, store, tmp_path):
+    make(tmp_path / "given")
+    with pytest.raises(error, match=text):
+        engine.run(experiment(weights=str(tmp_path / "given")), store, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_hub_name_that_is_not_at_hand_says_what_to_do_offline(store, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"weights='microsoft/resnet-1800'.*HF_HUB_OFFLINE=1"):
+        engine.run(experiment(weights="microsoft/resnet-1800"), store, out=tmp_path / "runs")
+
+
+def test_weights_that_know_the_people_are_refused(store, tmp_path):
+    """As a teacher's view comes with its teacher's note."""
+    folder = saved(whole(), tmp_path / "teacher" / "view1")
+    note = {"people": ["hand/s1", "other/7"], "fingerprint": "0", "data": {"dataset": "hand", "synthetic": False}}
+    (tmp_path / "teacher" / "teacher.json").write_text(json.dumps(note))
+    with pytest.raises(ValueError, match="was trained on hand/s1, and .* holds them too.*leak"):
+        engine.run(experiment(weights=str(folder)), store, out=tmp_path / "runs")
+    note["people"] = ["other/7"]
+    (tmp_path / "teacher" / "teacher.json").write_text(json.dumps(note))
+    engine.check(experiment(weights=str(folder)), store)
+    assert (
+        baselines.module("resnet18")
+        .sources(experiment(weights=str(folder)).recipe)["weights"]
+        .endswith(" (trained on hand)")
+    )
+    (tmp_path / "teacher" / "teacher.json").write_text("{}")
+    with pytest.raises(ValueError, match="teacher.json: damaged"):
+        engine.check(experiment(weights=str(folder)), store)
+    shutil.rmtree(tmp_path / "teacher")
+
+
+def test_recipes_out_of_range_say_so():
+    with pytest.raises(ValueError, match="depth=50: allowed are 18, 34"):
+        baselines.recipe("resnet18", depth=50)
+    with pytest.raises(ValueError, match="crop=1.5: at most 1"):
+        baselines.recipe("resnet18", crop=1.5)
+    recipe = baselines.recipe("resnet34", size=64)
+    assert dataclasses.replace(recipe, depth=18) == baselines.recipe("resnet18", size=64)

@@ -1,0 +1,389 @@
+"""The teacher: relations, losses and classifiers against loops in float64; its training, its folder, whom it knows."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import make_table
+from safetensors.torch import load_file, save_file
+from scipy.spatial.distance import jensenshannon
+
+from aullm_lib import clips, preprocess
+from aullm_lib.baselines import known, teacher, two_view
+from aullm_lib.baselines.teacher import TeacherRecipe
+from aullm_lib.clips import ClipStore
+
+AUS = (1, 4, 12)
+TINY = {"size": 32, "crop": 30, "depth": 18, "width": 4, "batch_size": 4, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def store(hand_table, tmp_path_factory):
+    return preprocess.build(hand_table, tmp_path_factory.mktemp("teacher") / "store", size=32, rgb=True)
+
+
+@pytest.fixture(scope="module")
+def folder(store, tmp_path_factory):
+    return teacher.train(store, tmp_path_factory.mktemp("teacher") / "a", TeacherRecipe(**TINY), AUS, device="cpu")
+
+
+def weights(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.safetensors"))}
+
+
+def test_the_public_settings_are_the_defaults():
+    r = TeacherRecipe()
+    assert (r.size, r.crop, r.depth, r.batch_size, r.epochs, r.lr) == (240, 224, 34, 10, 30, 1e-3)
+    assert (r.multi_view, r.co_regularisation, r.unlabelled) == (400, 100, 50_000)
+    assert r.mean == (0.5355, 0.4249, 0.3801) and r.std == (0.2832, 0.2578, 0.2548)
+
+
+def test_relations_are_the_absolute_correlations_of_numpy():
+    targets = (torch.rand(40, 5) < 0.4).double()
+    targets[:, 3] = 1 - targets[:, 0]  # always the opposite: as related as can be
+    found = two_view.relations(targets)
+    np.testing.assert_allclose(found, np.abs(np.corrcoef(targets.T.numpy())), atol=1e-12)
+    assert found[0, 3] == pytest.approx(1)
+    targets[:, 1] = 0
+    assert two_view.relations(targets)[1].tolist() == [0, 1, 0, 0, 0]
+
+
+def test_negatives_are_kept_so_that_a_rare_aus_positives_are_the_share_wanted():
+    targets = torch.zeros(100, 4)
+    for j, positives in enumerate((2, 30, 10, 0)):
+        targets[:positives, j] = 1
+    keep = two_view.keep_rates(targets, 0.25)
+    for j, positives in ((0, 2), (2, 10)):
+        assert positives / (positives + (100 - positives) * keep[j]) == pytest.approx(0.25)
+    assert keep[1] == 1 and keep[3] == 0  # common enough; nothing to learn from
+
+
+def test_the_selective_loss_is_that_of_a_loop_with_its_gradient():
+    logits = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    targets, kept = (torch.rand(4, 3) < 0.4).double(), (torch.rand(4, 3) < 0.7).double()
+    loss = two_view.selective_loss(logits, targets, kept)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    total, count, slopes = 0.0, int(kept.sum()), torch.zeros(4, 3, dtype=torch.float64)
+    for i in range(4):
+        for j in range(3):
+            p = 1 / (1 + math.exp(-logits[i, j].item()))
+            if kept[i, j]:
+                total -= math.log(p if targets[i, j] else 1 - p) / count
+                slopes[i, j] = (p - targets[i, j]) / count
+    assert loss.item() == pytest.approx(total, rel=1e-12)
+    torch.testing.assert_close(gradient, slopes, rtol=1e-10, atol=1e-14)
+    assert two_view.selective_loss(logits, targets, torch.zeros(4, 3)).item() == 0
+
+
+def test_disagreement_is_scipys_jensen_shannon_divergence_with_a_true_gradient():
+    a, b = (3 * torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    total = 0.0
+    for one, other in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True):
+        p, q = (1 / (1 + math.exp(-x)) for x in (one, other))
+        total += jensenshannon([p, 1 - p], [q, 1 - q]) ** 2 / 12
+    assert two_view.disagreement(a, b).item() == pytest.approx(total, rel=1e-9)
+    assert torch.autograd.gradcheck(two_view.disagreement, (a, b))
+    assert two_view.disagreement(a, a).item() == pytest.approx(0, abs=1e-12)
+    far = torch.full((1, 1), 60.0, requires_grad=True)
+    most = two_view.disagreement(far, -far)
+    assert most.item() == pytest.approx(math.log(2), rel=1e-6)
+    assert torch.autograd.grad(most, far)[0].isfinite().all()
+
+
+def test_alike_is_the_mean_absolute_cosine_with_a_true_gradient():
+    a, b = (torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    total = 0.0
+    for i in range(3):
+        for k in range(2):
+            x, y = a[i, k].tolist(), b[i, k].tolist()
+            inner = sum(p * q for p, q in zip(x, y, strict=True))
+            total += abs(inner) / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y)) / 6
+    assert two_view.alike(a, b).item() == pytest.approx(total, rel=1e-12)
+    assert torch.autograd.gradcheck(two_view.alike, (a, b))
+
+
+def test_related_classifiers_are_two_graph_convolutions():
+    layer = two_view.Related(n_aus=3, d=4, slope=0.2).double()
+    layer.relation.copy_(torch.tensor([[1, 0.5, 0.2], [0.5, 1, 0], [0.2, 0, 1]]))
+    relation, vectors, first, second = (
+        getattr(layer, name).detach().numpy() for name in ("relation", "vectors", "first", "second")
+    )
+    degree = [sum(row) for row in relation]
+    adjacency = [[relation[i, j] / math.sqrt(degree[i] * degree[j]) for j in range(3)] for i in range(3)]
+
+    def convolve(rows, weight):
+        out = np.zeros((3, 4))
+        for i in range(3):
+            for j in range(3):
+                for k in range(4):
+                    out[i] += adjacency[i][j] * rows[j][k] * weight[k]
+        return out
+
+    found = layer()
+    for view in range(2):
+        hidden = convolve(vectors[view], first)
+        want = convolve(np.where(hidden > 0, hidden, 0.2 * hidden), second)
+        np.testing.assert_allclose(found[view].detach(), want, rtol=1e-10)
+    parameters = list(layer.parameters())
+    for gradient in torch.autograd.grad(found.square().sum(), parameters):
+        assert gradient.abs().max() > 0
+    layer.relation.copy_(torch.eye(3))
+    alone = layer()[0, 1].detach().numpy()  # unrelated AUs leave each other alone
+    hidden = vectors[0, 1] @ first
+    np.testing.assert_allclose(alone, np.where(hidden > 0, hidden, 0.2 * hidden) @ second, rtol=1e-10)
+
+
+def test_a_logit_is_the_features_against_the_classifier_and_its_bias():
+    recipe = TeacherRecipe(**TINY)
+    model = two_view.TwoView(recipe, 3).double().eval()
+    x = torch.rand(2, 3, 30, 30).double()
+    logits, vectors = model(x).detach(), model.classifiers().detach()
+    scaled = (x - torch.tensor(recipe.mean).double().view(3, 1, 1)) / torch.tensor(recipe.std).double().view(3, 1, 1)
+    for view in range(2):
+        out = model.views[view](scaled, output_hidden_states=True)
+        features, maps = model.look(x, view)
+        assert len(maps) == 5
+        for one, other in zip(maps, out.hidden_states, strict=True):
+            torch.testing.assert_close(one, other)
+        for i in range(2):
+            for j in range(3):
+                want = out.pooler_output[i].flatten().detach() @ vectors[view, j, :-1] + vectors[view, j, -1]
+                assert logits[view, i, j].item() == pytest.approx(want.item(), rel=1e-6)
+    assert features.shape == (2, 32)
+
+
+def test_the_unlabelled_pictures_are_frames_of_all_clips(store):
+    pictures = two_view.prepare(TeacherRecipe(**TINY), store, torch.Generator().manual_seed(0))
+    frames = [(i, t) for i, length in enumerate(store.lengths.tolist()) for t in range(length)]
+    assert list(zip(pictures.rows.tolist(), pictures.positions.tolist(), strict=True)) == frames
+    fewer = two_view.prepare(TeacherRecipe(**TINY, unlabelled=20), store, torch.Generator().manual_seed(0))
+    some = list(zip(fewer.rows.tolist(), fewer.positions.tolist(), strict=True))
+    assert len(some) == 20 and set(some) < set(frames) and len({row for row, _ in some}) > 5
+
+
+def test_a_batch_has_labelled_faces_near_the_apex_and_as_many_others(store):
+    recipe = TeacherRecipe(**TINY | {"crop": 32})  # the whole frame: each can be found again, or its mirror
+    model = two_view.TwoView(recipe, 3)
+    pictures = two_view.prepare(recipe, store, torch.Generator().manual_seed(0))
+    rows = torch.arange(len(store))
+    x = model.batch(pictures, rows, torch.Generator().manual_seed(1))
+    assert len(x.faces) == 24 and x.draws.shape == (12, 3) and 0 < x.draws.min() < x.draws.max() < 1
+    stored = torch.from_numpy(np.array(store.frames)).permute(0, 3, 1, 2) / 255
+    either = torch.stack([stored, stored.flip(-1)], 1)  # all frames, 2, 3 h w
+    where = [(either - face).abs().amax((2, 3, 4)).amin(1).argmin().item() for face in x.faces]
+    first = store.table["first"].to_numpy()
+    for i, row in enumerate(rows.tolist()):
+        assert where[i] - first[row] in pictures.near[row].tolist()
+    others = np.searchsorted(first, where[12:], side="right") - 1
+    assert len(set(others)) > 4 and not np.array_equal(others, rows.numpy())
+    test = model.batch(pictures, rows, None)
+    assert len(test.faces) == 12
+    for i in range(12):
+        apex = first[i] + pictures.near[i, recipe.before].item()
+        torch.testing.assert_close(test.faces[i], stored[apex], rtol=0, atol=1e-5)
+
+
+def test_the_loss_is_the_sum_of_its_parts_and_reaches_everything(store):
+    recipe = TeacherRecipe(**TINY, multi_view=3, co_regularisation=7)
+    model = two_view.TwoView(recipe, 3).double()
+    model.keep = torch.tensor([0.2, 0.5, 1.0]).double()
+    faces, targets = torch.rand(6, 3, 30, 30).double(), torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]]).double()
+    x = two_view.Batch(faces, torch.tensor([[0.1, 0.6, 0.9], [0.3, 0.4, 0.2], [0.6, 0.7, 0.5]]).double())
+    kept = torch.tensor([[1, 1, 1], [1, 1, 1], [0, 0, 1.0]]).double()  # a positive, or a draw below the rate
+    loss = model.loss(x, targets)
+    with torch.no_grad():
+        logits, vectors = model(faces), model.classifiers()
+        want = sum(two_view.selective_loss(logits[v, :3], targets, kept) for v in range(2))
+        want += 3 * two_view.alike(*vectors) + 7 * two_view.disagreement(logits[0, 3:], logits[1, 3:])
+    torch.testing.assert_close(loss.detach(), want, rtol=1e-6, atol=0)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert sum(gradient.abs().max() > 0 for gradient in gradients) == len(gradients)
+
+
+def test_training_writes_a_whole_folder_the_same_twice_and_only_once(store, folder, tmp_path):
+    recipe = TeacherRecipe(**TINY)
+    state = torch.get_rng_state()
+    again = teacher.train(store, tmp_path / "deep" / "b", recipe, AUS, device="cpu")
+    assert torch.equal(state, torch.get_rng_state())  # it leaves the caller's random numbers alone
+    assert weights(folder) == weights(again) and len(weights(folder)) == 3
+    assert teacher.identity(folder) == teacher.identity(again)
+    assert sorted(p.name for p in again.parent.iterdir()) == ["b"]
+    note = json.loads((folder / "teacher.json").read_text())
+    assert note["aus"] == [1, 4, 12] and len(note["losses"]) == 2 and note["fingerprint"] == store.fingerprint
+    assert note["people"] == ["hand/s0", "hand/s1", "hand/s2"] and note["data"]["dataset"] == "hand"
+    assert TeacherRecipe.from_dict(note["recipe"]) == recipe and "torch" in note["versions"]
+    changed = {p: p.stat().st_mtime_ns for p in again.rglob("*")}
+    assert teacher.train(store, again, recipe, AUS) == again
+    assert changed == {p: p.stat().st_mtime_ns for p in again.rglob("*")}
+    other = teacher.train(store, tmp_path / "c", recipe, AUS, seed=2, device="cpu")
+    assert teacher.identity(other) != teacher.identity(folder)
+    for arguments, what in (
+        ((TeacherRecipe(**TINY | {"epochs": 1}), AUS, 1), "recipe"),
+        ((recipe, (1, 4), 1), "aus"),
+        ((recipe, AUS, 3), "seed"),
+    ):
+        with pytest.raises(FileExistsError, match=f"holds a teacher with another {what}; name another folder"):
+            teacher.train(store, again, *arguments)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(FileExistsError, match="holds no teacher"):
+        teacher.train(store, tmp_path / "mine", recipe, AUS)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "x"
+
+
+def test_a_loaded_teacher_is_the_trained_one_frozen(store, folder):
+    model = teacher.load(folder)
+    assert not model.training and not any(p.requires_grad for p in model.parameters())
+    state = model.state_dict()
+    for name, value in load_file(folder / "classifiers.safetensors").items():
+        torch.testing.assert_close(state[f"classifiers.{name}"], value, rtol=0, atol=0)
+    for view in (1, 2):
+        for name, value in load_file(folder / f"view{view}" / "model.safetensors").items():
+            torch.testing.assert_close(state[f"views.{view - 1}.{name}"], value, rtol=0, atol=0)
+    order = torch.Generator().manual_seed(teacher.fold_seed(1, "teacher"))
+    ids = teacher.labelled(store, 0.75, order)
+    truth = store.table.loc[ids, ["AU1", "AU4", "AU12"]]
+    np.testing.assert_allclose(state["classifiers.relation"], truth.corr().abs(), atol=1e-6)
+    inputs = two_view.prepare(model.recipe, store, order)
+    said = model.probabilities(inputs, torch.arange(len(store)))
+    assert said.shape == (12, 3) and said.isfinite().all()
+
+
+def test_it_learns_and_its_views_come_to_differ(store, tmp_path):
+    recipe = TeacherRecipe(
+        **TINY | {"epochs": 20, "lr": 3e-3, "labelled": 1.0, "multi_view": 10, "co_regularisation": 1}
+    )
+    model = teacher.load(teacher.train(store, tmp_path / "t", recipe, AUS, device="cpu"))
+    said = model.probabilities(two_view.prepare(recipe, store, torch.Generator()), torch.arange(len(store)))
+    for j, name in ((1, "AU4"), (2, "AU12")):
+        truth = store.table[name].to_numpy() == 1
+        assert said[truth, j].mean() > said[~truth, j].mean() + 0.1
+    vectors = model.classifiers()
+    with torch.random.fork_rng():
+        start = two_view.TwoView(recipe, 3).classifiers()
+    assert two_view.alike(*vectors) < 0.02 < two_view.alike(*start)
+
+
+def test_labels_of_the_other_clips_are_not_looked_at(store, folder, tmp_path):
+    other = ClipStore(store.path)
+    order = torch.Generator().manual_seed(teacher.fold_seed(1, "teacher"))
+    hidden = other.table.index.difference(teacher.labelled(other, 0.75, order))
+    assert len(hidden) == 3
+    columns = ["AU1", "AU4", "AU12"]
+    other.table.loc[hidden, columns] = 1 - other.table.loc[hidden, columns]
+    assert weights(teacher.train(other, tmp_path / "t", TeacherRecipe(**TINY), AUS, device="cpu")) == weights(folder)
+    seen = other.table.index.difference(hidden)[0]
+    other.table.loc[seen, columns] = 1 - other.table.loc[seen, columns]
+    assert weights(teacher.train(other, tmp_path / "u", TeacherRecipe(**TINY), AUS, device="cpu")) != weights(folder)
+
+
+def test_clips_that_do_not_suit_are_refused_and_leave_nothing(store, hand_store, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"reads RGB frames of TeacherRecipe.size=32 pixels: build it with size=32, rgb"
+    ):
+        teacher.train(hand_store, tmp_path / "t", TeacherRecipe(**TINY), AUS)
+    with pytest.raises(ValueError, match="TeacherRecipe.size=40"):
+        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY | {"size": 40}), AUS)
+    with pytest.raises(ValueError, match=r"each of aus=\(2, 9\) is in all or none of the 9 labelled clips"):
+        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY), (2, 9))
+    with pytest.raises(ValueError, match=r"teacher, epoch \d: the loss is no number any more; lower lr=1e\+30"):
+        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY | {"lr": 1e30}), AUS, device="cpu")
+    assert not list(tmp_path.iterdir())
+    with pytest.warns(UserWarning, match="cannot learn AU2: in all or none"):
+        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY | {"epochs": 1}), (1, 2, 4), device="cpu")
+    assert teacher.load(tmp_path / "t").classifiers.relation[1].tolist() == [0, 1, 0]
+
+
+def test_what_stops_while_it_is_written_leaves_nothing(store, tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(teacher.files, "write_json", full)
+    with pytest.raises(OSError, match="cannot write the teacher .*the disk is full"):
+        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY | {"epochs": 1}), AUS, device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def _cut(folder):
+    path = folder / "view2" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def _shapes(folder):
+    path = folder / "classifiers.safetensors"
+    save_file(load_file(path) | {"first": torch.zeros(5, 5)}, path)
+
+
+def _another(folder):
+    path = folder / "view1" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"depths": [3, 4, 6, 3]}))
+
+
+@pytest.mark.parametrize(
+    "harm, error, text",
+    [
+        (_cut, ValueError, "view2.*unusable checkpoint"),
+        (_shapes, ValueError, r"classifiers.safetensors: not the weights of Related"),
+        (_another, ValueError, r"another architecture .resnet., its depths is \[3, 4, 6, 3\]"),
+        (lambda f: (f / "teacher.json").write_text("{"), ValueError, "teacher.json: not readable as JSON"),
+        (lambda f: (f / "teacher.json").write_text("{}"), ValueError, "teacher.json: damaged, or written by another"),
+        (lambda f: (f / "teacher.json").unlink(), FileNotFoundError, "no teacher here; aullm_lib.baselines.teacher.train"),
+        (lambda f: (f / "view1" / "model.safetensors").unlink(), FileNotFoundError, "no whole teacher here"),
+    ],
+)  # fmt: skip
+def test_a_damaged_folder_says_what_is_wrong(harm, error, text, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "t")
+    harm(tmp_path / "t")
+    with pytest.raises(error, match=text):
+        teacher.load(tmp_path / "t")
+
+
+def test_a_teacher_must_not_know_whom_it_is_tested_on(store, folder, tmp_path):
+    with pytest.raises(ValueError, match="was trained on hand/s0, and .* holds them too.*other people"):
+        teacher.check(folder, store)
+    with pytest.raises(ValueError, match=r"Recipe.teacher is empty, .*baselines.teacher.train makes one .notebook 03"):
+        teacher.check("", store)
+    table = make_table(tmp_path / "more", subjects=5)
+    some = preprocess.build(table[table["subject"] >= "s2"], tmp_path / "some", size=48, rgb=True)
+    with pytest.raises(ValueError, match="was trained on hand/s2"):  # other pixels, the same person
+        teacher.check(folder, some)
+    others = preprocess.build(table[table["subject"] >= "s3"], tmp_path / "others", size=32, rgb=True)
+    assert teacher.check(folder, others).recipe == TeacherRecipe(**TINY)
+    assert teacher.identity(folder).endswith(" (trained on hand)")
+    assert "view1" not in teacher.identity(folder)
+
+
+def test_people_are_known_by_release_and_name_and_synthetic_ones_by_their_seed(store, tmp_path):
+    table = make_table(tmp_path / "more", subjects=2)
+    made = {"seed": 7, "intensity": 3.0}
+    renamed = table.assign(dataset="casme2")
+    renamed.index = pd.Index([i.replace("hand/", "casme2/") for i in table.index], name="clip_id")
+    renamed.attrs = table.attrs | {"dataset": "casme2", "synthetic": True, "made": made}
+    synthetic = preprocess.build(renamed, tmp_path / "synthetic", size=32, rgb=True)
+    assert known.people(synthetic) == ["synthetic people of seed 7"]
+    joined = clips.join([store, synthetic], tmp_path / "joined")
+    assert known.people(joined) == ["hand/s0", "hand/s1", "hand/s2", "synthetic people of seed 7"]
+    note = {"data": synthetic.info["settings"]["release"]}
+    assert known.label(note) == " (trained on synthetic casme2, intensity 3, seed 7)"
+    assert known.label({"data": joined.info["settings"]["release"]}) == " (trained on synthetic hand+casme2)"
+    assert known.label(None) == "" and known.note("microsoft/resnet-18") is None
+
+
+@pytest.mark.parametrize(
+    "changed, text",
+    [
+        ({"depth": 50}, "depth=50: allowed are 18, 34"),
+        ({"labelled": 1.5}, "labelled=1.5: at most 1"),
+        ({"size": 32, "crop": 40}, "crop=40: at most size=32"),
+        ({"mean": (0.5, 0.5)}, "three numbers each"),
+        ({"std": (0.5, 0.0, 0.5)}, "std above 0"),
+    ],
+)
+def test_recipes_out_of_range_say_so(changed, text):
+    with pytest.raises(ValueError, match=text):
+        TeacherRecipe(**changed)
