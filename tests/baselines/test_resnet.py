@@ -139,17 +139,17 @@ def test_a_run_is_complete_the_same_twice_and_its_weights_come_back(method, stor
 
 
 def test_it_learns_what_a_single_frame_shows(hand_table, store):
-    """AU12 brightens the lower half by the apex: 12 clips are enough to tell that much."""
-    recipe = baselines.recipe("resnet18", **TINY | {"epochs": 15, "lr": 0.02})
-    torch.manual_seed(0)
-    model, inputs = resnet.Model(recipe, 1), resnet.prepare(recipe, store)
-    targets = torch.tensor(hand_table[["AU12"]].to_numpy("float32"))
+    """AU4 brightens the upper half by the apex, AU12 the lower one: 12 clips are enough to tell that much."""
+    recipe = baselines.recipe("resnet18", **TINY | {"epochs": 20, "optimizer": "adam", "lr": 3e-3, "batch_size": 6})
+    model, inputs = resnet.Model(recipe, 2), resnet.prepare(recipe, store)
+    targets = torch.tensor(hand_table[["AU4", "AU12"]].to_numpy("float32"))
     losses = []
     order = torch.Generator().manual_seed(0)
     model.fit(inputs, torch.arange(len(store)), targets, order, lambda e, loss: losses.append(loss))
-    said = model.probabilities(inputs, torch.arange(len(store)))[:, 0]
-    assert losses[-1] < 0.7 * losses[0]
-    assert said[targets[:, 0] == 1].min() > 10 * said[targets[:, 0] == 0].max()
+    said = model.probabilities(inputs, torch.arange(len(store)))
+    assert losses[-1] < 0.5 * losses[0]
+    for j in range(2):
+        assert said[targets[:, j] == 1, j].mean() > said[targets[:, j] == 0, j].mean() + 0.15
 
 
 def test_a_checkpoint_is_what_every_fold_begins_with(store, tmp_path):
@@ -247,7 +247,7 @@ def test_weights_that_know_the_people_are_refused(store, tmp_path):
     folder = saved(whole(), tmp_path / "teacher" / "view1")
     note = {"people": ["hand/s1", "other/7"], "fingerprint": "0", "data": {"dataset": "hand", "synthetic": False}}
     (tmp_path / "teacher" / "teacher.json").write_text(json.dumps(note))
-    with pytest.raises(ValueError, match="was trained on hand/s1, and .* holds them too.*leak"):
+    with pytest.raises(ValueError, match=r"was trained on hand/s1, and .* holds them too.*leak"):
         engine.run(experiment(weights=str(folder)), store, out=tmp_path / "runs")
     note["people"] = ["other/7"]
     (tmp_path / "teacher" / "teacher.json").write_text(json.dumps(note))
@@ -258,7 +258,7 @@ def test_weights_that_know_the_people_are_refused(store, tmp_path):
         .endswith(" (trained on hand)")
     )
     (tmp_path / "teacher" / "teacher.json").write_text("{}")
-    with pytest.raises(ValueError, match="teacher.json: damaged"):
+    with pytest.raises(ValueError, match=r"teacher\.json: damaged"):
         engine.check(experiment(weights=str(folder)), store)
     shutil.rmtree(tmp_path / "teacher")
 
@@ -266,7 +266,7 @@ def test_weights_that_know_the_people_are_refused(store, tmp_path):
 def test_recipes_out_of_range_say_so():
     with pytest.raises(ValueError, match="depth=50: allowed are 18, 34"):
         baselines.recipe("resnet18", depth=50)
-    with pytest.raises(ValueError, match="crop=1.5: at most 1"):
+    with pytest.raises(ValueError, match=r"crop=1\.5: at most 1"):
         baselines.recipe("resnet18", crop=1.5)
     recipe = baselines.recipe("resnet34", size=64)
     assert dataclasses.replace(recipe, depth=18) == baselines.recipe("resnet18", size=64)

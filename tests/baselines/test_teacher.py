@@ -142,7 +142,8 @@ def test_a_logit_is_the_features_against_the_classifier_and_its_bias():
     model = two_view.TwoView(recipe, 3).double().eval()
     x = torch.rand(2, 3, 30, 30).double()
     logits, vectors = model(x).detach(), model.classifiers().detach()
-    scaled = (x - torch.tensor(recipe.mean).double().view(3, 1, 1)) / torch.tensor(recipe.std).double().view(3, 1, 1)
+    mean, std = (torch.tensor(k, dtype=torch.float64).view(3, 1, 1) for k in (recipe.mean, recipe.std))
+    scaled = (x - mean) / std
     for view in range(2):
         out = model.views[view](scaled, output_hidden_states=True)
         features, maps = model.look(x, view)
@@ -255,18 +256,17 @@ def test_a_loaded_teacher_is_the_trained_one_frozen(store, folder):
 
 
 def test_it_learns_and_its_views_come_to_differ(store, tmp_path):
-    recipe = TeacherRecipe(
-        **TINY | {"epochs": 20, "lr": 3e-3, "labelled": 1.0, "multi_view": 10, "co_regularisation": 1}
-    )
-    model = teacher.load(teacher.train(store, tmp_path / "t", recipe, AUS, device="cpu"))
+    changed = {"epochs": 25, "lr": 1e-2, "batch_size": 6, "labelled": 1.0, "co_regularisation": 1}
+    found = {}
+    for weight in (0, 2):
+        recipe = TeacherRecipe(**TINY | changed | {"multi_view": weight})
+        model = teacher.load(teacher.train(store, tmp_path / f"t{weight}", recipe, (4, 12), device="cpu"))
+        found[weight] = two_view.alike(*model.classifiers()).item()
     said = model.probabilities(two_view.prepare(recipe, store, torch.Generator()), torch.arange(len(store)))
-    for j, name in ((1, "AU4"), (2, "AU12")):
+    for j, name in enumerate(("AU4", "AU12")):
         truth = store.table[name].to_numpy() == 1
-        assert said[truth, j].mean() > said[~truth, j].mean() + 0.1
-    vectors = model.classifiers()
-    with torch.random.fork_rng():
-        start = two_view.TwoView(recipe, 3).classifiers()
-    assert two_view.alike(*vectors) < 0.02 < two_view.alike(*start)
+        assert said[truth, j].mean() > said[~truth, j].mean() + 0.2
+    assert found[2] < 0.15 and found[2] < 0.5 * found[0]
 
 
 def test_labels_of_the_other_clips_are_not_looked_at(store, folder, tmp_path):
@@ -286,17 +286,17 @@ def test_clips_that_do_not_suit_are_refused_and_leave_nothing(store, hand_store,
     with pytest.raises(
         ValueError, match=r"reads RGB frames of TeacherRecipe.size=32 pixels: build it with size=32, rgb"
     ):
-        teacher.train(hand_store, tmp_path / "t", TeacherRecipe(**TINY), AUS)
-    with pytest.raises(ValueError, match="TeacherRecipe.size=40"):
-        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY | {"size": 40}), AUS)
+        teacher.train(hand_store, tmp_path / "out" / "t", TeacherRecipe(**TINY), AUS)
+    with pytest.raises(ValueError, match=r"TeacherRecipe\.size=40"):
+        teacher.train(store, tmp_path / "out" / "t", TeacherRecipe(**TINY | {"size": 40}), AUS)
     with pytest.raises(ValueError, match=r"each of aus=\(2, 9\) is in all or none of the 9 labelled clips"):
-        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY), (2, 9))
+        teacher.train(store, tmp_path / "out" / "t", TeacherRecipe(**TINY), (2, 9))
     with pytest.raises(ValueError, match=r"teacher, epoch \d: the loss is no number any more; lower lr=1e\+30"):
-        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY | {"lr": 1e30}), AUS, device="cpu")
-    assert not list(tmp_path.iterdir())
+        teacher.train(store, tmp_path / "out" / "t", TeacherRecipe(**TINY | {"lr": 1e30}), AUS, device="cpu")
+    assert not list((tmp_path / "out").glob("*"))
     with pytest.warns(UserWarning, match="cannot learn AU2: in all or none"):
-        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY | {"epochs": 1}), (1, 2, 4), device="cpu")
-    assert teacher.load(tmp_path / "t").classifiers.relation[1].tolist() == [0, 1, 0]
+        teacher.train(store, tmp_path / "out" / "t", TeacherRecipe(**TINY | {"epochs": 1}), (1, 2, 4), device="cpu")
+    assert teacher.load(tmp_path / "out" / "t").classifiers.relation[1].tolist() == [0, 1, 0]
 
 
 def test_what_stops_while_it_is_written_leaves_nothing(store, tmp_path, monkeypatch):
@@ -304,9 +304,9 @@ def test_what_stops_while_it_is_written_leaves_nothing(store, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(teacher.files, "write_json", full)
-    with pytest.raises(OSError, match="cannot write the teacher .*the disk is full"):
-        teacher.train(store, tmp_path / "t", TeacherRecipe(**TINY | {"epochs": 1}), AUS, device="cpu")
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match=r"cannot write the teacher .*the disk is full"):
+        teacher.train(store, tmp_path / "out" / "t", TeacherRecipe(**TINY | {"epochs": 1}), AUS, device="cpu")
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def _cut(folder):
@@ -332,7 +332,7 @@ def _another(folder):
         (_another, ValueError, r"another architecture .resnet., its depths is \[3, 4, 6, 3\]"),
         (lambda f: (f / "teacher.json").write_text("{"), ValueError, "teacher.json: not readable as JSON"),
         (lambda f: (f / "teacher.json").write_text("{}"), ValueError, "teacher.json: damaged, or written by another"),
-        (lambda f: (f / "teacher.json").unlink(), FileNotFoundError, "no teacher here; aullm_lib.baselines.teacher.train"),
+        (lambda f: (f / "teacher.json").unlink(), FileNotFoundError, "no teacher here; aullm_lib.baselines.teacher"),
         (lambda f: (f / "view1" / "model.safetensors").unlink(), FileNotFoundError, "no whole teacher here"),
     ],
 )  # fmt: skip
@@ -344,7 +344,7 @@ def test_a_damaged_folder_says_what_is_wrong(harm, error, text, folder, tmp_path
 
 
 def test_a_teacher_must_not_know_whom_it_is_tested_on(store, folder, tmp_path):
-    with pytest.raises(ValueError, match="was trained on hand/s0, and .* holds them too.*other people"):
+    with pytest.raises(ValueError, match=r"was trained on hand/s0, and .* holds them too.*other people"):
         teacher.check(folder, store)
     with pytest.raises(ValueError, match=r"Recipe.teacher is empty, .*baselines.teacher.train makes one .notebook 03"):
         teacher.check("", store)
