@@ -2,7 +2,8 @@
 
 Source: the public script of DVASP, which compares itself with this loss, on the last stage only and without FitNet's
 regressor: student and teacher have the same width. Where this departs, and why: the rows' "-18" reads as one ResNet18,
-here taught by the teacher's first view. Its weight is the script's for every loss that it distils with.
+here taught by the teacher's first view. Its weight is the script's for every loss that it distils with; on a few dozen
+clips this one, which has no scale of its own, then drowns the labels: lower it.
 """
 
 from dataclasses import dataclass
