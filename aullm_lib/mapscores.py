@@ -56,7 +56,11 @@ def verdicts(checked: pd.DataFrame) -> list[str]:
     said = []
     for key, line in (100 * checked.drop(columns="subjects")).iterrows():
         model, method, measure = key
-        spans = [f"{line[w]:+.1f} [{line[f'{w}_low']:+.1f}, {line[f'{w}_high']:+.1f}]" for w in ("gain", "left")]
+        spans = [
+            f"{line[w]:+.1f}"  # of one subject there is no interval
+            + ("" if pd.isna(line[f"{w}_low"]) else f" [{line[f'{w}_low']:+.1f}, {line[f'{w}_high']:+.1f}]")
+            for w in ("gain", "left")
+        ]
         if checked.loc[key, "subjects"] < FEWEST:
             verdict = "too few subjects to tell"
         elif not line["gain_low"] > 0:
