@@ -242,6 +242,10 @@ class Model(Network):
     def groups(self) -> list[list[nn.Parameter]]:
         return [[*self.parameters(), *([self.fold.prototypes] if self.fold else [])]]
 
+    def begin(self) -> None:
+        if self.recipe.weights:
+            pretrained.load(self.recipe.weights, self.backbone)
+
     def fit(
         self,
         inputs: Inputs,
@@ -250,8 +254,6 @@ class Model(Network):
         order: torch.Generator,
         after: Callable[[int, float], None],
     ) -> None:
-        if self.recipe.weights:
-            pretrained.load(self.recipe.weights, self.backbone)
         known, own = inputs.subjects[rows].unique(return_inverse=True)
         subjects = torch.full_like(inputs.subjects, -1).index_put_((rows,), own)  # n
         prototypes = nn.Parameter(torch.randn(len(known), self.recipe.width, device=rows.device))

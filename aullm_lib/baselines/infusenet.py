@@ -23,9 +23,8 @@ InfuseNet has, too.
 Memory: 1 MB a clip at the default size.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -157,18 +156,10 @@ class Model(Network):
     def decide(self, x: Inputs) -> Tensor:
         return torch.sigmoid(self(x).mean(0))
 
-    def fit(
-        self,
-        inputs: Any,
-        rows: Tensor,
-        targets: Tensor,
-        order: torch.Generator,
-        after: Callable[[int, float], None],
-    ) -> None:
+    def begin(self) -> None:
         r = self.recipe
         if r.weights:
             checkpoint.load(r.weights, self.flow, depth=DEPTH, width=r.width)
             self.magnified.load_state_dict(self.flow.encoder.state_dict())
         if r.magnifier:
             pretrained.load(r.magnifier, self.magnifier)
-        super().fit(inputs, rows, targets, order, after)

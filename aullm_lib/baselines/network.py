@@ -51,6 +51,9 @@ class Network(nn.Module):
         """Probabilities of occurrence [b, N_AU] of a batch."""
         raise NotImplementedError
 
+    def begin(self) -> None:
+        """Puts initial weights where they belong, if the recipe names any: once, before the first step."""
+
     def groups(self) -> list[list[nn.Parameter]]:
         """What trains, in groups that may have rates of their own."""
         return [[p for p in self.parameters() if p.requires_grad]]
@@ -70,6 +73,7 @@ class Network(nn.Module):
     ) -> None:
         """Trains on the clips at ``rows`` [B], with 0/1 targets [B, N_AU]; ``after`` is told each epoch's mean loss."""
         r = self.recipe
+        self.begin()
         groups = [{"params": group, "lr": rate} for group, rate in zip(self.groups(), self.rates(0), strict=True)]
         optimizer: torch.optim.Optimizer
         if r.optimizer == "adam":

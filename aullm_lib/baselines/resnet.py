@@ -11,7 +11,6 @@ Source: the public script of DVASP, in whose comparison these rows appear. Where
 - The script's test leaves the random square on; here it is the middle one.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -122,21 +121,9 @@ class Model(Network):
         return two_way_probabilities(self(x))
 
     def begin(self) -> None:
-        """Puts the initial weights into the networks, if there are any."""
         r = self.recipe
         for backbone in self.backbones if r.weights else ():
             checkpoint.load(r.weights, backbone, depth=r.depth, width=r.width)
-
-    def fit(
-        self,
-        inputs: Tensor,
-        rows: Tensor,
-        targets: Tensor,
-        order: torch.Generator,
-        after: Callable[[int, float], None],
-    ) -> None:
-        self.begin()
-        super().fit(inputs, rows, targets, order, after)
 
 
 def fused(seen: list[Seen]) -> Tensor:

@@ -16,7 +16,6 @@ departs, and why:
 - Clips are kept as uint8 after the temporal interpolation: 2.3 MB a clip at the port's size, 0.6 GB for CASME II.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -229,14 +228,6 @@ class Model(Network):
         late = super().rates(epoch)[1]
         return [late * self.recipe.early_lr / self.recipe.lr, late]
 
-    def fit(
-        self,
-        inputs: Tensor,
-        rows: Tensor,
-        targets: Tensor,
-        order: torch.Generator,
-        after: Callable[[int, float], None],
-    ) -> None:
+    def begin(self) -> None:
         if self.recipe.weights:
             pretrained.load(self.recipe.weights, self.backbone)
-        super().fit(inputs, rows, targets, order, after)
