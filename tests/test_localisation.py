@@ -119,7 +119,8 @@ def test_deletion_and_insertion_by_hand(run, hand_store, pairs):
                 both = model(torch.stack([deleted, inserted]).unflatten(2, (32, 32)))[:, unit[b]].sigmoid()
             assert found[b, :, k].tolist() == pytest.approx(both.tolist(), rel=1e-4)
     assert torch.allclose(found[:, 0, 0], found[:, 1, -1]) and torch.allclose(found[:, 0, -1], found[:, 1, 0])
-    assert torch.equal(localisation.curves(model, x, unit, maps, steps=4, at_once=10), found)
+    # a batch of another size may be summed in another order
+    torch.testing.assert_close(localisation.curves(model, x, unit, maps, steps=4, at_once=10), found, rtol=1e-5, atol=0)
     equal = torch.zeros_like(maps)  # pixels of equal value go in a drawn order
     lines = [localisation.curves(model, x, unit, equal, steps=4, seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(lines[0], lines[1]) and not torch.equal(lines[0], lines[2])
