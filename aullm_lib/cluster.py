@@ -233,9 +233,11 @@ def _result(ref: ray.ObjectRef, piece: Sequence[Fold]) -> Outcome:
 
 
 def _cancel(tasks: list[ray.ObjectRef]) -> None:
+    """Ends those that are not done. Ray takes the driver down when a task is cancelled in the moment of its end."""
     with suppress(exceptions.RayError):
         for ref in tasks:
-            ray.cancel(ref, force=True)
+            if not ray.wait([ref], timeout=0, fetch_local=False)[0]:
+                ray.cancel(ref, force=True)
         if tasks:  # a second call may come at once: none of these must still be writing then
             ray.wait(tasks, num_returns=len(tasks), timeout=10, fetch_local=False)
 

@@ -209,7 +209,14 @@ def test_anything_else_ends_all_at_once_and_keeps_what_is_finished(one, store, e
         if fold in FOLDS[2:]:
             time.sleep(60)
 
+    real = ray.cancel
+
+    def cancel(ref, **settings):
+        assert not ray.wait([ref], timeout=0)[0], "Ray may abort where an ended task is cancelled"
+        real(ref, **settings)
+
     with monkeypatch.context() as patch:
+        patch.setattr(ray, "cancel", cancel)
         spied(patch, log := tmp_path / "log", wrong)
         began = time.monotonic()
         with pytest.raises(TypeError, match="no such setting"):
