@@ -1,8 +1,10 @@
 """The kit's own test that nothing leaks and that training trains: a whole leave-one-subject-out at two intensities."""
 
+import nbformat
+import pandas as pd
 import pytest
 
-from aullm_lib import datasets, engine, facs, metrics, preprocess
+from aullm_lib import datasets, engine, facs, metrics, notebook, preprocess
 from aullm_lib.recipe import Experiment, Recipe
 from aullm_lib.runs import Run
 
@@ -32,3 +34,21 @@ def test_with_motion_it_clears_every_floor(scored):
     score, floors = scored[2.0]
     assert score.loc["mean", "f1_macro"] > max(f.loc["mean", "f1_macro"] for f in floors.values()) + 0.10
     assert score.loc["mean", "f1_macro_low"] > floors["all-absent"].loc["mean", "f1_macro"]
+
+
+@pytest.mark.parametrize(
+    ("levels", "lows", "leaks", "words"),
+    [
+        ([0, 0, 1], [0.4, 0.6, 0.6], True, "THE LABELS LEAK"),
+        ([0, 0, 1], [0.4, 0.5, 0.6], False, "no sign of a leak"),
+        ([0, 1], [float("nan"), 0.6], None, "too few subjects to tell"),
+        ([1], [0.6], None, "not run. \n"),
+    ],
+)
+def test_the_quickstart_says_only_what_its_intervals_can_tell(capsys, levels, lows, leaks, words):
+    book = nbformat.read(notebook.SOURCE / "00_quickstart.ipynb", as_version=4)
+    (check,) = (cell.source for cell in book.cells if "leaks = " in cell.source)
+    floors = {"prior-random": 0.5, "all-absent": 0.45, "f1_macro": 0.5}
+    known = {"points": pd.DataFrame({"intensity": levels, "f1_macro_low": lows} | floors)}
+    exec(check, known)
+    assert known["leaks"] is leaks and words in capsys.readouterr().out
