@@ -31,8 +31,9 @@ def sanity(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.Da
     """What is left of each method's hit and energy once the weights are drawn anew, over all pairs.
 
     A line a (model, method, measure): ``subjects``; ``trained``, ``random`` (weights drawn anew), ``chance``; ``gain``,
-    trained less random, and ``left``, random less chance, each with its paired interval over subjects. A map that comes
-    from what was learned has a gain above 0 and nothing left; what is left comes from the clip and the architecture.
+    trained less random, ``above``, trained less chance, and ``left``, random less chance, each with its paired interval
+    over subjects. A map that comes from what was learned has a gain, lies above chance, and has nothing left; what is
+    left comes from the clip and the architecture.
     """
     keys, _, _, means = _resampled(rows, resamples, seed)
     lines, subjects = {}, rows["subject"].nunique()
@@ -44,7 +45,7 @@ def sanity(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.Da
                     of[:, MEASURES.index(m)] for of, m in ((one, name), (other, name), (one, "area"))
                 )
                 line = {"trained": trained[0], "random": fresh[0], "chance": chance[0], "subjects": subjects}
-                for what, apart in (("gain", trained - fresh), ("left", fresh - chance)):
+                for what, apart in (("gain", trained - fresh), ("above", trained - chance), ("left", fresh - chance)):
                     low, high = intervals.interval(apart[1:])
                     line |= {what: apart[0], f"{what}_low": float(low), f"{what}_high": float(high)}
                 lines[model, method, name] = line
@@ -52,27 +53,33 @@ def sanity(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.Da
 
 
 def verdicts(checked: pd.DataFrame) -> list[str]:
-    """What ``sanity`` says, a sentence a line, in percent; a difference counts if its interval is above 0."""
+    """What ``sanity`` says, a sentence a line, in percent; a difference counts if its interval excludes 0."""
     said = []
     for key, line in (100 * checked.drop(columns="subjects")).iterrows():
         model, method, measure = key
         spans = [
             f"{line[w]:+.1f}"  # of one subject there is no interval
             + ("" if pd.isna(line[f"{w}_low"]) else f" [{line[f'{w}_low']:+.1f}, {line[f'{w}_high']:+.1f}]")
-            for w in ("gain", "left")
+            for w in ("gain", "above", "left")
         ]
         if checked.loc[key, "subjects"] < FEWEST:
             verdict = "too few subjects to tell"
+        elif line["gain_high"] < 0:
+            verdict = "lost by training"
         elif not line["gain_low"] > 0:
             verdict = "no gain by training that these subjects support"
+        elif not line["above_low"] > 0:  # from below chance, say
+            verdict = "more than without training, but nothing above chance that these subjects support"
         elif line["left_low"] > 0:
             verdict = "gained by training, but a part of it is there without"
+        elif line["left_high"] < 0:
+            verdict = "gained by training, below chance without"
         else:
-            verdict = "gained by training, at chance without"
+            verdict = "gained by training, without it nothing above chance that these subjects support"
         said.append(
             f"{method}, {model}, {measure}: {line['trained']:.1f} % trained, {line['random']:.1f} % with weights drawn "
-            f"anew, chance {line['chance']:.1f} %. Trained less random {spans[0]}, random less chance {spans[1]}: "
-            f"{verdict}."
+            f"anew, chance {line['chance']:.1f} %. Trained less random {spans[0]}, trained less chance {spans[1]}, "
+            f"random less chance {spans[2]}: {verdict}."
         )
     return said
 

@@ -231,9 +231,12 @@ def test_an_au_that_many_draws_lack_has_no_interval():
 @pytest.mark.parametrize(
     ("trained", "fresh", "subjects", "verdict"),
     [
-        (0.9, 0.1, 9, "gained by training, at chance without"),
+        (0.9, 0.1, 9, "gained by training, without it nothing above chance that these subjects support"),
+        (0.9, 0.05, 9, "gained by training, below chance without"),
         (0.9, 0.5, 9, "gained by training, but a part of it is there without"),
+        (0.1, 0.02, 9, "more than without training, but nothing above chance that these subjects support"),
         (0.5, 0.5, 9, "no gain by training that these subjects support"),
+        (0.1, 0.5, 9, "lost by training"),
         (0.9, 0.1, 3, "too few subjects to tell"),
     ],
 )
@@ -241,10 +244,10 @@ def test_the_sanity_check_tells_what_was_learned_from_what_was_there_before(trai
     rows = drawn_rows(trained, fresh, subjects)
     found = mapscores.sanity(rows)
     line = found.loc["M", "map", "energy"]
-    assert line["gain"] == pytest.approx(trained - fresh) and line["left"] == pytest.approx(fresh - 0.1)
+    assert [line[w] for w in ("gain", "above", "left")] == pytest.approx([trained - fresh, trained - 0.1, fresh - 0.1])
     assert list(found.index) == [("M", "map", "hit"), ("M", "map", "energy")]
     hit = found.loc["M", "map", "hit"]
-    assert hit["gain_low"] <= hit["gain"] <= hit["gain_high"]
+    assert all(hit[f"{w}_low"] <= hit[w] <= hit[f"{w}_high"] for w in ("gain", "above", "left"))
     said = mapscores.verdicts(found)
     assert f"{100 * hit['trained']:.1f} % trained" in said[0] and "chance 10.0 %" in said[0]
-    assert said[1].endswith(f"{verdict}.")
+    assert f"trained less chance {100 * (trained - 0.1):+.1f} [" in said[1] and said[1].endswith(f": {verdict}.")
