@@ -15,12 +15,14 @@ def summary(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.D
     """The mean of every measure with its interval over subjects (``_low``, ``_high``), by model, method and au.
 
     rows: of ``measure``, of one or several models. The AU ``ALL`` holds every pair with the same weight. ``pairs`` and
-    ``subjects`` say on how many a line rests; one subject alone has no interval (NaN).
+    ``subjects`` say on how many a line rests. Of a single subject there is no interval (NaN): every resample that holds
+    it gives the same mean.
     """
     keys, aus, counts, means = _resampled(rows, resamples, seed)
-    low, high = intervals.interval(means[1:])  # g a m
+    subjects = (counts > 0).sum(0)  # g a
+    low, high = np.where(subjects[..., None] > 1, intervals.interval(means[1:]), np.nan)  # g a m
     index = pd.MultiIndex.from_tuples([(*key, au) for key in keys for au in aus], names=["model", "method", "au"])
-    columns = {"pairs": counts.sum(0).ravel().astype(int), "subjects": (counts > 0).sum(0).ravel()}
+    columns = {"pairs": counts.sum(0).ravel().astype(int), "subjects": subjects.ravel()}
     for k, name in enumerate(MEASURES):
         for suffix, values in (("", means[0]), ("_low", low), ("_high", high)):
             columns[name + suffix] = values[..., k].ravel()

@@ -123,6 +123,9 @@ def test_localisation_shows_every_map_with_its_interval_and_chance():
             assert (lines[2 * y + 1].get_markerfacecolor() == "white") == key[0].endswith(RANDOM)
         assert lines[-1].get_xdata()[0] == pytest.approx(5)  # chance
     assert [axis.get_title() for axis in figure.axes[:3]] == ["AU4\n6 clips", "AU12\n6 clips", "all\n12 maps"]
+    assert not any("No interval" in text for text in words(figure))
+    rare = scores.assign(subjects=scores["subjects"].where(scores.index.get_level_values("au") != "AU4", 1))
+    assert any("No interval for AU4: a single subject." in text for text in words(localised.localisation(rare, "n")))
 
 
 def test_curves_are_the_models_own_and_those_of_no_model():

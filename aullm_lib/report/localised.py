@@ -52,8 +52,11 @@ def sheet(rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], np.ndar
 def localisation(scores: pd.DataFrame, note: str = "") -> Figure:
     """Hit and energy of every map, a panel an AU, with intervals over subjects; a dashed line where chance is.
 
-    scores: ``mapscores.summary``. Hollow: weights drawn anew ("untrained").
+    scores: ``mapscores.summary``. Hollow: weights drawn anew ("untrained"). The note names AUs without an interval.
     """
+    alone = dict.fromkeys(scores.index[scores["subjects"] == 1].get_level_values("au"))
+    if alone:
+        note += f"\nNo interval for {', '.join(alone)}: a single subject."
     keys = list(dict.fromkeys(scores.index.droplevel("au")))
     order = sorted(keys, key=lambda key: (key[0] == NO_MODEL, key[0].endswith(RANDOM)))  # stable
     aus = list(dict.fromkeys(scores.index.get_level_values("au")))
