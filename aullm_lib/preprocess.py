@@ -28,8 +28,8 @@ from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import table as tables
 from aullm_lib.framing import BadImage, around, cut, level, read, squash, warp
 
-# Of a table's attrs, what lies beside the clips: it may change while they stay the same.
-BESIDE = ("root", "passed_over", "instead", "notes", "unlabelled")
+# Of a table's attrs, what lies beside the clips, or tells where they lie: it may change while they stay the same.
+BESIDE = ("root", "workbook", "folder", "left_out", "passed_over", "instead", "notes", "unlabelled")
 ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
 OUTSIDE = 0.25  # share of a face's box beyond the frame from which on it is no use
 LATER = 5  # frames after the onset in which a face is looked for if the onset frame shows none

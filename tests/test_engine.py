@@ -16,9 +16,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aullm_lib import engine, metrics, protocol, runs, tiny, train, weights
+from aullm_lib import datasets, engine, metrics, preprocess, protocol, runs, tiny, train, weights
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
+from aullm_lib.workspace import Workspace
 
 
 def folds_of(path):
@@ -44,6 +45,24 @@ def test_a_run_is_whole_readable_and_not_run_again(experiment, hand_store, tmp_p
     before = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
     assert engine.run(experiment, hand_store, out=tmp_path) == path
     assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
+
+
+def test_a_release_that_moved_has_the_same_store_and_the_same_run(experiment, tmp_path, monkeypatch):
+    """With a row left out, whose reason names a path; by another path, and from one folder higher."""
+    root = datasets.synthesize(tmp_path / "disk" / "casme2", "casme2", subjects=2, clips_per_subject=2)
+    shutil.rmtree(next((root / "Cropped").glob("*/*")))
+    monkeypatch.chdir(tmp_path)
+
+    def found(place):
+        with pytest.warns(UserWarning, match="no frame folder .*row left out"):
+            table = datasets.load("casme2", place, images="cropped")
+        store = preprocess.build(table, tmp_path / "store", size=32)
+        own = Workspace("p").build(table, {"size": 32, "align": ""})
+        return own.path, engine.run(experiment, store, out=tmp_path)
+
+    first = found(root)
+    (tmp_path / "disk").rename(tmp_path / "other")
+    assert found("other/casme2") == found(tmp_path / "other") == first
 
 
 def test_same_bytes_again_and_in_any_order(experiment, hand_store, tmp_path):
