@@ -331,7 +331,10 @@ def test_a_window_without_a_face_is_empty_and_the_others_go_on(world, shots, tmp
     lines = (tmp_path / "gap.csv").read_text().splitlines()
     assert lines[0] == "start_frame,end_frame,start_s,end_s,au,probability,remark"
     assert lines[7] == "9,12,,,AU1,,no usable face in its first frame"
-    assert "hatched" in own_clip.timeline.__doc__
+    figure = own_clip.timeline(found)
+    spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
+    assert spans == [(9, 13), (13, 17), (17, 21)] and all(patch.get_hatch() for patch in figure.axes[0].patches)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no usable face or frame"]
 
 
 def test_a_video_without_any_face_is_no_error(world, shots, tmp_path):
@@ -442,12 +445,32 @@ def test_the_figures_say_what_they_are(world, shots, tmp_path):
     assert own_clip.SYNTHETIC in texts(timeline) and "frame" in texts(timeline)
 
 
+@pytest.mark.parametrize("fps", [None, 10.0])
+def test_a_timeline_draws_windows_where_their_frames_lie(world, shots, tmp_path, fps):
+    """Pictures from frame 46 on, of which the numbers 58 to 69 are missing; the last window holds no face."""
+    source = pictures(tmp_path / "late", [*shots[:20], *[np.full_like(shots[0], 90)] * 4])
+    for i in range(24, 0, -1):
+        (source / f"img{i:03d}.png").rename(source / f"img{i + 45 + 12 * (i > 12):03d}.png")
+    found = predict.video(world.model, source, length=4, stride=4, fps=fps)
+    figure = own_clip.timeline(found)
+    (mesh,) = figure.axes[0].collections
+    x, values = mesh.get_coordinates()[0, :, 0], np.ma.filled(mesh.get_array(), np.nan)[0]
+    drawn = [(x[i], x[i + 1]) for i in range(len(values)) if not np.isnan(values[i])]
+    drawn += [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
+    rows = found.table.drop_duplicates("start_frame")
+    spans = rows[["start_s", "end_s"]] if fps else rows[["start_frame", "end_frame"]] + [0, 1]
+    assert list(rows["start_frame"]) == [46, 50, 54, 70, 74, 78]
+    np.testing.assert_allclose(drawn, spans, atol=1e-6)
+    assert len(values) == 7 and "Blank: frame numbers are missing." in texts(figure)
+    assert figure.axes[0].get_xlabel() == ("seconds from the first frame" if fps else "frame")
+
+
 def test_a_timeline_of_many_windows_keeps_their_maximum(world):
     """Of 2,001 windows three share a column: the one in which something happens is not lost."""
     values = np.full(2001, 0.1)
     values[1000] = 0.9
     starts = np.arange(2001) * 5
-    rows = pd.DataFrame({"start_frame": starts, "au": "AU4", "probability": values})
+    rows = pd.DataFrame({"start_frame": starts, "end_frame": starts + 9, "au": "AU4", "probability": values})
     said = predict.Timeline(
         source=Path("long.mp4"), remarks=(), limits=(), synthetic=False, models=1, table=rows, length=10, stride=5,
         fps=25.0, path=None,

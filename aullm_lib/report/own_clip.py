@@ -116,38 +116,44 @@ def _bars(axis: Axes, clip: Clip) -> None:
 def timeline(said: Timeline) -> Figure:
     """A video's windows from left to right, a line an AU; hatched where a window is of no use.
 
-    A window is drawn around its middle, as wide as the step to the next one.
+    A window is drawn around its middle, as wide as a step, where its frames lie: by their numbers, or, where the rate
+    is known, in seconds from the first frame. Between windows it is blank where numbers are missing.
     """
     with plt.rc_context(STYLE | {"axes.grid": False, "figure.constrained_layout.use": False}):
-        rate = said.fps or 1.0
         wide = said.table.pivot(index="start_frame", columns="au", values="probability")
         wide = wide[list(dict.fromkeys(said.table["au"]))]  # as the model has them, not AU1, AU12, AU14
         values = wide.to_numpy().T  # au window
         pool = -(-values.shape[1] // WIDEST)
-        edges = wide.index[0] + (said.length - said.stride) / 2 + said.stride * np.arange(values.shape[1] + 1)
+        windows = said.table.drop_duplicates("start_frame")
+        middle = (windows["start_frame"] + windows["end_frame"] + 1).to_numpy() / 2
+        left, right = middle - said.stride / 2, middle + said.stride / 2
         if pool > 1:
             padded = np.pad(values, ((0, 0), (0, -values.shape[1] % pool)), constant_values=np.nan)
             values = np.fmax.reduce(padded.reshape(len(values), -1, pool), axis=2)
-            edges = np.append(edges[:-1:pool], edges[-1])
-        width, words = 9.0, _words(said, 9.0)
+            left, right = left[::pool], np.append(right[pool - 1 : -1 : pool], right[-1])
+        useless = np.isnan(values).all(axis=0)
+        gaps = np.flatnonzero(left[1:] > right[:-1]) + 1
+        edges = np.insert(np.append(left, right[-1]), gaps, right[gaps - 1])
+        values, useless = np.insert(values, gaps, np.nan, axis=1), np.insert(useless, gaps, False)
+        if said.fps:
+            edges = (edges - windows["start_frame"].iloc[0]) / said.fps
+        width, words = 9.0, _words(said, 9.0) + ["Blank: frame numbers are missing."] * bool(len(gaps))
         bottom, body = 0.75 + 0.125 * len(words), 0.26 * len(values)
         height = bottom + body + 0.62
         figure = plt.figure(figsize=(width, height))
         _heading(figure, said, f"{said.source.name}: probability that an AU occurs", height)
         axis = figure.add_axes((0.6 / width, bottom / height, (width - 1.7) / width, body / height))
-        mesh = axis.pcolormesh(edges / rate, np.arange(len(values) + 1), values, cmap="viridis", vmin=0, vmax=1)
-        useless = np.isnan(values).all(axis=0)
+        mesh = axis.pcolormesh(edges, np.arange(len(values) + 1), values, cmap="viridis", vmin=0, vmax=1)
         for i in np.flatnonzero(useless):
-            span = edges[i : i + 2] / rate
-            axis.axvspan(*span, facecolor="#eeeeee", edgecolor=GREY, hatch="////", lw=0)
+            axis.axvspan(*edges[i : i + 2], facecolor="#eeeeee", edgecolor=GREY, hatch="////", lw=0)
         axis.set_yticks(np.arange(len(values)) + 0.5, wide.columns)
-        axis.set(ylim=(len(values), 0), xlabel="seconds" if said.fps else "frame")
+        axis.set(ylim=(len(values), 0), xlabel="seconds from the first frame" if said.fps else "frame")
         axis.tick_params(labelsize=8, length=2)
         colours = figure.add_axes(((width - 0.95) / width, bottom / height, 0.14 / width, body / height))
         figure.colorbar(mesh, cax=colours).ax.tick_params(labelsize=8)
         colours.set_ylabel("probability", fontsize=8)
         if useless.any():
-            patch = Patch(facecolor="#eeeeee", edgecolor=GREY, hatch="////", lw=0, label="no usable face")
+            patch = Patch(facecolor="#eeeeee", edgecolor=GREY, hatch="////", lw=0, label="no usable face or frame")
             figure.legend(handles=[patch], loc="upper right", fontsize=8, bbox_to_anchor=(1 - 1.05 / width, 1))
         figure.text(0.1 / width, 0.08 / height, "\n".join(words), fontsize=7.5, color=GREY, va="bottom")
     plt.close(figure)
