@@ -17,6 +17,7 @@ from aullm_lib.model import AULLM
 from aullm_lib.runs import Run
 
 VISUAL = "visual token"
+PART = "…"  # a token that holds only a part of a character
 BEFORE = "before training"
 
 
@@ -84,9 +85,9 @@ class Attention(NamedTuple):
 def attention(model: AULLM, clips: Tensor, tokenizer: Any) -> Attention:
     """The LLM's attention from its last position to the prompt and the visual token, by layer.
 
-    tokenizer: of the checkpoint, as ``llm.load`` gives it. A token that holds only a part of a character has "…", and
-    the token that completes it the character. The prompt may be shared by all clips, as in training: the attention of
-    the last position is the same.
+    tokenizer: of the checkpoint, as ``llm.load`` gives it. A token that holds only a part of a character is PART, and
+    the token that completes it has the character. The prompt may be shared by all clips, as in training: the attention
+    of the last position is the same.
     Raises ValueError for a variant whose LLM is not given the visual token, or an LLM that hides its attention.
     """
     reasoner = model.llm
@@ -139,4 +140,4 @@ def _eager(llm: Any) -> Iterator[None]:
 def _pieces(ids: Sequence[int], tokenizer: Any) -> list[str]:
     """What each token adds to the text."""
     texts = [tokenizer.decode(ids[: k + 1]).rstrip("\ufffd") for k in range(len(ids))]
-    return [now[len(before) :] or "…" for before, now in zip(["", *texts], texts, strict=False)]
+    return [now[len(before) :] or PART for before, now in zip(["", *texts], texts, strict=False)]

@@ -10,12 +10,12 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from aullm_lib import engine, explain, learned, mapscores
-from aullm_lib.learned import BEFORE, VISUAL
+from aullm_lib.learned import BEFORE, PART, VISUAL
 from aullm_lib.llm import load
 from aullm_lib.localisation import NO_MODEL, RANDOM
 from aullm_lib.model import AULLM
 from aullm_lib.recipe import Experiment, Recipe
-from aullm_lib.report import architecture, attention, figures, localised
+from aullm_lib.report import architecture, attention, figures, localised, tokens
 from aullm_lib.runs import Run
 from aullm_lib.tiny import build_tiny
 
@@ -167,11 +167,31 @@ def test_led_is_drawn_before_and_after():
     assert "after, mean of 2 folds" in words(figure)
 
 
-def test_attention_names_every_token_also_those_that_the_font_lacks():
+def test_attention_is_coloured_as_a_multiple_of_looking_everywhere_alike():
     weights = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
-    figure = attention.llm(["请a", "$x$", VISUAL], weights, "n")
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["U+8BF7a", "$x$", VISUAL]
-    assert (figure.axes[0].images[0].get_array() == weights.T).all()
+    figure = attention.llm(["a", "b", VISUAL], weights, "n")
+    image = figure.axes[0].images[0]
+    np.testing.assert_allclose(image.get_array(), np.maximum(3 * weights.T, 1 / 3))
+    assert image.norm(1.0) == pytest.approx(0.5) and (image.norm.vmin, image.norm.vmax) == pytest.approx((1 / 3, 3))
+    assert any("Attention is 0.3 to 2.4 times" in " ".join(text.split()) for text in words(figure))
+    assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["0.333×", "1×", "3×"]
+    nearly = attention.llm(["a", "b", VISUAL], np.array([[0.333, 0.334, 0.333]]), "n").axes[0].images[0]
+    assert (nearly.norm.vmin, nearly.norm.vmax) == pytest.approx((1 / attention.LEAST, attention.LEAST))
+
+
+def test_tokens_are_numbered_and_chinese_ones_are_said_in_english():
+    prompt = Recipe.released().prompt
+    assert "".join(tokens.WORDS) == prompt
+    pieces = [prompt[0], prompt[1], PART, prompt[2], prompt[3:7], *prompt[7:], VISUAL]
+    labels, said = tokens.named(["<s>", *pieces])
+    assert labels[:6] == ["1 <s>", "2 please", "3 analyse", "4 analyse …", "5 analyse", "6 fuse after"]
+    assert labels[6] == "7 face" and labels[-2:] == [f"{len(pieces)} :", f"{len(pieces) + 1} {VISUAL}"]
+    assert tokens.MEANING in said and said.isprintable()
+    figure = attention.llm(pieces, np.full((2, len(pieces)), 1 / len(pieces)), "n")
+    drawn = " ".join(" ".join(words(figure)).split())
+    assert tokens.MEANING in drawn and "U+" not in drawn
+    assert tokens.named(["$x$", " facial", " ", VISUAL]) == (["1 $x$", "2 facial", "3 ␣", f"4 {VISUAL}"], "")
+    assert tokens.named(["请a", PART])[0] == ["1 U+8BF7a", "2 …"]
 
 
 @pytest.fixture(scope="module")
@@ -215,18 +235,18 @@ def test_figure_1_shows_the_tokens_in_their_order_and_the_clips_probabilities(ti
     torch.manual_seed(0)
     model = AULLM(Recipe.paper(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny).eval()
     clips = torch.randint(0, 256, (1, 6, 64, 64), dtype=torch.uint8)
-    tokens = learned.attention(model, clips, tiny[1]).tokens
+    given = learned.attention(model, clips, tiny[1]).tokens
     said = pd.Series([0.1, 0.8, 0.3], index=["AU1", "AU4", "AU12"])
     figure = architecture.figure1(
         architecture.parts(model, clips),
         frames=clips[0].numpy(),
-        tokens=tokens,
+        tokens=given,
         probabilities=said,
         truth=["AU4"],
         note=EVIL,
     )
     assert figure.get_figwidth() == 7
-    assert f"visual token, {len(tokens) - 1} prompt tokens" in words(figure)
+    assert f"visual token, {len(given) - 1} prompt tokens" in words(figure)
     assert sum(len(axis.images) for axis in figure.axes) == 6
     bars = figure.axes[-1].patches
     assert [bar.get_width() for bar in bars] == [0.1, 0.8, 0.3]

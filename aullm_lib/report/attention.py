@@ -10,9 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -21,11 +20,13 @@ from aullm_lib.clips import ClipStore
 from aullm_lib.learned import BEFORE
 from aullm_lib.llm import Loaded
 from aullm_lib.report.figures import BLUE, GREY, STYLE
+from aullm_lib.report.tokens import named
 from aullm_lib.runs import Run
 
 SMALL = STYLE | {"font.size": 7, "axes.titlesize": 7, "xtick.labelsize": 6, "ytick.labelsize": 6, "axes.linewidth": 0.6}
 FREE = SMALL | {"figure.constrained_layout.use": False, "axes.grid": False}
 WANTED = ((12,), (4, 15, 17))  # the AUs of the paper's two rows
+LEAST = 1.05  # times more or less attention than looking everywhere alike, at which colours end at the earliest
 
 
 @dataclass(frozen=True)
@@ -215,27 +216,31 @@ def led(
 def llm(tokens: Sequence[str], weights: np.ndarray, note: str = "") -> Figure:
     """The attention of the LLM's last position, `[layers, tokens]`, mean over heads: a line a token, a column a layer.
 
-    Colours rise with the root. A character that the figure's font lacks is written by its number, such as U+8BF7.
+    Colours say how many times the attention is that of looking everywhere alike, white for once, with one scale for
+    more and for less. It spans at least LEAST, so that what hardly differs looks so, and at most the number of tokens,
+    which is all attention on one.
     """
+    ratio = weights.T * len(tokens)
+    labels, said = named(tokens)
+    note += f"\nAttention is {ratio.min():.3g} to {ratio.max():.3g} times that of looking everywhere alike. {said}"
+    end = max(LEAST, min(len(tokens), max(ratio.max(), 1 / max(ratio.min(), 1 / len(tokens)))))
     with plt.rc_context(SMALL | {"axes.grid": False}):
-        figure, axis = plt.subplots(figsize=(3.4, 0.9 + 0.115 * len(tokens)))
-        norm = PowerNorm(0.5, 0, float(weights.max()))
-        image = axis.imshow(weights.T, aspect="auto", cmap="cividis", norm=norm, interpolation="nearest")
-        axis.set_yticks(range(len(tokens)), [_drawable(token) for token in tokens], fontsize=5.5)
+        figure, axis = plt.subplots(figsize=(3.4, 1))
+        small_print(figure, note)
+        figure.set_figheight(0.7 + 0.115 * len(tokens) + 0.09 * figure.get_supxlabel().count("\n"))
+        drawn = np.clip(ratio, 1 / end, end)
+        image = axis.imshow(drawn, aspect="auto", cmap="RdBu_r", norm=LogNorm(1 / end, end), interpolation="nearest")
+        axis.set_yticks(range(len(tokens)), labels, fontsize=5.5)
         axis.set_xticks([0, len(weights) - 1] if len(weights) > 1 else [0])
         axis.set_xticklabels(["1", str(len(weights))] if len(weights) > 1 else ["1"])
         axis.set_xlabel("layer of the LLM")
         axis.tick_params(length=0)
-        figure.colorbar(image, ax=axis, pad=0.02, aspect=30).set_label("attention")
-        small_print(figure, note)
+        bar = figure.colorbar(image, ax=axis, pad=0.02, aspect=30)
+        bar.set_ticks((1 / end, 1, end), labels=[f"{times:.3g}×" for times in (1 / end, 1, end)])
+        bar.set_ticks([], minor=True)
+        bar.set_label("attention, as a multiple\nof looking everywhere alike")
     plt.close(figure)
     return figure
-
-
-def _drawable(text: str) -> str:
-    known = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
-    shown = text.strip() or "␣"
-    return "".join(letter if ord(letter) in known else f"U+{ord(letter):04X}" for letter in shown)
 
 
 def small_print(figure: Figure, note: str) -> None:
