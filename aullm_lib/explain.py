@@ -5,8 +5,8 @@ over the pixels, occlusion of patches. Each goes through the whole model, LLM in
 for every pixel of the frames 1..t-1. Frame 0 has no map: the CNN never sees it, and the still clip keeps it.
 
 Integrated gradients and occlusion compare with a still clip, the first frame repeated. It is the model's own "nothing
-happens": every column of LED's matrix sums to 0, so that LED makes zeros of it, while a black clip would make a face
-appear. For the plain 3D-CNN, which sees raw frames, it is the same face at rest.
+happens": the columns 1..t-1 of LED's matrix sum to 0, so that the CNN, which gets the frames 1..t-1, is given zeros,
+while a black clip would make a face appear. For the plain 3D-CNN, which sees raw frames, it is the same face at rest.
 
 Where this departs, and why: the paper does not say which layer, nor how its heat maps were drawn. Grad-CAM maps are
 usually stretched over the picture; the convolutions here have no padding, so that would shift them by up to 5 of 64

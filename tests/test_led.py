@@ -38,7 +38,7 @@ rates = st.floats(1e-4, 1 - 1e-4)
 
 @settings(deadline=None, max_examples=60)
 @given(frames=st.integers(2, 12), alpha=st.floats(1e-3, 1e3), r1=rates, r2=rates)
-def test_matrix_is_equation_1_and_its_columns_sum_to_zero(frames, alpha, r1, r2):
+def test_matrix_is_equation_1_and_its_columns_but_the_first_sum_to_zero(frames, alpha, r1, r2):
     led = LED(frames=frames, alpha=alpha, r1=r1, r2=r2).double()
     w = led.matrix().detach().numpy()
     np.testing.assert_allclose(w, eq1(frames, alpha, r1, r2), rtol=0, atol=2e-6 * alpha)  # stored in float32
