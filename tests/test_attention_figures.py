@@ -122,6 +122,7 @@ def test_localisation_shows_every_map_with_its_interval_and_chance():
             assert lines[2 * y + 1].get_xdata()[0] == pytest.approx(100 * line[measure])
             assert (lines[2 * y + 1].get_markerfacecolor() == "white") == key[0].endswith(RANDOM)
         assert lines[-1].get_xdata()[0] == pytest.approx(5)  # chance
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["0", "50", "100"]
     assert [axis.get_title() for axis in figure.axes[:3]] == ["AU4\n6 clips", "AU12\n6 clips", "all\n12 maps"]
     assert not any("No interval" in text for text in words(figure))
     rare = scores.assign(subjects=scores["subjects"].where(scores.index.get_level_values("au") != "AU4", 1))
@@ -322,3 +323,20 @@ def test_notes_stay_inside_their_figures():
         text = next(t for t in figure.findobj(Text) if "copyright" in t.get_text())
         box = text.get_window_extent()
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_names_of_runs_stay_whole_in_notes(tiny):
+    scores, lines = scored()
+    model = AULLM(Recipe.paper(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny).eval()
+    name = "casme2-to-samm-all-tiny-released-seed1-5f1530de7f"
+    note, frame = f"{name}. " * 9, np.zeros((8, 8), np.uint8)
+    for figure in (
+        attention.figure3([row()], note),
+        attention.llm(["a", VISUAL], np.full((2, 2), 0.5), note),
+        architecture.figure1(architecture.parts(model, torch.zeros(1, 6, 64, 64, dtype=torch.uint8)), note=note),
+        localised.localisation(scores, note),
+        localised.curves(lines, scores, "M", note),
+        localised.sheet({"one": (frame, {"a": np.ones((8, 8))}, None)}, note),
+    ):
+        (text,) = (text for text in words(figure) if name in text)
+        assert text.split().count(f"{name}.") == 9 and "\n" in text

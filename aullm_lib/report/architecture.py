@@ -197,7 +197,7 @@ def figure1(
             axis.axvline(0.5, color=GREY, lw=0.6, ls=":")
             axis.tick_params(length=0, pad=1.5, labelsize=5.4)
             axis.xaxis.label.set_fontsize(5.4)
-        lines = [textwrap.fill(line, 155) for line in note.splitlines()]
+        lines = [textwrap.fill(line, 155, break_on_hyphens=False) for line in note.splitlines()]
         say(0.04, 0.03, "\n".join(lines), ha="left", va="bottom", color=GREY)
     plt.close(figure)
     return figure

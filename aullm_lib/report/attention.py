@@ -109,7 +109,7 @@ def figure3(rows: Sequence[Row], note: str = "") -> Figure:
         across = -(-max(len(row.frames) for row in rows) // 2)
         side = (group - 0.1) / across - gap
         block = 2 * side + gap
-        lines = [textwrap.fill(line, 155) for line in note.splitlines()]
+        lines = [textwrap.fill(line, 155, break_on_hyphens=False) for line in note.splitlines()]
         foot = 0.36 + 0.1 * sum(line.count("\n") + 1 for line in lines)
         width, height = 7.0, 0.2 + len(rows) * (block + head) + foot
         figure = plt.figure(figsize=(width, height))
@@ -245,5 +245,7 @@ def llm(tokens: Sequence[str], weights: np.ndarray, note: str = "") -> Figure:
 
 def small_print(figure: Figure, note: str) -> None:
     """The note of a figure that is one or two columns of a page wide."""
-    lines = [textwrap.fill(line, round(22.5 * figure.get_figwidth())) for line in note.splitlines()]
+    lines = [
+        textwrap.fill(line, round(22.5 * figure.get_figwidth()), break_on_hyphens=False) for line in note.splitlines()
+    ]
     figure.supxlabel("\n".join(lines), fontsize=5.5, color=GREY, ha="left", x=0.01)

@@ -25,7 +25,7 @@ def sheet(rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], np.ndar
     width, head, gap = 7.0, 0.17, 0.03  # inches
     side = (width - gap * len(names)) / len(names)
     with plt.rc_context(FREE):
-        lines = [textwrap.fill(line, 155) for line in note.splitlines()]
+        lines = [textwrap.fill(line, 155, break_on_hyphens=False) for line in note.splitlines()]
         foot = 0.08 + 0.1 * sum(line.count("\n") + 1 for line in lines)
         titles = [textwrap.fill(name, round(17 * side), break_long_words=False) for name in names]
         above = 0.05 + 0.1 * max(title.count("\n") + 1 for title in titles)
@@ -79,7 +79,7 @@ def localisation(scores: pd.DataFrame, note: str = "") -> Figure:
                 axis.axvline(part["area"].iloc[0], color="black", lw=0.8, ls="--", zorder=1)
                 axis.hlines(breaks, 0, 100, color="#bbbbbb", lw=0.5)
                 axis.set(xlim=(0, 100), ylim=(len(order) - 0.4, -0.6))
-                axis.set_xticks((0, 50, 100), ("0", "50", ""))
+                axis.set_xticks((0, 50, 100))
                 axis.tick_params(length=0, axis="y")
                 if measure == "hit":
                     count = round(part["pairs"].iloc[0] / 100)
