@@ -166,6 +166,8 @@ def test_text_from_data_is_escaped_wherever_it_comes_from(home):
         (f"<img src='data:image/png;base64,{PNG}'>", f'<img src="data:image/png;base64,{PNG}">'),
         ("<a href='javascript:alert(1)'>a</a>", "<a>a</a>"),
         ("<a href=' data:text/html,x'>a</a>", "<a>a</a>"),
+        ("<a href='da&#9;ta:text/html,x'>a</a>", "<a>a</a>"),
+        ("<a href='&#1;DA&#13;&#10;TA&#9;:text/html,x'>a</a>", "<a>a</a>"),
         ("<a href='https://arxiv.org/abs/2507.21778'>a</a>", '<a href="https://arxiv.org/abs/2507.21778">a</a>'),
         ("<style>@import 'https://example.org/x.css'</style><p style='color:red'>p</p>", "<p>p</p>"),
         (
