@@ -4,8 +4,8 @@
 
 The frozen model is never changed nor copied: `applied` hooks the updates on for the length of one forward pass. So
 folds share one model in memory, and one pass serves several: each row of the batch gets its own fold's update. All
-folds' A stand on top of each other, as one matrix, and a 0/1 mask keeps what is a row's own; that is two products
-however many folds there are.
+folds' A stand on top of each other, as one matrix, and a mask keeps what is a row's own; that is two products however
+many folds there are. What is no number in one fold's rows, or in their gradient, does not reach the other folds.
 
 Dropout draws from a generator of the fold's own, so that a fold gets the same masks alone or beside others.
 """
@@ -85,10 +85,14 @@ def applied(model: nn.Module, folds: Sequence[LoRA], rows: Sequence[int]) -> Ite
             x = inputs[0].to(a.dtype)  # n l in
             if folds[0].training and folds[0].dropout:
                 x = torch.cat([f.drop(part) for f, part in zip(folds, x.split(list(rows)), strict=True)])
-            h = x @ a.T  # n l k*r
-            if len(folds) > 1:
-                h = h * own
-            return output + (h @ (folds[0].scale * b).T).to(output.dtype)  # n l out
+            if len(folds) == 1:
+                return output + (x @ a.T @ (folds[0].scale * b).T).to(output.dtype)  # n l out
+            # The gradients of a and b are sums over the rows of all folds, and 0 * NaN is NaN: so no NaN comes in.
+            h = torch.where(own, x.nan_to_num(0, 0, 0) @ a.T, 0)  # n l k*r
+            change = h @ (folds[0].scale * b).T  # n l out
+            if change.requires_grad:
+                change.register_hook(lambda gradient: gradient.nan_to_num(0, 0, 0))
+            return output + change.to(output.dtype)
 
         return add
 

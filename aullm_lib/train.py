@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from aullm_lib import asl, weights
 from aullm_lib.clips import ClipStore
@@ -110,6 +111,8 @@ class _Learner:
             recipe.loss, gamma_pos=recipe.gamma_pos, gamma_neg=recipe.gamma_neg, clip=recipe.clip, reduction="none"
         )
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        telling = ("backbone.led.", "backbone.block1.0.weight", "llm.")
+        self.telling = [p for n, p in self.model.named_parameters() if p.requires_grad and n.startswith(telling)]
         self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
         self.order = torch.Generator().manual_seed(self.seed)  # on the CPU: the same batches on every device
         self.rows = store.positions(fold.train)
@@ -148,10 +151,11 @@ class _Learner:
     def update(self, step: int, loss: Tensor) -> None:
         """One step of Adam; none ever again after a loss or gradient that is no number, without waiting to know.
 
-        The first convolution's gradient stands for all: it is the last to be computed, from all the others.
+        The first convolution's gradient stands for those that it is made from; LED comes after it, and what trains in
+        the LLM lies beside that way.
         """
-        first = next(self.model.backbone.block1.parameters())
-        whole = loss.isfinite() & (first.grad.isfinite().all() if first.grad is not None else True)
+        gradients = [p.grad for p in self.telling if p.grad is not None]
+        whole = loss.isfinite() & get_total_norm(gradients, torch.inf).isfinite()
         failed = torch.where((self.failed_at < 0) & ~whole, float(step), self.failed_at)
         self.failed_at.copy_(failed)
         self.optimizer.found_inf = (self.failed_at >= 0).float()  # type: ignore[attr-defined]  # the fused step heeds it

@@ -1,5 +1,6 @@
 """The backend "ray": the local backend's numbers, and nothing lost or done twice when workers and nodes die."""
 
+import dataclasses
 import importlib
 import io
 import os
@@ -102,11 +103,12 @@ def spied(monkeypatch, log: Path, before):
                 file.write(f"{event} {fold} {node}\n")
 
         def train_folds(experiment, store, table, folds, **settings):
-            (fold,) = folds
-            note("begin", fold.name)
-            before(fold.name, log.read_text().count(f"begin {fold.name} "))
+            for fold in folds:
+                note("begin", fold.name)
+                before(fold.name, log.read_text().count(f"begin {fold.name} "))
             outcome = real(experiment, store, table, folds, **settings)
-            note("end", fold.name)
+            for fold in folds:
+                note("end", fold.name)
             return outcome
 
         engine.train_folds = train_folds
@@ -244,9 +246,12 @@ def test_interrupted_it_takes_its_tasks_along(one, store, nodes, tmp_path, monke
     assert caught.value.__notes__ == ["0 of 5 folds are finished and kept; the same call goes on with the others"]
 
 
+@pytest.mark.parametrize(("variant", "together"), [("backbone", 1), ("all", 2)])
 def test_a_fold_whose_loss_is_no_number_comes_back_while_the_others_finish(
-    one, store, expected, nodes, tmp_path, monkeypatch
+    one, store, tiny_llm, nodes, tmp_path, monkeypatch, variant, together
 ):
+    one = dataclasses.replace(one, variant=variant, llm=tiny_llm)
+
     def spoil(fold, times):
         look = train._Learner.look
 
@@ -259,7 +264,7 @@ def test_a_fold_whose_loss_is_no_number_comes_back_while_the_others_finish(
     with monkeypatch.context() as patch:
         spied(patch, log := tmp_path / "log", spoil)
         with pytest.raises(engine.Diverged, match=r"fold hand-s2, epoch 1, step 1: .*The other folds are") as caught:
-            engine.run(one, store, out=tmp_path, backend="ray", resources=ONE)
+            engine.run(one, store, out=tmp_path, backend="ray", resources=ONE, side_by_side=together)
     run = Run(next(tmp_path.glob("tiny-*")))
     assert run.missing == ["hand-s2"] and (run.path / "failed" / "hand-s2" / "failure.json").is_file()
     assert caught.value.where["fold"] == "hand-s2" and caught.value.weights

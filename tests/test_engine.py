@@ -200,10 +200,12 @@ def test_predictions_that_are_no_numbers_stop_the_fold(experiment, hand_store, t
 
 
 @pytest.mark.parametrize("together", [1, 3])
+@pytest.mark.parametrize("variant", ["backbone", "all", "visual-first"])
 def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_state(
-    experiment, hand_store, tmp_path, monkeypatch, together
+    experiment, hand_store, tiny_llm, tmp_path, monkeypatch, variant, together
 ):
     """In epoch 2, the second batch of fold hand-s1: its logits turn to NaN."""
+    experiment = dataclasses.replace(experiment, variant=variant, llm=tiny_llm)
     look, seen, states = train._Learner.look, [], {}
 
     def spoilt(self, step):
@@ -235,7 +237,33 @@ def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_sta
     monkeypatch.undo()
     engine.run(experiment, hand_store, out=tmp_path)
     assert run.missing == [] and not (run.path / "failed" / "hand-s1").exists()
-    assert folds_of(run.path) == folds_of(engine.run(experiment, hand_store, out=tmp_path / "undisturbed"))
+    undisturbed = Run(engine.run(experiment, hand_store, out=tmp_path / "undisturbed"))
+    if variant == "backbone" or together == 1:
+        assert folds_of(run.path) == folds_of(undisturbed.path)
+    assert (run.predictions()["probability"] - undisturbed.predictions()["probability"]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("part", ["llm.lora.A.0", "llm.lora.B.1", "backbone.led.logit_r1"])
+def test_gradients_beside_the_way_to_the_first_convolution_stop_a_fold_too(
+    experiment, hand_store, tiny_llm, monkeypatch, part
+):
+    """In epoch 2, the first batch of fold hand-s1."""
+    whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    look, seen = train._Learner.look, []
+
+    def spoilt(self, step):
+        if self.fold.name == "hand-s1":
+            seen.append(step)
+            if len(seen) == 3:
+                self.model.get_parameter(part).register_hook(lambda gradient: gradient * float("nan"))
+        return look(self, step)
+
+    monkeypatch.setattr(train._Learner, "look", spoilt)
+    folds = protocol.loso(hand_store.table)
+    outcomes = train.train_folds(whole, hand_store, hand_store.table, folds)
+    assert [type(outcome) for outcome in outcomes] == [train.Result, train.Diverged, train.Result]
+    assert (outcomes[1].where["epoch"], outcomes[1].where["step"]) == (2, 1)
+    assert all(value.isfinite().all() for value in outcomes[1].weights.values())
 
 
 def test_a_rate_that_is_far_too_large_is_named(experiment, hand_store, tmp_path):

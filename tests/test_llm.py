@@ -212,26 +212,57 @@ def test_a_shared_prompt_gives_the_same_outputs_and_gradients(exact, family):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"token_order": "visual-first"}, {"token_order": "prompt-first"},
-                                     {"token_order": "prompt-first", "share_prompt": True}])  # fmt: skip
-def test_folds_in_one_pass_get_what_each_gets_alone(exact, options):
-    pair = exact("qwen2")
-    sizes = (3, 1, 5)
+ORDERS = [{"token_order": "visual-first"}, {"token_order": "prompt-first"},
+          {"token_order": "prompt-first", "share_prompt": True}]  # fmt: skip
+
+
+def three_folds(pair, options, dtype):
+    """Reasoners with one LLM, and 3, 1 and 5 tokens for them, with the weights of their outputs."""
     modules = []
     for seed in range(3):
         torch.manual_seed(seed)
-        module = LLMReasoner(pair, prompt=PROMPT, dtype="float64", lora_dropout=0.3, **options).train()
+        module = LLMReasoner(pair, prompt=PROMPT, lora_dropout=0.3, **options).train()
         for b in module.lora.B:
             torch.nn.init.normal_(b, std=0.2)
         modules.append(module)
-    tokens = [torch.randn(n, 64, dtype=torch.float64) for n in sizes]
-    weights = [torch.randn(n, 64, dtype=torch.float64) for n in sizes]
+    return modules, *([torch.randn(n, 64, dtype=dtype) for n in (3, 1, 5)] for _ in range(2))
+
+
+@pytest.mark.parametrize("options", ORDERS)
+def test_folds_in_one_pass_get_what_each_gets_alone(exact, options):
+    modules, tokens, weights = three_folds(exact("qwen2"), {"dtype": "float64", **options}, torch.float64)
     twins = copy.deepcopy(modules)
     together = answer(modules, tokens, weights)
     alone = [answer([m], [t], [w]) for m, t, w in zip(twins, tokens, weights, strict=True)]
     want = [a[0] for a in alone] + [a[1] for a in alone] + [g for a in alone for g in a[2:]]
     for a, b in zip(together, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("options", ORDERS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e38])
+@pytest.mark.parametrize("where", ["token", "inside", "gradient"])
+def test_what_is_no_number_in_one_fold_does_not_reach_the_others(tiny, options, where, value):
+    """In the second of three folds; -1e38 is a number until it is squared."""
+    pair = load(tiny)
+    modules, tokens, weights = three_folds(pair, options, torch.float32)
+    twins = copy.deepcopy(modules, {id(pair[0]): pair[0]})
+    want = answer(modules, tokens, weights)
+
+    def spoil(layer, inputs, output):
+        return output.index_fill(0, torch.tensor(3 if len(output) == 9 else 1), value)  # tokens; shared prompts
+
+    handle = pair[0].layers[0].mlp.register_forward_hook(spoil) if where == "inside" else None
+    for spoilt in {"token": [tokens], "gradient": [weights]}.get(where, []):
+        spoilt[1] = torch.full((1, 64), value)
+    got = answer(twins, tokens, weights)
+    if handle:
+        handle.remove()
+    assert not all(a.isfinite().all() for a in got) or value == -1e38
+    kept = [i for i in range(len(want)) if (i if i < 6 else (i - 6) // 8) % 3 != 1]  # 3 outputs, 3 tokens, 3 LoRAs of 8
+    assert len(want) == 6 + 24 and len(kept) == 4 + 16
+    for i in kept:
+        assert want[i].isfinite().all() and torch.equal(got[i], want[i]), i
 
 
 def test_a_prompt_behind_the_visual_token_is_not_shared(tiny):
