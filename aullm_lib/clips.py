@@ -6,7 +6,8 @@ frame its face was found in and the score (none where none was looked for), and 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +103,19 @@ class ClipStore:
         """
         mapped = np.load(self.path / "frames.npy", mmap_mode="c", allow_pickle=False)  # torch wants a writable array
         self._on_device = torch.from_numpy(mapped).to(device)
-        self._first, self._lengths = self._first.to(device), self._lengths.to(device)
+        columns = (self.table[name].to_numpy() for name in ("first", "n_frames"))
+        self._first, self._lengths = (torch.tensor(column, device=device) for column in columns)
         return self
+
+    @contextmanager
+    def on(self, device: str | torch.device) -> Iterator[None]:
+        """On the device (``to``) inside, and afterwards where it was before."""
+        before = self.device
+        try:
+            self.to(device)
+            yield
+        finally:
+            self.to(before)
 
     def sample(self, ids: Sequence[str] | Tensor, frames: int = 6, jitter: torch.Generator | None = None) -> Tensor:
         """``frames`` frames of each clip [B, frames, H, W] (RGB: [B, frames, H, W, 3]) uint8, on the store's device.

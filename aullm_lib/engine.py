@@ -173,7 +173,8 @@ def _step(bar: tqdm, text: str) -> None:
 def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *_: None) -> list[Diverged]:
     """Does a job: trains the folds that its run lacks and writes each one whole. Returns those that stopped.
 
-    store: the job's, opened, if it is at hand. Raises ``OutOfMemory``, OSError.
+    store: the job's, opened, if it is at hand; it ends where it was, on the CPU or a device. Raises ``OutOfMemory``,
+    OSError.
     """
     record = Run(job.run)
     experiment, store = record.experiment, store or _opened(job.store)
@@ -184,52 +185,52 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
     loaded = _llm(experiment, record.info["data"]["llm"]) if language else None
     if torch.device(job.device).type == "cuda":  # as the released script does
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    store.to(job.device)
     together, llm_batch, failed = job.side_by_side if ours else 1, None, list[Diverged]()
 
     def heard(fold: str, epoch: int, loss: float) -> None:
         record.note_epoch(fold, epoch, loss)
         progress(fold, epoch, loss)
 
-    while waiting:
-        group = waiting[:together]
-        how = ""
-        try:
-            own = {"llm": loaded, "llm_batch": llm_batch} if ours else {}
-            outcomes = (train_folds if ours else fit.train_folds)(
-                experiment,
-                store,
-                job.table,
-                group,
-                device=job.device,
-                keep_weights=job.keep_weights,
-                trace=job.trace,
-                progress=heard,
-                **own,
-            )
-        except OutOfMemory:
-            now = llm_batch or (experiment.recipe.llm_batch or experiment.recipe.batch_size if language else 0)
-            if len(group) > 1:
-                together = len(group) // 2
-                how = f"{together} folds side by side from now on"
-            elif job.shrink and now > 1:
-                llm_batch = now // 2
-                how = f"{llm_batch} clips through the LLM at a time from now on"
-            else:
-                raise
-        if how:  # only now does no exception hold what did not fit
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            warnings.warn(f"{record.path.name}: not enough memory; {how}", stacklevel=2)
-            continue
-        for fold, outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, Diverged):
-                record.write_failure(outcome)
-                failed.append(outcome)
-            else:
-                record.write_fold(fold.name, outcome)
-        waiting = waiting[len(group) :]
+    with store.on(job.device):
+        while waiting:
+            group = waiting[:together]
+            how = ""
+            try:
+                own = {"llm": loaded, "llm_batch": llm_batch} if ours else {}
+                outcomes = (train_folds if ours else fit.train_folds)(
+                    experiment,
+                    store,
+                    job.table,
+                    group,
+                    device=job.device,
+                    keep_weights=job.keep_weights,
+                    trace=job.trace,
+                    progress=heard,
+                    **own,
+                )
+            except OutOfMemory:
+                now = llm_batch or (experiment.recipe.llm_batch or experiment.recipe.batch_size if language else 0)
+                if len(group) > 1:
+                    together = len(group) // 2
+                    how = f"{together} folds side by side from now on"
+                elif job.shrink and now > 1:
+                    llm_batch = now // 2
+                    how = f"{llm_batch} clips through the LLM at a time from now on"
+                else:
+                    raise
+            if how:  # only now does no exception hold what did not fit
+                gc.collect()
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                warnings.warn(f"{record.path.name}: not enough memory; {how}", stacklevel=2)
+                continue
+            for fold, outcome in zip(group, outcomes, strict=True):
+                if isinstance(outcome, Diverged):
+                    record.write_failure(outcome)
+                    failed.append(outcome)
+                else:
+                    record.write_fold(fold.name, outcome)
+            waiting = waiting[len(group) :]
     return failed
 
 

@@ -158,7 +158,8 @@ class Release:
             lacks["LED-filtered"] = "the filter begins with the second sample"
         else:
             with torch.no_grad():
-                moved = temporal(samples.float())[0, 1:].cpu().numpy()  # t-1 s s
+                on = samples.to(model.head.weight) if model else samples  # the model may be on a GPU
+                moved = temporal(on)[0, 1:].cpu().numpy()  # t-1 s s
             filtered, limit = moved[sample - 1], max(float(np.quantile(np.abs(moved), 0.98)), 1e-6)
         heat = self.heat(model, clip_id, unit, samples) if model else None
         if heat is not None and not heat.any():

@@ -51,6 +51,18 @@ def test_sample_is_the_naive_loop(hand_store):
     assert hand_store.sample(hand_store.positions(ids)).equal(hand_store.sample(ids))
 
 
+def test_a_store_comes_back_from_a_device(hand_store):
+    """The device "meta" stands for a GPU: what is there has no values, so nothing may be read back from it."""
+    before = hand_store.sample(hand_store.ids)
+    with pytest.raises(KeyboardInterrupt), hand_store.on("meta"):
+        with hand_store.on("cpu"):
+            assert hand_store.sample(hand_store.ids).equal(before)
+        assert hand_store.sample(hand_store.positions(hand_store.ids)).device.type == "meta"
+        assert hand_store.device == hand_store.lengths.device == torch.device("meta")
+        raise KeyboardInterrupt
+    assert hand_store.sample(hand_store.ids).equal(before)
+
+
 def test_jitter_is_reproducible_and_jitters(hand_store):
     def draw(seed):
         return hand_store.sample(hand_store.ids, jitter=torch.Generator().manual_seed(seed))

@@ -16,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aullm_lib import datasets, engine, metrics, preprocess, protocol, runs, tiny, train, weights
-from aullm_lib.recipe import Recipe
+from aullm_lib import baselines, datasets, engine, metrics, preprocess, protocol, runs, tiny, train, weights
+from aullm_lib.clips import ClipStore
+from aullm_lib.recipe import Experiment, Recipe
 from aullm_lib.runs import Run
 from aullm_lib.workspace import Workspace
 
@@ -147,6 +148,32 @@ def test_disk_full_leaves_finished_folds_and_no_half_ones(experiment, hand_store
     assert len(Run(path).missing) == 2
     assert not list(path.glob("folds/.*"))
     assert Run(engine.run(experiment, hand_store, out=tmp_path)).missing == []
+
+
+@pytest.mark.parametrize("method", ["au-llm", "sssnet-led"])
+def test_a_run_on_a_gpu_gives_the_store_back_to_the_cpu(experiment, hand_store, tmp_path, monkeypatch, method):
+    """The device "meta" stands for one."""
+    if method != "au-llm":
+        experiment = Experiment(
+            name="b", aus=(1, 4, 12), method=method, recipe=baselines.recipe(method, size=32, epochs=1)
+        )
+    module = engine if method == "au-llm" else engine.fit
+    inner, store = module.train_folds, ClipStore(hand_store.path)
+
+    def on_the_gpu(one, there, *rest, device, **settings):
+        assert there is store and store.device.type == device == "meta"
+        if not (tmp_path / "go-on").exists():
+            raise engine.OutOfMemory("not enough memory")
+        with store.on("cpu"):
+            return inner(one, store, *rest, device="cpu", **settings)
+
+    monkeypatch.setattr(module, "train_folds", on_the_gpu)
+    with pytest.raises(engine.OutOfMemory):
+        engine.run(experiment, store, out=tmp_path, device="meta")
+    assert store.sample(store.ids).equal(hand_store.sample(store.ids))
+    (tmp_path / "go-on").touch()
+    engine.run(experiment, store, out=tmp_path, device="meta")
+    assert store.sample(store.ids).equal(hand_store.sample(store.ids))
 
 
 def test_what_cannot_be_run_is_refused_before_training(experiment, hand_store, tmp_path):

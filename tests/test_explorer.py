@@ -19,7 +19,7 @@ from conftest import make_table
 from nbconvert import HTMLExporter
 from PIL import Image
 
-from aullm_lib import engine, explain, explorer, framing, preprocess
+from aullm_lib import engine, explain, explorer, framing, preprocess, weights
 from aullm_lib.explorer import Explorer
 from aullm_lib.led import LED
 from aullm_lib.report import view
@@ -91,6 +91,31 @@ def test_a_map_is_made_once_a_clip_and_unit(release, monkeypatch):
         for frame in (2, 5):
             release.look(clip_id, frame, unit)
     assert made == [0, 2, 0]
+
+
+def test_a_model_on_a_gpu_is_given_its_samples_there(world, release, monkeypatch):
+    """The device "meta" stands for one; its filter and its map are answered from the CPU."""
+    clip_id = release.ids[0]
+    want, given = release.look(clip_id, 6, "AU4"), []
+    there, here = (world.run.model(release.fold(clip_id)) for _ in range(2))
+    there.to("meta")
+
+    def led(samples):
+        assert samples.device.type == "meta"
+        return here.backbone.led(world.store.sample([clip_id]))
+
+    def grad_cam(model, samples, unit):
+        given.append(model)
+        return true(here, samples, unit)
+
+    true = explain.grad_cam
+    monkeypatch.setattr(there.backbone.led, "forward", led)
+    monkeypatch.setattr(explain, "grad_cam", grad_cam)
+    monkeypatch.setattr(weights, "load", lambda *a: there)
+    monkeypatch.setattr(there, "to", lambda device: there)
+    seen = Release(world.table, world.store, world.run, world.subjects).look(clip_id, 6, "AU4")
+    assert given == [there]
+    assert np.array_equal(seen.filtered, want.filtered) and np.array_equal(seen.heat, want.heat)
 
 
 def test_every_clip_may_be_chosen_whatever_it_shows(world, release):
