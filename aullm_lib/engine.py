@@ -89,9 +89,10 @@ def run(
 
     Stop it at any time: finished folds stay, and the same call goes on with the others. A fold whose loss is no number
     any more stops by itself, leaves ``failed/<fold>`` in the run folder, and the others go on.
-    Raises what ``check`` raises, ValueError for clips that the store lacks, and for predictions in the run folder that
-    miss a clip or have one twice, ``protocol.Leak`` for a split that is none,
-    ``fold.Diverged`` in the end if a fold stopped, ``fold.OutOfMemory``, OSError where nothing can be written.
+    Raises what ``check`` raises, ValueError for clips that the store lacks, for a run folder that was made with other
+    labels of the same clips, and for predictions in it that miss a clip or have one twice, ``protocol.Leak`` for a
+    split that is none, ``fold.Diverged`` in the end if a fold stopped, ``fold.OutOfMemory``, OSError where nothing can
+    be written.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -160,8 +161,9 @@ def run(
 
 def _samples(experiment: Experiment, table: pd.DataFrame) -> str:
     """What is scored: a hash of the clips' ids, subjects and labels, whatever their pixels look like."""
-    columns = ["dataset", "subject", *(f"AU{n}" for n in experiment.aus)]
-    scored = table.reindex(columns=columns, fill_value=0).sort_index()
+    units = [f"AU{n}" for n in experiment.aus]
+    scored = table.reindex(columns=["dataset", "subject", *units], fill_value=0).sort_index()
+    scored[units] = scored[units].astype("Int64")  # 1.0 and True are 1
     return hashlib.sha256(scored.to_csv().encode()).hexdigest()
 
 

@@ -83,7 +83,8 @@ class Run:
         """The run of this experiment on these folds below ``out``, made if it is not there.
 
         data: what identifies the clips (fingerprint, release), JSON-able. about: more on them, for readers; no part of
-        the key. Raises OSError where it cannot be written.
+        the key. Raises ValueError where its ``samples``, the hash of clips and labels, is not that of the run which is
+        there; OSError where it cannot be written.
         """
         config = {"experiment": experiment.to_dict(), "data": data}
         split = [[fold.name, sorted(fold.train), sorted(fold.test)] for fold in folds]
@@ -93,7 +94,14 @@ class Run:
             with files.explained(path, "the run"):
                 names = [fold.name for fold in folds]
                 files.write_json(path / "run.json", config | {"key": key, "folds": names, "store": about or {}})
-        return cls(path)
+        run = cls(path)
+        there, given = (stored.get("samples") for stored in (run.info.get("store", {}), about or {}))
+        if there and given and there != given:
+            raise ValueError(
+                f"{path}: made with other labels of the same clips; for these labels give another folder (out), or "
+                "delete this one"
+            )
+        return run
 
     @property
     def missing(self) -> list[str]:

@@ -97,6 +97,29 @@ def test_another_configuration_is_another_folder(experiment, hand_store, tmp_pat
     assert Run.open(tmp_path, experiment, folds, {"fingerprint": "y"}).path != one.path
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_other_labels_of_the_same_clips_are_refused(experiment, hand_store, tmp_path, whole):
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    if not whole:
+        shutil.rmtree(path / "folds" / "hand-s1")
+    changed = hand_store.table.copy()
+    changed.loc[hand_store.ids[0], "AU12"] ^= 1
+    before = folds_of(path)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: made with other labels of the same clips"):
+        engine.run(experiment, hand_store, changed, out=tmp_path)
+    assert folds_of(path) == before
+    for alike in (
+        changed.assign(AU28=1),
+        hand_store.table.astype({"AU1": bool, "AU4": float}),
+    ):  # AU28 is not asked for
+        alike["AU12"] = hand_store.table["AU12"]
+        assert engine.run(experiment, hand_store, alike, out=tmp_path) == path
+    info = json.loads((path / "run.json").read_text())
+    del info["store"]["samples"]  # as older versions wrote it
+    (path / "run.json").write_text(json.dumps(info))
+    assert engine.run(experiment, hand_store, changed, out=tmp_path) == path
+
+
 def test_a_killed_run_goes_on_and_equals_an_undisturbed_one(experiment, hand_store, tmp_path):
     script = """
         import sys, json, time
