@@ -180,9 +180,10 @@ class Run:
             return
         for leftover in [*self.path.glob("folds/.*"), self.path / "progress"]:
             shutil.rmtree(leftover, ignore_errors=True)
-        if not (self.path / "predictions.csv").is_file():
+        pooled, text = self.path / "predictions.csv", self.predictions().to_csv(index=False)
+        if not pooled.is_file() or pooled.read_text(encoding="utf-8") != text:  # a fold may have been made anew
             with files.explained(self.path, "the pooled predictions"):
-                files.write_text(self.path / "predictions.csv", self.predictions().to_csv(index=False))
+                files.write_text(pooled, text)
 
     def made_by(self) -> list[dict]:
         """The versions and git revisions that made the finished folds, each once: more than one is worth a look."""

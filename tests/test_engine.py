@@ -237,9 +237,12 @@ def test_folds_of_another_revision_are_kept_with_a_warning(experiment, hand_stor
     info["versions"]["torch"] = "1.0"
     (path / "folds" / "hand-s1" / "fold.json").write_text(json.dumps(info))
     shutil.rmtree(path / "folds" / "hand-s0")
+    pooled, right = path / "predictions.csv", (path / "predictions.csv").read_text()
+    pooled.write_text(right.replace(",0.", ",0.9"))  # the deleted fold's were others
     with pytest.warns(UserWarning, match="made by another version or revision"):
         engine.run(experiment, hand_store, out=tmp_path)
     assert len(Run(path).made_by()) == 2
+    assert pooled.read_text() == right == Run(path).predictions().to_csv(index=False)
 
 
 def test_predictions_that_are_no_numbers_stop_the_fold(experiment, hand_store, tmp_path, monkeypatch):
