@@ -12,6 +12,7 @@
 ``home`` is the repository, or the folder that the environment variable AULLM_HOME names.
 """
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -24,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from aullm_lib import baselines, clips, datasets, facs, files, preprocess, tiny
-from aullm_lib.baselines import teacher
+from aullm_lib.baselines import distil, teacher
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import Experiment, Recipe
 from aullm_lib.runs import provenance
@@ -167,15 +168,39 @@ class Workspace:
         """The experiment of a baseline: the same one in every notebook that asks for it."""
         return Experiment(name=f"{data}-{method}-seed{seed}", aus=aus, recipe=recipe, method=method, seed=seed)
 
+    def recipe(self, method: str, settings: Mapping) -> Any:
+        """A baseline's recipe with what ``baseline_overrides`` change, and its teacher, trained if none is named.
+
+        ``weights: teacher`` begins with the views of a teacher as deep as the network; else the teacher is a ResNet34.
+        Raises ValueError for a method or field that there is not, or where nothing trains the teacher that is needed.
+        """
+        every = settings["baseline_overrides"]
+        if unknown := [name for name in every if name not in baselines.METHODS]:
+            raise ValueError(f"baseline_overrides: {unknown[0]}: allowed are {', '.join(baselines.METHODS)}")
+        recipe = baselines.recipe(method, **every.get(method, {}))
+        taught, begins = method in distil.METHODS, getattr(recipe, "weights", "") == distil.SHARED
+        if not (begins or taught) or (taught and recipe.teacher):
+            return recipe
+        if not hasattr(recipe, "depth"):
+            raise ValueError(f"baseline_overrides: {method} cannot begin with a teacher's weights: name a file, or ''")
+        if "teacher" not in settings:
+            raise ValueError(
+                f"baseline_overrides: {method} needs a teacher, and only 03_baselines trains one: name its folder in "
+                f"{'teacher' if taught else 'weights'} (below runs/<profile>/teachers)"
+            )
+        folder = settings["teacher"] or str(self.teacher(settings, depth=recipe.depth if begins else 34))
+        found = {"teacher": folder} if taught else {"weights": f"{folder}/{teacher.VIEWS[0]}"}
+        return dataclasses.replace(recipe, **found)
+
     def teacher(self, settings: Mapping, *, depth: int) -> Path:
         """The teacher of ``baselines.distil``, trained on a synthetic release of strong expressions by other people.
 
         settings: macro_subjects, macro_clips_per_subject, macro_intensity, teacher_overrides; data_seed of the others.
-        depth: of its ResNets, 18 or 34.
+        depth: of its ResNets, 18 or 34, unless teacher_overrides say so.
         """
         macro = {"data": "synthetic", "align": "", "data_seed": settings["data_seed"] + MACRO_SEED}
         macro |= {name: settings[f"macro_{name}"] for name in ("subjects", "clips_per_subject", "intensity")}
-        recipe = teacher.TeacherRecipe(**settings["teacher_overrides"], depth=depth)
+        recipe = teacher.TeacherRecipe(**{"depth": depth} | settings["teacher_overrides"])
         store = self.store("casme2", macro | {"size": recipe.size}, rgb=True)
         identity = json.dumps([recipe.to_dict(), store.fingerprint], sort_keys=True)
         folder = self.folder / "teachers" / hashlib.sha256(identity.encode()).hexdigest()[:8]

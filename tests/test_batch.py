@@ -147,6 +147,7 @@ def test_a_grid_is_every_combination_under_names_of_its_own(tmp_path):
     assert batch.grid("smoke", str(tmp_path / "grid.yaml"), list(batch.IN_A_GRID)) == cells
     twins = batch.grid("smoke", "llm=a/x,b/x", list(batch.IN_A_GRID))
     assert len(twins) == 2 and all(name.startswith("smoke-llm-x") for name in twins)
+    assert not set(twins) & set(batch.grid("smoke", "llm=c/x", list(batch.IN_A_GRID)))
     long = batch.grid("smoke", f"llm={'x' * 300}", list(batch.IN_A_GRID))
     assert all(len(name) < 100 for name in long)
 
@@ -187,3 +188,9 @@ def test_a_grid_shares_what_is_done_goes_on_after_a_failure_and_does_nothing_twi
         kept |= {p: p.stat().st_mtime_ns for p in [work.folder / "notebooks" / "02_train_loso.ipynb"]}
     assert batch.main(command) == 1
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
+
+
+def test_with_one_release_there_is_nothing_to_cross(inside):
+    assert batch.main(["smoke", "--grid", "releases=casme2", "--only", "05_cross_domain"]) == 0
+    record = Workspace("smoke-releases-casme2").recorded("05_cross_domain")
+    assert record["runs"] == record["files"] == []

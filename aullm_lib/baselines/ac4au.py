@@ -62,7 +62,7 @@ class Recipe(NetworkRecipe):
     optimizer: str = setting("adam", OURS, choices=("sgd", "adam"))
     lr: float = setting(1e-4, OURS, above=0)
     weight_decay: float = setting(0.0, OURS, low=0)
-    batch_size: int = setting(32, OURS, low=1)
+    batch_size: int = setting(32, OURS, low=2)
     epochs: int = setting(50, OURS, low=1)
 
     def __post_init__(self) -> None:
@@ -87,7 +87,8 @@ class Fold(NamedTuple):
 
 
 def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises ValueError for weights that do not fit, FileNotFoundError where there are none."""
+    """Raises ValueError for a clip of one frame or weights that do not fit, FileNotFoundError where there are none."""
+    views.refuse_still(store)
     if recipe.weights:
         with torch.device("meta"):
             pretrained.check(recipe.weights, MobileFaceNet(width=recipe.backbone_width))

@@ -1,8 +1,9 @@
 """What FitNet, SP, AT and DVASP share: a student of ``resnet`` that also learns what a frozen teacher sees.
 
 Source: the public script of DVASP, which has a switch for each of them. Teacher and student look at the same crop of
-the same frame, in 0..1; the teacher's own mean and deviation are applied inside it. The script trains its teacher on
-EmotioNet and web faces; here it is whatever ``teacher.train`` was given.
+the same frame, in 0..1. Where this departs, and why: the teacher's own mean and deviation are applied inside it, as in
+its training (script: not); the first of the five stages is the stem with its pooling (script: its convolution alone);
+the script trains its teacher on EmotioNet and web faces, here it is whatever ``teacher.train`` was given.
 """
 
 from collections.abc import Callable, Sequence

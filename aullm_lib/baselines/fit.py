@@ -100,11 +100,11 @@ def _train(
             probabilities = torch.full((len(fold.test), len(experiment.aus)), torch.nan)
     state: dict[str, Tensor] = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in model.state_dict().items()}
     if not probabilities.isfinite().all():
-        where = {"fold": fold.name, "epoch": len(log) + 1, "step": 0, "clips": []}
+        epoch = min(len(log) + 1, recipe.epochs)  # the last one where its loss was a number and the weights are not
         return Diverged(
-            f"fold {fold.name}, epoch {len(log) + 1}: the loss or a probability is no number any more; lower the "
+            f"fold {fold.name}, epoch {epoch}: the loss or a probability is no number any more; lower the "
             f"recipe's lr (now {getattr(recipe, 'lr', None)})",
-            where,
+            {"fold": fold.name, "epoch": epoch, "step": 0, "clips": []},
             state,
         )
     info = {

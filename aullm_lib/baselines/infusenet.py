@@ -60,7 +60,7 @@ class Recipe(NetworkRecipe):
     optimizer: str = setting("adam", MEB, choices=("sgd", "adam"))
     lr: float = setting(1e-4, MEB, above=0)
     weight_decay: float = setting(1e-3, MEB, low=0)
-    batch_size: int = setting(32, f"{CODE}: in its comments on shapes", low=1)
+    batch_size: int = setting(32, f"{CODE}: in its comments on shapes", low=2)
     epochs: int = setting(50, MEB, low=1)
 
     def __post_init__(self) -> None:
@@ -80,9 +80,7 @@ class Inputs(NamedTuple):
 
 def check(recipe: Recipe, store: ClipStore) -> None:
     """Raises ValueError for a clip of one frame or weights that do not fit, FileNotFoundError where there are none."""
-    short = store.table.index[store.table["n_frames"] < 2]
-    if len(short):
-        raise ValueError(f"{short[0]} has a single frame, and InfuseNet reads motion: leave the clip out")
+    views.refuse_still(store)
     if recipe.weights:
         checkpoint.check(recipe.weights, store, depth=DEPTH, width=recipe.width)
     if recipe.magnifier:

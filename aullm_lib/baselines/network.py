@@ -25,7 +25,7 @@ class NetworkRecipe(Settings):
     momentum: float = setting(0.9, "of sgd", low=0, below=1)
     weight_decay: float = setting(0.0, "", low=0)
     drop_every: int = setting(0, "epochs after which the rate falls to a tenth, again and again; 0 = never", low=0)
-    batch_size: int = setting(32, "", low=1)
+    batch_size: int = setting(32, "", low=2)  # batch norm needs two
     epochs: int = setting(100, "", low=1)
 
 
@@ -84,7 +84,7 @@ class Network(nn.Module):
         for epoch in range(r.epochs):
             for group, rate in zip(optimizer.param_groups, self.rates(epoch), strict=True):
                 group["lr"] = rate
-            total = torch.zeros((), device=rows.device)
+            total, seen = torch.zeros((), device=rows.device), 0
             for part in torch.randperm(len(rows), generator=order).to(rows.device).split(r.batch_size):
                 if len(part) < 2 and len(rows) > 1:
                     continue  # batch norm needs two; the order is another in the next epoch
@@ -93,7 +93,8 @@ class Network(nn.Module):
                 loss.backward()
                 optimizer.step()
                 total += loss.detach() * len(part)
-            after(epoch + 1, float(total) / len(rows))
+                seen += len(part)
+            after(epoch + 1, float(total) / seen)
 
     @torch.no_grad()
     def probabilities(self, inputs: Any, rows: Tensor) -> Tensor:

@@ -17,12 +17,12 @@ def locate(weights: str | Path) -> Path:
 
     Raises FileNotFoundError where there is none, ValueError where there are several.
     """
-    path = Path(weights)
+    path = Path(weights).expanduser()
     found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not found or not found[0].is_file():
-        raise FileNotFoundError(f"weights={str(weights)!r}: no safetensors file here; '' means random weights")
+        raise FileNotFoundError(f"{str(weights)!r}: no safetensors file here; in a recipe '' means random weights")
     if len(found) > 1:
-        raise ValueError(f"weights={str(weights)!r}: {len(found)} safetensors files here; name one of them")
+        raise ValueError(f"{str(weights)!r}: {len(found)} safetensors files here; name one of them")
     return found[0]
 
 

@@ -1,9 +1,9 @@
 """ResNet18 and ResNet34 on one RGB frame near the apex, and what every method on such a frame shares.
 
 Source: the public script of DVASP, in whose comparison these rows appear. Where this departs, and why:
-- The checkpoint that the script starts from is not public (ImageNet is the natural reading): random, unless ``weights``
-  names one, such as "microsoft/resnet-18", or a view of a teacher. One frame of some dozens of clips teaches a random
-  network next to nothing: give it one. Pixels stay in 0..1 without mean and deviation, as in the script.
+- The script starts from torchvision's ImageNet weights, a pickle, which is not read here: random, unless ``weights``
+  names a checkpoint, such as "microsoft/resnet-18", or a view of a teacher. One frame of some dozens of clips teaches a
+  random network next to nothing: give it one. Pixels stay in 0..1 without mean and deviation, as in the script.
 - The script trains for 101 epochs and evaluates after 80; here training ends there, for the last epoch is used.
 - The script draws from a folder of pictures around the apex; here from the apex's neighbours in the clip. Beyond an end
   of the clip, that end is repeated. A clip without an annotated apex gives its middle.
@@ -33,7 +33,7 @@ class Recipe(NetworkRecipe):
     size: int = setting(224, f"{DV}: pixels of a stored frame, and those that the network reads", low=16)
     depth: int = setting(18, "the row's name: 18 or 34")
     width: int = setting(64, "ResNet paper: channels of stem and first stage; they double with each further one", low=1)
-    weights: str = setting("", "ours: hub name or folder to begin with (script's: not public); '' = random")
+    weights: str = setting("", "ours: hub name or folder to begin with (script's: ImageNet); '' = random")
     before: int = setting(2, f"{DV}: training frames reach from so many before the apex", low=0)
     after: int = setting(1, f"{DV}: ... to so many after it", low=0)
     crop: float = setting(210 / 224, f"{DV}: side of the square, as a share of the frame's", above=0)
@@ -42,7 +42,7 @@ class Recipe(NetworkRecipe):
     momentum: float = setting(0.9, DV, low=0, below=1)
     weight_decay: float = setting(0.0, "ours: the script's is not in our notes", low=0)
     drop_every: int = setting(40, f"{DV}: epochs after which the rate falls to a tenth; 0 = never", low=0)
-    batch_size: int = setting(56, DV, low=1)
+    batch_size: int = setting(56, DV, low=2)
     epochs: int = setting(80, f"{DV}: the epoch after which it evaluates, of 101", low=1)
 
     def __post_init__(self) -> None:

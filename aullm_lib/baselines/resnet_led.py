@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers import ResNetModel
 
 from aullm_lib.baselines import checkpoint, sssnet_led
-from aullm_lib.baselines.sssnet_led import LEDNetwork, prepare
+from aullm_lib.baselines.sssnet_led import LEDNetwork, check, prepare
 from aullm_lib.recipe import setting
 
 RGB = False
-__all__ = ["RGB", "Model", "Recipe", "prepare"]
+__all__ = ["RGB", "Model", "Recipe", "check", "prepare"]
 
 
 @dataclass(frozen=True, kw_only=True)

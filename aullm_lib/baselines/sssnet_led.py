@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from aullm_lib.backbone import FrameConv, FramePool
+from aullm_lib.baselines import views
 from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay, two_way_loss, two_way_probabilities
 from aullm_lib.clips import ClipStore
 from aullm_lib.led import LED
@@ -46,8 +47,13 @@ class Recipe(NetworkRecipe):
     momentum: float = setting(0.0, "of sgd, which is not the paper's", low=0, below=1)
     weight_decay: float = setting(1e-3, PAPER, low=0)
     drop_every: int = setting(0, f"{PAPER}: only the filter's rate drops", low=0)
-    batch_size: int = setting(64, f"{MEB}; the paper's is not known to us", low=1)
+    batch_size: int = setting(64, f"{MEB}; the paper's is not known to us", low=2)
     epochs: int = setting(400, PAPER, low=1)
+
+
+def check(recipe: Recipe, store: ClipStore) -> None:
+    """Raises ValueError for a clip of one frame."""
+    views.refuse_still(store)
 
 
 def prepare(recipe: Recipe, store: ClipStore) -> ClipStore:

@@ -113,7 +113,8 @@ def load(folder: str | Path) -> TwoView:
 
     Raises FileNotFoundError where there is none, ValueError for a damaged one.
     """
-    folder, note = Path(folder), _note(Path(folder))
+    folder = Path(folder).expanduser()
+    note = _note(folder)
     recipe = TeacherRecipe.from_dict(note["recipe"])
     with torch.device("meta"):
         model = TwoView(recipe, len(note["aus"]))
@@ -138,7 +139,8 @@ def check(folder: str | Path, store: ClipStore) -> TwoView:
 
 def identity(folder: str | Path) -> str:
     """A hash of the teacher's weights, and what they were trained on. Raises as ``load``."""
-    folder, note = Path(folder), _note(Path(folder))
+    folder = Path(folder).expanduser()
+    note = _note(folder)
     digest = hashlib.sha256()
     for path in _weights(folder):
         with path.open("rb") as file:

@@ -53,7 +53,7 @@ class TeacherRecipe(NetworkRecipe):
     std: tuple[float, ...] = setting((0.2832, 0.2578, 0.2548), f"{DV}: of red, green and blue")
     optimizer: str = setting("adam", "ours: the script's is not in our notes", choices=("sgd", "adam"))
     lr: float = setting(1e-3, DV, above=0)
-    batch_size: int = setting(10, f"{DV}: labelled pictures; as many unlabelled beside them", low=1)
+    batch_size: int = setting(10, f"{DV}: labelled pictures; as many unlabelled beside them", low=2)
     epochs: int = setting(30, DV, low=1)
 
     def __post_init__(self) -> None:

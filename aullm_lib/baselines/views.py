@@ -7,6 +7,13 @@ from torch import Tensor
 from aullm_lib.clips import ClipStore
 
 
+def refuse_still(store: ClipStore) -> None:
+    """Raises ValueError naming a clip of a single frame, in which a method that reads motion would see nothing."""
+    still = store.table.index[store.table["n_frames"] < 2]
+    if len(still):
+        raise ValueError(f"{still[0]} has a single frame, and this method reads motion: leave the clip out")
+
+
 def apexes(store: ClipStore) -> Tensor:
     """The apex of every clip as a position in it [N], 0 = onset; the middle frame where the release names none."""
     table = store.table

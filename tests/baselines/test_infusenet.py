@@ -301,17 +301,7 @@ def test_given_weights_begin_both_networks_and_a_given_magnifier_stays_as_it_is(
     assert not (tmp_path / "never").exists()
 
 
-def test_clips_and_settings_that_cannot_be_are_refused_before_training(hand_table, tmp_path):
-    table = hand_table.copy()
-    table.attrs = hand_table.attrs
-    clip = table.index[2]
-    table.at[clip, "frames"] = table.at[clip, "frames"][:1]
-    table.loc[clip, ["n_frames", "offset"]] = 1, table.loc[clip, "onset"]
-    short = preprocess.build(table, tmp_path / "store", size=32, rgb=True)
-    one = Experiment(name="x", aus=(1, 4), recipe=infusenet.Recipe(**TINY), method="infusenet")
-    with pytest.raises(ValueError, match=f"{clip} has a single frame, .* leave the clip out"):
-        engine.run(one, short, out=tmp_path / "runs")
-    assert not (tmp_path / "runs").exists()
+def test_settings_that_cannot_be_are_refused():
     for wrong in ({"width": 9}, {"width": 2}, {"window": 1.1}, {"preset": "slow"}, {"amplification": 1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             infusenet.Recipe(**wrong)

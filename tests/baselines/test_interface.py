@@ -9,12 +9,13 @@ from aullm_lib import baselines, engine, preprocess
 from aullm_lib.baselines import network, views
 from aullm_lib.recipe import Experiment, Recipe
 from aullm_lib.runs import Run
+from aullm_lib.workspace import Workspace
 
 
 @pytest.mark.parametrize("method", baselines.METHODS)
 def test_every_method_has_the_interface_and_says_where_its_numbers_come_from(method):
     module = baselines.module(method)
-    assert module.__doc__.split("\n")[0].endswith((".", ";", ":", ",")) or len(module.__doc__) > 200
+    assert module.__doc__.split("\n")[0].endswith(".")
     assert isinstance(module.RGB, bool) and callable(module.prepare) and callable(module.Model)
     recipe = baselines.recipe(method)
     assert recipe.size >= 16 and recipe.epochs >= 1
@@ -127,7 +128,68 @@ def test_an_apex_is_a_position_in_the_clip_and_the_middle_where_there_is_none(ha
 def test_a_fold_whose_loss_is_no_number_stops_and_says_which(hand_store, tmp_path):
     recipe = baselines.recipe("sssnet-led", size=32, epochs=3, lr=1e30)
     one = Experiment(name="x", aus=(1, 4), recipe=recipe, method="sssnet-led")
-    with pytest.raises(engine.Diverged, match=r"epoch \d: the loss or a probability is no number any more; lower"):
+    with pytest.raises(engine.Diverged, match=r"epoch [123]: the loss or a probability is no number any more; lower"):
         engine.run(one, hand_store, out=tmp_path)
     run = Run(next(tmp_path.glob("x-*")))
     assert run.missing == run.folds and (run.path / "failed" / run.folds[0] / "failure.json").is_file()
+
+
+def test_an_epochs_loss_is_the_mean_over_the_clips_that_were_seen(hand_store):
+    """Five clips in batches of two: the last batch has one and is left out, and does not lower the mean."""
+    model = baselines.module("sssnet-led").Model(baselines.recipe("sssnet-led", size=32, batch_size=2, epochs=1), 1)
+    model.loss = lambda x, targets: 3 + 0 * model(x).mean()
+    told = []
+    rows, order = torch.arange(5), torch.Generator().manual_seed(0)
+    model.fit(hand_store, rows, torch.zeros(5, 1), order, lambda epoch, loss: told.append(loss))
+    assert told == [pytest.approx(3)]
+
+
+def test_a_batch_of_one_is_refused():
+    for method in baselines.METHODS:
+        if method != "lbp-top":
+            with pytest.raises(ValueError, match="batch_size"):
+                baselines.recipe(method, batch_size=1)
+
+
+@pytest.mark.parametrize("method", ["sca", "infusenet", "ac4au", "sssnet-led", "resnet18-led"])
+def test_a_clip_of_one_frame_is_refused_where_motion_is_read(method, hand_table, tmp_path):
+    table = hand_table.copy()
+    table.attrs = hand_table.attrs
+    table.at[table.index[3], "frames"] = table["frames"].iloc[3][:1]
+    table.loc[table.index[3], "n_frames"] = 1
+    store = preprocess.build(table, tmp_path / "store", size=32, rgb=baselines.module(method).RGB)
+    one = Experiment(name="x", aus=(1, 4), recipe=baselines.recipe(method, size=32), method=method)
+    with pytest.raises(ValueError, match=f"{table.index[3]} has a single frame, .* leave the clip out"):
+        engine.run(one, store, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_notebooks_overrides_become_recipes_and_find_their_teacher(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Workspace, "teacher", lambda self, settings, *, depth: asked.append(depth) or f"t{depth}")
+    work = Workspace("x")
+
+    def recipe(method, *, teacher="", **overrides):
+        return work.recipe(method, {"baseline_overrides": {method: overrides}, "teacher": teacher})
+
+    assert recipe("sssnet-led", epochs=3) == baselines.recipe("sssnet-led", epochs=3)
+    assert recipe("resnet34").weights == "" and not asked
+    assert recipe("fitnet", width=8) == baselines.recipe("fitnet", width=8, teacher="t34")
+    assert recipe("dvasp", weights="teacher").teacher == "t18"  # its views are where the student begins
+    assert recipe("resnet34", weights="teacher").weights == "t34/view1"
+    assert asked == [34, 18, 34]
+    assert recipe("fitnet", teacher="/mine").teacher == "/mine"
+    every = {"baseline_overrides": {"fitnet": {"teacher": "/own"}}, "teacher": "/mine"}
+    assert work.recipe("fitnet", every).teacher == "/own"
+    assert asked == [34, 18, 34]
+    for method, overrides, message in (
+        ("fitnet", {"epoch": 3}, "epoch"),
+        ("sca", {"weights": "teacher"}, "sca cannot begin with a teacher's weights"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            recipe(method, **overrides)
+    with pytest.raises(ValueError, match="baseline_overrides: resnet19: allowed are lbp-top"):
+        work.recipe("sp", {"baseline_overrides": {"resnet19": {}}, "teacher": ""})
+    with pytest.raises(ValueError, match="only 03_baselines trains one"):
+        work.recipe("sp", {"baseline_overrides": {}})
+    assert asked == [34, 18, 34]
