@@ -22,6 +22,11 @@ def floors(counts: Counts, aus: Iterable[str]) -> dict[str, pd.DataFrame]:
     return metrics.floors_of_counts({au: counts.positives[int(au[2:])] for au in aus}, counts.clips)
 
 
+def tuning(counts: Counts, aus: Iterable[str]) -> pd.DataFrame:
+    """``metrics.tuning`` on the documented labels of some AUs, which must be documented."""
+    return metrics.tuning({au: counts.positives[int(au[2:])] for au in aus}, counts.clips)
+
+
 def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFrame:
     """The published cells that equal, to the decimal, what a predictor scores that always says the same.
 

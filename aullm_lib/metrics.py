@@ -65,8 +65,7 @@ def _scores(
     """
     taken = limits(arrays, policy, threshold)  # also raises for a policy that cannot be
     if policy == "test-tuned":
-        tried = np.tensordot(weights, arrays.on_grid(), 1)  # [r, 16, a, 4]
-        counts = np.take_along_axis(tried, best(tried)[:, None, :, None], 1)[:, 0]
+        counts = _tuned(np.tensordot(weights, arrays.on_grid(), 1))
     else:
         counts = np.tensordot(weights, arrays.by_subject(arrays.probability >= taken[arrays.fold]), 1)
     if not ranked:
@@ -192,14 +191,15 @@ def over_seeds(predictions: Sequence[pd.DataFrame], **options: Any) -> pd.DataFr
     return out.assign(seeds=len(tables))
 
 
-def _simulated(positives: np.ndarray, negatives: np.ndarray, draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Confusion counts [draws, a, 4] of predictors that know each AU's base rate and nothing of the clip."""
+def _random_scores(positives: np.ndarray, negatives: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Confusion counts over GRID [draws, 16, a, 4] of scores that know each AU's base rate and nothing of the clip.
+
+    Their logit is normal with standard deviation 1 around the logit of the base rate. Which of GRID's 17 bins a clip
+    falls into is all that matters, so the bins are drawn, not the clips.
+    """
+    if draws < 1:
+        raise ValueError(f"draws={draws}: expected 1 or more")
     rate = positives / (positives + negatives)
-    rng = np.random.default_rng(seed)
-    tp, fp = (rng.binomial(n, rate, (draws, len(rate))) for n in (positives, negatives))
-    guessed = np.stack([tp, fp, positives - tp, negatives - fp], -1)
-    # Scores whose logit is normal with standard deviation 1 around the logit of the base rate. Which of GRID's 17 bins
-    # a clip falls into is all that matters, so the bins are drawn, not the clips.
     rate = np.where((positives > 0) & (negatives > 0), rate, 0.5)  # of one class: undefined in the end
     logit = [np.log(p / (1 - p)) for p in (GRID, rate)]
     below = np.array([[(1 + erf((t - centre) / sqrt(2))) / 2 for t in logit[0]] for centre in logit[1]])  # [a, 16]
@@ -207,19 +207,24 @@ def _simulated(positives: np.ndarray, negatives: np.ndarray, draws: int, seed: i
     rng = np.random.default_rng([seed, 1])
     found = [rng.multinomial(n, bins, (draws, len(rate))) for n in (positives, negatives)]  # each [draws, a, 17]
     tp, fp = (np.cumsum(x[..., :0:-1], -1)[..., ::-1].swapaxes(1, 2) for x in found)  # [draws, 16, a]
-    tried = np.stack([tp, fp, positives - tp, negatives - fp], -1)
-    tuned = np.take_along_axis(tried, best(tried)[:, None, :, None], 1)[:, 0]
-    return {"prior-random": guessed, "random, test-tuned": tuned}
+    return np.stack([tp, fp, positives - tp, negatives - fp], -1)
+
+
+def _tuned(tried: np.ndarray) -> np.ndarray:
+    """Confusion counts over GRID [..., 16, a, 4] -> those at each AU's best threshold [..., a, 4]."""
+    return np.take_along_axis(tried, best(tried)[..., None, :, None], -3)[..., 0, :, :]
 
 
 def _simulated_frames(
     units: Sequence[str], positives: np.ndarray, negatives: np.ndarray, draws: int, seed: int
 ) -> dict[str, pd.DataFrame]:
     """The simulated floors as ``score`` frames: means over the draws, their quantiles, mean counts."""
-    if draws < 1:
-        raise ValueError(f"draws={draws}: expected 1 or more")
+    tuned = _tuned(_random_scores(positives, negatives, draws, seed))
+    rng, rate = np.random.default_rng(seed), positives / (positives + negatives)
+    tp, fp = (rng.binomial(n, rate, (draws, len(rate))) for n in (positives, negatives))
+    guessed = np.stack([tp, fp, positives - tp, negatives - fp], -1)
     out = {}
-    for name, counts in _simulated(positives, negatives, draws, seed).items():
+    for name, counts in {"prior-random": guessed, "random, test-tuned": tuned}.items():
         decided = _decided(counts)
         scores = intervals.with_mean(np.concatenate([decided, np.full((*decided.shape[:-1], 2), np.nan)], -1))
         out[name] = _frame(units, scores.mean(0), scores, counts.mean(0))
@@ -249,16 +254,7 @@ def floors_of_counts(
     positives: AU -> how many of the n clips show it. The constants have no ``_low`` and ``_high`` (NaN), for want of
     subjects. Raises ValueError naming the AU whose name or count is impossible.
     """
-    if not positives:
-        raise ValueError("positives: no AU given")
-    for au, count in positives.items():
-        if au not in {f"AU{number}" for number in facs.NAMES}:
-            raise ValueError(f"{au}: not an AU that FACS has (AU1, AU2, ...)")
-        if count != int(count) or not 0 <= count <= n:
-            raise ValueError(f"{au}: {count} positives, expected a whole number from 0 to n={n}")
-    units = sorted(positives, key=lambda au: int(au[2:]))
-    present = np.array([int(positives[au]) for au in units])
-    absent = int(n) - present
+    units, present, absent = _classes(positives, n)
     ranks = np.stack([np.where(present * absent > 0, 0.5, np.nan), np.where(present > 0, present / n, np.nan)], -1)
     none = np.zeros_like(present)
     constants = {"all-absent": [none, none, present, absent], "all-present": [present, absent, none, none]}
@@ -268,3 +264,35 @@ def floors_of_counts(
         point = intervals.with_mean(np.concatenate([_decided(counts), ranks], -1))
         out[name] = _frame(units, point, np.empty((0, *point.shape)), counts)
     return out | _simulated_frames(units, present, absent, draws, seed)
+
+
+def tuning(positives: Mapping[str, int], n: int, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """What thresholds tuned on the labels that are scored give scores that know nothing of the clip.
+
+    The scores are those of the floor "random, test-tuned". Rows "random, 0.5", "random, test-tuned" and "gain", which
+    is their difference draw by draw; columns ``f1_macro`` (the mean over AUs, 0 to 1, over the draws), ``_low`` and
+    ``_high`` (the draws' 2.5 % and 97.5 % quantiles). Raises as ``floors_of_counts``.
+    """
+    _, present, absent = _classes(positives, n)
+    tried = _random_scores(present, absent, draws, seed)
+    plain, tuned = (np.nanmean(f1(counts)[..., 1], -1) for counts in (tried[:, list(GRID).index(0.5)], _tuned(tried)))
+    drawn = np.stack([plain, tuned, tuned - plain], -1)  # [draws, 3]
+    low, high = intervals.interval(drawn)
+    return pd.DataFrame(
+        {"f1_macro": drawn.mean(0), "f1_macro_low": low, "f1_macro_high": high},
+        index=pd.Index(["random, 0.5", "random, test-tuned", "gain"]),
+    )
+
+
+def _classes(positives: Mapping[str, int], n: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """AUs in order, and of each how many of n clips show it and how many do not: int [a]."""
+    if not positives:
+        raise ValueError("positives: no AU given")
+    for au, count in positives.items():
+        if au not in {f"AU{number}" for number in facs.NAMES}:
+            raise ValueError(f"{au}: not an AU that FACS has (AU1, AU2, ...)")
+        if count != int(count) or not 0 <= count <= n:
+            raise ValueError(f"{au}: {count} positives, expected a whole number from 0 to n={n}")
+    units = sorted(positives, key=lambda au: int(au[2:]))
+    present = np.array([int(positives[au]) for au in units])
+    return units, present, int(n) - present

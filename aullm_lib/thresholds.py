@@ -2,7 +2,7 @@
 
 The paper gives no threshold. Its released script takes, for each AU, the best of 16 thresholds on the pooled test
 labels, the very labels that it then scores; the baselines beside it take a fixed decision. A scorer that knows nothing
-gains 3 to 4 points of two-class macro F1 that way (``metrics.floors``). Each policy is therefore a column of its own,
+gains 3 to 4 points of two-class macro F1 that way (``metrics.tuning``). Each policy is therefore a column of its own,
 from the same probabilities and by name.
 """
 

@@ -14,7 +14,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from aullm_lib import facs, intervals, metrics, thresholds
+from aullm_lib import facs, metrics, thresholds
 
 AUS = [f"AU{number}" for number in facs.NAMES]  # AU1, AU2, AU4, AU5, ...
 CASME2 = {"AU1": 26, "AU2": 22, "AU4": 130, "AU7": 39, "AU12": 34, "AU14": 27, "AU15": 16, "AU17": 25}
@@ -319,7 +319,7 @@ def test_the_mean_over_subjects_is_that_of_scikit_learn():
 
 
 def test_the_mean_over_subjects_misleads():
-    """An AU that one of ten subjects shows: silence scores 95 % by subject, and 45 % when pooled."""
+    """An AU that one of ten subjects shows: silence scores 90 % by subject, and 47.4 % when pooled."""
     labels = np.array([[int(i < 5)] for i in range(50)])
     silent = predictions(labels, np.zeros((50, 1)), [f"s{i // 5}" for i in range(50)])
     assert metrics.per_subject_mean(silent).loc["AU1", "f1_macro"] == pytest.approx(0.9)
@@ -385,6 +385,13 @@ def test_what_tuning_on_test_labels_gives_a_scorer_that_knows_nothing(counts, cl
     assert got[0] == pytest.approx(tuned, abs=tolerance)
     assert got[0] == pytest.approx(naive.max(0).mean(), abs=3 * spread / np.sqrt(600))
     assert 100 * floor["f1_macro"].to_numpy()[:-1] == pytest.approx(naive.max(0).mean(0), abs=1)
+    known = 100 * metrics.tuning(counts, clips)
+    assert known.loc["random, test-tuned"].to_numpy() == pytest.approx(got)
+    apart = {"random, 0.5": naive[8].mean(1), "gain": (naive.max(0) - naive[8]).mean(1)}
+    for name, drawn in apart.items():
+        row = known.loc[name].to_numpy()
+        assert row[0] == pytest.approx(drawn.mean(), abs=3 * drawn.std() / np.sqrt(600))
+        assert row[1:] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.5 * drawn.std())
     assert got[1:] == pytest.approx(np.quantile(naive.max(0).mean(1), [0.025, 0.975]), abs=0.3 * spread)
 
 
@@ -417,7 +424,5 @@ def test_floors_of_counts_are_those_of_labels():
 def test_impossible_counts_are_refused_by_name(positives, n, message):
     with pytest.raises(ValueError, match=message):
         metrics.floors_of_counts(positives, n)
-
-
-def test_holm_is_offered_beside_the_comparison():
-    assert metrics.holm is intervals.holm
+    with pytest.raises(ValueError, match=message):
+        metrics.tuning(positives, n)

@@ -111,7 +111,7 @@ def test_a_row_of_the_wrong_length_is_refused():
 
 
 def test_only_the_best_above_the_floor_is_bold_and_ties_are_bold_together():
-    rows = {"a": [Cell(50.0), Cell(40.0)], "b": [Cell(50.0), Cell(45.0)], "c": [Cell(49.0), Cell()]}
+    rows = {"a": [Cell(50.0), Cell(40.0)], "b": [Cell(50.03), Cell(45.0)], "c": [Cell(49.0), Cell()]}
     made = compared(Group("g", rows), [Group("f", {"x": [Cell(48.0), Cell(45.0)], "y": [Cell(49.0), Cell()]})])
     assert [[cell.bold for cell in row] for row in made.rows.values()] == [[True, False], [True, False], [False, False]]
     assert [[cell.grey for cell in row] for row in made.rows.values()] == [[False, True], [False, True], [True, False]]

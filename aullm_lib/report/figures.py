@@ -50,7 +50,8 @@ def save(figure: Figure, path: Path, provenance: dict) -> list[Path]:
 
 def caption(figure: Figure, note: str, **place) -> None:
     """The small grey line below a figure, wrapped to its width. place: of ``Figure.supxlabel`` (x, ha)."""
-    lines = [textwrap.fill(line, round(17 * figure.get_figwidth())) for line in note.splitlines()]
+    width = round(17 * figure.get_figwidth())
+    lines = [textwrap.fill(line, width, break_on_hyphens=False) for line in note.splitlines()]  # names stay whole
     figure.supxlabel("\n".join(lines), fontsize=7.5, color=GREY, **place)
 
 
@@ -74,6 +75,8 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str
 
     panels: release -> method -> ``metrics.score``; floors: release -> the all-absent predictor's score.
     """
+    every = list(dict.fromkeys(method for methods in panels.values() for method in methods))
+    drawn: dict[str, Any] = {}  # name -> what stands for it in the legend
     with plt.rc_context(STYLE):
         widths = [len(next(iter(methods.values()))) for methods in panels.values()]
         figure, axes = plt.subplots(
@@ -82,22 +85,23 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str
         for axis, (release, methods) in zip(axes[0], panels.items(), strict=True):
             floor = 100 * floors[release]["f1_macro"]
             x = np.arange(len(floor))
-            axis.hlines(floor, x - 0.38, x + 0.38, color=GREY, lw=2, label="all-absent predictor", zorder=1)
+            drawn["all-absent predictor"] = axis.hlines(floor, x - 0.38, x + 0.38, color=GREY, lw=2, zorder=1)
             for i, (method, score) in enumerate(methods.items()):
                 offset = (i - (len(methods) - 1) / 2) * min(0.25, 0.7 / len(methods))
                 y = 100 * score["f1_macro"]
                 low, high = y - 100 * score["f1_macro_low"], 100 * score["f1_macro_high"] - y
-                axis.errorbar(
-                    x + offset, y, np.clip([low, high], 0, None), fmt=MARKERS[i % 7], ms=5, lw=1.2, capsize=2.5,
-                    color=PALETTE[i % 7], label=method,
+                k = every.index(method) % 7
+                drawn[method] = axis.errorbar(
+                    x + offset, y, np.clip([low, high], 0, None), fmt=MARKERS[k], ms=5, lw=1.2, capsize=2.5,
+                    color=PALETTE[k],
                 )  # fmt: skip
             axis.set_xticks(x, [*floor.index[:-1], "mean"])
             axis.axvspan(x[-1] - 0.5, x[-1] + 0.5, color="#f2f2f2", zorder=0)
             axis.set(title=release, ylim=(0, 103), xlim=(-0.6, x[-1] + 0.5))
             axis.tick_params(axis="x", length=0)
         axes[0, 0].set_ylabel("two-class macro F1 (%)")
-        handles, names = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=4)
+        names = ["all-absent predictor", *every]
+        figure.legend([drawn[name] for name in names], names, loc="outside upper center", ncols=4)
         caption(figure, note, ha="left", x=0.01)
     plt.close(figure)
     return figure
@@ -234,7 +238,7 @@ def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
         axis.plot(means.index, 100 * means["all-absent"], "--", color=GREY, label="always saying absent")
         axis.plot(means.index, 100 * means["prior-random"], ":", color=GREY, label="guessing at the base rate")
         axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)", ylim=(35, 100))
-        axis.legend(loc="center right", bbox_to_anchor=(1, 0.44), fontsize=8)
+        axis.legend(loc="upper left", fontsize=8)
         caption(figure, note)
     plt.close(figure)
     return figure
@@ -247,7 +251,7 @@ def policies(points: pd.DataFrame, scored: Sequence[str], note: str = "") -> Fig
     "prior-random" and "random, test-tuned".
     """
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(4.8, 3.3))
+        figure, axis = plt.subplots(figsize=(5.2, 3.7))
         means = points.groupby("intensity").mean()
         for i, name in enumerate(scored):
             axis.plot(means.index, means[name], "-" + MARKERS[i], color=PALETTE[i], ms=4.5, lw=1.4, label=name)
@@ -255,7 +259,7 @@ def policies(points: pd.DataFrame, scored: Sequence[str], note: str = "") -> Fig
         for name, style in floors.items():
             axis.plot(means.index, means[name], style, color=GREY, lw=1.1, label=f"floor: {name}")
         axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)")
-        axis.legend(fontsize=7)
+        figure.legend(loc="outside upper center", ncols=2, fontsize=7)
         caption(figure, note)
     plt.close(figure)
     return figure
@@ -320,5 +324,6 @@ def ablation_bars(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, float
 
 def _small_print(figure: Figure, note: str) -> None:
     """The caption of a figure of one column: smaller, and wrapped for that."""
-    lines = [textwrap.fill(line, round(22 * figure.get_figwidth())) for line in note.splitlines()]
+    width = round(22 * figure.get_figwidth())
+    lines = [textwrap.fill(line, width, break_on_hyphens=False) for line in note.splitlines()]
     figure.supxlabel("\n".join(lines), fontsize=5.5, color=GREY, ha="left", x=0.01)

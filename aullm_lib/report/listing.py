@@ -7,6 +7,8 @@ from aullm_lib.recipe import AU_LLM
 from aullm_lib.report import published
 from aullm_lib.report.results import PLAIN, Result, title
 
+TUNED = "test-tuned"  # of ``thresholds.POLICIES``
+
 
 @dataclass(frozen=True)
 class Row:
@@ -80,7 +82,9 @@ def au_llm(found: Iterable[Result]) -> dict[str, Result | None]:
     return out | by_name
 
 
-def notes(number: int, places: Sequence[str], scored: Sequence[Result], differences: bool) -> list[str]:
+def notes(
+    number: int, places: Sequence[str], scored: Sequence[Result], policies: Sequence[str], differences: bool
+) -> list[str]:
     """What a reader of the table has to know, a line each."""
     out = []
     for place in places:
@@ -93,6 +97,11 @@ def notes(number: int, places: Sequence[str], scored: Sequence[Result], differen
                 f"{'Synthetic release in the layout of ' * run.synthetic}{title(place)}: {clips} clips of {subjects} "
                 f"subjects scored; {how}; in brackets, 95 % bootstrap intervals over subjects."
             )
+    if scored and TUNED in policies:
+        out.append(
+            "Tuned on the test labels: every resample is tuned anew, so these intervals lie too high, as the numbers "
+            f'do. The floor "random, {TUNED}" counts for them alone.'
+        )
     if any(r.synthetic for r in scored):
         out.append(
             "The synthetic release is rendered and a check of the path: its numbers are no result on CASME II or SAMM, "
@@ -113,8 +122,9 @@ def notes(number: int, places: Sequence[str], scored: Sequence[Result], differen
         out.append("The interval of a difference is that of ours: the publication gives its numbers without one.")
         if number == 4:
             out.append("The publication does not say which LLM its Table 4 is of.")
+    shown = "as its" if number == 4 else "to go by Table 4, whose"
     out.append(
-        f"Published: {published.place(number)}, as printed. Its F1 is two-class macro F1, as its constant predictors "
+        f"Published: {published.place(number)}, as printed. Its F1 is two-class macro F1, {shown} constant predictors "
         f"show. {published.comment(number)}"
     )
     return out

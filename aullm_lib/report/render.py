@@ -28,6 +28,7 @@ _STYLE = (
     ".aullm footer{opacity:.75;font-size:13px}.aullm footer p{margin:.2em 0;overflow-wrap:anywhere}"
 )
 _MINUS = "−"
+_MARKS = "Bold: the best of its group, or bold in print. {}: not above a predictor that looks at nothing."
 
 
 def number(value: float, signed: bool = False) -> str:
@@ -70,7 +71,7 @@ def markdown(table: Table) -> str:
             out.append(row([f"**{_md(group.label)}**", *[""] * len(columns)]))
             out += [row([_md(name), *(shown(c, group.signed) for c in cells)]) for name, cells in group.rows.items()]
         out.append("")
-    out.append("Bold: the best of its group, or bold in print. Italics: not above a predictor that looks at nothing.  ")
+    out.append(f"{_MARKS.format('Italics')}  ")
     return "\n".join([*out, *(f"{_md(note)}  " for note in _legend(table))]) + "\n"
 
 
@@ -97,7 +98,7 @@ def page(table: Table) -> str:
                 out.append(f'<tr><th scope="row">{html.escape(name)}</th>{line}</tr>')
             out.append("</tbody>")
         out.append("</table></div>")
-    legend = "Bold: the best of its group, or bold in print. Grey: not above a predictor that looks at nothing."
+    legend = _MARKS.format("Grey")
     notes = (f"<p>{html.escape(note)}</p>" for note in (legend, *_legend(table)))
     return "\n".join([*out, "<footer>", *notes, "</footer></section>"]) + "\n"
 
@@ -222,7 +223,7 @@ def _float(table: Table, columns: Sequence[tuple[str, str]], block: Block, label
             out.append(line(tex(name), [_tex_cell(cell, group.signed, letters) for cell in cells]) + end)
             if any(spreads):
                 out.append(line("", [rf"{{\tiny {tex(text)}}}" if text else "" for text in spreads]))
-    legend = "Bold: the best of its group, or bold in print. Grey: not above a predictor that looks at nothing."
+    legend = _MARKS.format("Grey")
     notes = [legend, *table.notes]
     used = {cell.why for group in block.groups for row in group.rows.values() for cell in row}
     notes += [f"({letter}) {why}" for why, letter in letters.items() if why in used]

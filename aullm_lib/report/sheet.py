@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from aullm_lib.report import listing, published, results
+from aullm_lib.report.listing import TUNED
 from aullm_lib.report.results import RELEASES, Result, title
 from aullm_lib.report.tables import NAN, Block, Cell, Group, Table, compared
 from aullm_lib.thresholds import POLICIES
 
 HEADINGS = {"f1_macro": "Two-class macro F1 (%)", "f1": "F1 of Eq. 5 (%)"}
 NAMES = {1: "table1_casme2", 2: "table2_samm", 3: "table3_ablations", 4: "table4_cross_domain"}
-TUNED = "test-tuned"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class Made:
 
 def _cell(frame: pd.DataFrame, au: str, measure: str, spread: bool = True) -> Cell:
     if au not in frame.index or pd.isna(frame.loc[au, measure]):
-        return Cell(why=f"no clip of these data shows {'an AU' if au == 'mean' else au}, so it has no score")
+        whole = au in frame.index and frame.loc[au, ["TP", "FN"]].sum() > 0
+        named = "an AU" if au == "mean" else au
+        return Cell(why=f"{'every' if whole else 'no'} clip of these data shows {named}, so it has no score")
     value, low, high = (100 * float(frame.loc[au, f"{measure}{end}"]) for end in ("", "_low", "_high"))
     return Cell(value, low, high) if spread else Cell(value)
 
@@ -101,7 +103,7 @@ def made(
         f"{data}, beside the published numbers" if scored else "published numbers, nothing run yet",
         [(column.span, column.name) for column in columns],
         blocks,
-        [*listing.notes(number, places, scored, differences), results.line(origin)],
+        [*listing.notes(number, places, scored, policies, differences), results.line(origin)],
         stub,
         number,
     )

@@ -113,7 +113,10 @@ def _letters(i: int) -> str:
 
 
 def compared(group: Group, floors: Iterable[Group] = ()) -> Group:
-    """The group with the best of each column in bold, if it is above the floors and not alone; cells not above grey."""
+    """The group with the best of each column in bold, if it is above the floors and not alone; cells not above grey.
+
+    The best to the decimal that is shown, as the publication has it: of equal ones, all.
+    """
     columns = list(zip(*group.rows.values(), strict=True))
     lows = zip(*(row for floor in floors for row in floor.rows.values()), strict=True)
     out = []
@@ -123,7 +126,11 @@ def compared(group: Group, floors: Iterable[Group] = ()) -> Group:
         best = max(known) if len(known) > 1 else NAN
         out.append(
             [
-                dataclasses.replace(cell, bold=bool(floor < cell.value == best), grey=bool(cell.value <= floor))
+                dataclasses.replace(
+                    cell,
+                    bold=bool(floor < cell.value) and f"{cell.value:.1f}" == f"{best:.1f}",
+                    grey=bool(cell.value <= floor),
+                )
                 for cell in cells
             ]
         )
