@@ -4,9 +4,10 @@ Executed copies go to ``runs/<profile>/notebooks``. A notebook whose source, par
 unchanged, and whose record is there with every file that it names, is not run again.
 
 A grid, ``--grid "llm=a,b seeds=1,2"`` or a YAML file of lists, is every combination of some parameters' values, one
-after the other. A cell is a profile of its own, such as ``paper-llm-a-seeds-1``: records, executed notebooks and
-figures of two cells never meet. Releases, clip stores and run folders are the profile's own, since their names tell
-what is in them: no clip store is built twice, and a fold that one cell has finished serves every other that needs it.
+after the other. A cell is a profile of its own, such as ``paper-llm-a-seeds-1`` (with a hash behind it where a value is
+a path): records, executed notebooks and figures of two cells never meet, but those of one cell under other ``-p`` take
+each other's place. Releases, clip stores and run folders are the profile's own, since their names tell what is in them:
+no clip store is built twice, and a fold that one cell has finished serves every other that needs it.
 """
 
 import argparse
@@ -132,7 +133,7 @@ def grid(profile: str, text: str, notebooks: list[str]) -> dict[str, dict]:
             parts = [str(part).rstrip("/").split("/")[-1] for part in (value if isinstance(value, list) else [value])]
             words += [key, *parts]
         name = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words)).strip("-")
-        if len(name) > 80 or name in cells:  # too long for a folder, or two checkpoints of one name
+        if len(name) > 80 or "/" in json.dumps(cell):  # too long for a folder; or of a path its last part, one of many
             name = f"{name[:80]}-{hashlib.sha256(json.dumps(cell).encode()).hexdigest()[:6]}"
         cells[name] = cell
     return cells

@@ -59,6 +59,9 @@ def check(experiment: Experiment, store: ClipStore) -> None:
         raise ValueError(f"{store.path} holds RGB frames, and AU-LLM reads grey ones: build it without rgb")
     if needs_llm(experiment.variant):
         llm.hidden_size(experiment.llm)
+        source, options = llm.locate(experiment.llm)
+        if options["local_files_only"]:
+            llm.check_folder(Path(source))
 
 
 def run(
@@ -121,7 +124,8 @@ def run(
     about |= {"median_frames": float(table["n_frames"].median()), "samples": _samples(experiment, table)}
     record = Run.open(out, experiment, folds, data, about)
     missing = set(record.missing)
-    if missing and any(made != {k: provenance()[k] for k in MADE_BY} for made in record.made_by()):
+    now = {k: v for k, v in provenance().items() if k in MADE_BY and k != "platform"}
+    if missing and any(made | now != made for made in record.made_by()):
         warnings.warn(
             f"{record.path}: its finished folds were made by another version or revision of the code (fold.json says "
             "which) and are kept; delete the folder to run all folds again",

@@ -119,6 +119,7 @@ def explained_memory(advice: str) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
         said = str(error)
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in said:
+        wants = "allocate memory" in said or "ALLOC_FAILED" in said  # the CPU's allocator; cuBLAS and its kin
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not wants:
             raise
         raise OutOfMemory(f"not enough memory; lower {advice}. {said.splitlines()[0]}") from error

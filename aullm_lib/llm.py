@@ -24,7 +24,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -194,6 +194,12 @@ class LLMReasoner(nn.Module):
             if adapt == "lora"
             else None
         )
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module, but for the frozen LLM: dropout of its own would draw from the global generator."""
+        super().train(mode)
+        self.llm.eval()
+        return self
 
     def forward(self, token: Tensor) -> Tensor:
         """visual token `[b, d]` -> hidden state of the last position after the final norm, `[b, d]`, in its type."""

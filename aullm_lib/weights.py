@@ -44,7 +44,7 @@ def _reading(path: str | Path) -> Iterator[Any]:
     """A weights file, opened. Raises FileNotFoundError, and ValueError naming a file that is none of ours."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no trained weights here; train with keep_weights=True (notebook 02)")
+        raise FileNotFoundError(f"{path}: no trained weights here; train with keep_weights=True into a new run folder")
     try:
         with safe_open(path, framework="pt") as file:
             yield file

@@ -1,5 +1,6 @@
 """Folds, runs and resume: the same numbers whatever the order, nothing run twice, nothing half-written."""
 
+import copy
 import dataclasses
 import errno
 import json
@@ -15,9 +16,11 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer, OPTConfig, OPTModel
 
-from aullm_lib import baselines, datasets, engine, metrics, preprocess, protocol, runs, tiny, train, weights
+from aullm_lib import asl, baselines, datasets, engine, metrics, preprocess, protocol, runs, tiny, train, weights
 from aullm_lib.clips import ClipStore
+from aullm_lib.fold import explained_memory
 from aullm_lib.recipe import Experiment, Recipe
 from aullm_lib.runs import Run
 from aullm_lib.workspace import Workspace
@@ -474,6 +477,60 @@ def test_training_leaves_the_global_random_stream_alone(experiment, hand_store):
     torch.manual_seed(7)
     train.train_folds(experiment, hand_store.to("cpu"), hand_store.table, protocol.loso(hand_store.table)[:1])
     assert torch.equal(torch.rand(3), want)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_an_llm_with_dropout_of_its_own_does_not_drop_out(experiment, hand_store, tiny_llm, together):
+    """OPT's 0.1 would draw from the global stream: two trainings with one seed would differ."""
+    experiment = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    folds, found = protocol.loso(hand_store.table)[:together], []
+    for dropout in (0.1, 0.1, 0.0):
+        shape = {"vocab_size": 512, "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 64}
+        shape |= {"num_hidden_layers": 2, "num_attention_heads": 2, "dropout": dropout}
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = OPTModel(OPTConfig(**shape)).eval().requires_grad_(False)
+        pair = (model, AutoTokenizer.from_pretrained(tiny_llm))
+        results = train.train_folds(experiment, hand_store, hand_store.table, folds, llm=pair)
+        found.append([(one.predictions["probability"].tolist(), one.log["loss"].tolist()) for one in results])
+    assert found[0] == found[1] == found[2]
+    assert len(set(found[0][0][0])) > 6
+
+
+@pytest.mark.parametrize("llm_batch", [0, 3])
+@pytest.mark.parametrize("reduction", ["sum", "batchmean", "mean"])
+def test_a_steps_gradients_are_those_of_the_reduced_loss(experiment, hand_store, tiny_llm, reduction, llm_batch):
+    recipe = dataclasses.replace(
+        experiment.recipe, loss="asl", reduction=reduction, dropout=0.0, lora_dropout=0.0, jitter=False, batch_size=8
+    )
+    one = dataclasses.replace(experiment, recipe=recipe, variant="all", llm=tiny_llm)
+    table = hand_store.table
+    learner = train._Learner(one, recipe, hand_store, table, protocol.loso(table)[0], None, torch.device("cpu"))
+    learner.shuffle()
+    model, rows = copy.deepcopy(learner.model), learner.batches[0]
+    train._step([learner], 0, llm_batch)
+    loss = asl.build("asl", reduction=reduction)
+    loss(model(hand_store.sample(learner.rows[rows], recipe.frames)), learner.targets[rows]).backward()
+    want = [p.grad for p in model.parameters() if p.requires_grad]
+    largest = max(float(grad.abs().max()) for grad in want)
+    for got, grad in zip(learner.parameters, want, strict=True):
+        assert float((got.grad - grad).abs().max()) < 1e-4 * largest
+
+
+@pytest.mark.parametrize(
+    "said", ["DefaultCPUAllocator: can't allocate memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"]
+)
+def test_a_refusal_of_memory_says_what_to_lower(said):
+    with pytest.raises(engine.OutOfMemory, match=r"not enough memory; lower this\. .*A"), explained_memory("this"):
+        raise RuntimeError(said)
+
+
+def test_a_checkpoint_that_lacks_a_file_is_refused_before_training(experiment, hand_store, tiny_llm, tmp_path):
+    shutil.copytree(tiny_llm, tmp_path / "half")
+    (tmp_path / "half" / "model.safetensors").unlink()
+    one = dataclasses.replace(experiment, variant="all", llm=str(tmp_path / "half"))
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        engine.check(one, hand_store)
 
 
 def test_labels_follow_the_ids(hand_store):
