@@ -266,7 +266,7 @@ def test_initial_weights_are_read_identified_and_refused_if_they_are_others(stor
     assert run.info["data"]["weights"] == ac4au.sources(recipe)["weights"] and not ac4au.sources(ac4au.Recipe())
     for error, match, changes in (
         (ValueError, r"of stem.0.weight it has \(2, 3, 3, 3\), needed is \(4, 3, 3, 3\)", {"backbone_width": 4}),
-        (FileNotFoundError, "no safetensors file here; '' means random", {"weights": str(tmp_path / "none")}),
+        (FileNotFoundError, "no safetensors file here; in a recipe ''", {"weights": str(tmp_path / "none")}),
     ):
         other = dataclasses.replace(one, recipe=dataclasses.replace(recipe, **changes))
         with pytest.raises(error, match=match):
