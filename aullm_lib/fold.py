@@ -122,4 +122,5 @@ def explained_memory(advice: str) -> Iterator[None]:
         wants = "allocate memory" in said or "ALLOC_FAILED" in said  # the CPU's allocator; cuBLAS and its kin
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not wants:
             raise
-        raise OutOfMemory(f"not enough memory; lower {advice}. {said.splitlines()[0]}") from error
+        why = (said or type(error).__name__).splitlines()[0]
+        raise OutOfMemory(f"not enough memory; lower {advice}. {why}") from error
