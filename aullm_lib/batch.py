@@ -133,7 +133,8 @@ def grid(profile: str, text: str, notebooks: list[str]) -> dict[str, dict]:
             parts = [str(part).rstrip("/").split("/")[-1] for part in (value if isinstance(value, list) else [value])]
             words += [key, *parts]
         name = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words)).strip("-")
-        if len(name) > 80 or "/" in json.dumps(cell):  # too long for a folder; or of a path its last part, one of many
+        # Too long for a folder; of a path its last part, one of many; or another cell's name, for all that differs.
+        if len(name) > 80 or "/" in json.dumps(cell) or cells.get(name, cell) != cell:
             name = f"{name[:80]}-{hashlib.sha256(json.dumps(cell).encode()).hexdigest()[:6]}"
         cells[name] = cell
     return cells

@@ -58,10 +58,10 @@ def check(experiment: Experiment, store: ClipStore) -> None:
     if store.info["settings"]["rgb"]:
         raise ValueError(f"{store.path} holds RGB frames, and AU-LLM reads grey ones: build it without rgb")
     if needs_llm(experiment.variant):
-        llm.hidden_size(experiment.llm)
         source, options = llm.locate(experiment.llm)
         if options["local_files_only"]:
             llm.check_folder(Path(source))
+        llm.hidden_size(experiment.llm)
 
 
 def run(

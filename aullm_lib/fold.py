@@ -17,6 +17,7 @@ from torch import Tensor
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Experiment
 
+REFUSALS = ("allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED")  # of the system; of cuBLAS and cuDNN
 Progress = Callable[[str, int, float], object]  # fold, epoch, mean loss a clip
 
 
@@ -119,7 +120,7 @@ def explained_memory(advice: str) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
         said = str(error)
-        wants = "allocate memory" in said or "ALLOC_FAILED" in said  # the CPU's allocator; cuBLAS and its kin
+        wants = any(words in said for words in REFUSALS)
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not wants:
             raise
         why = (said or type(error).__name__).splitlines()[0]

@@ -148,6 +148,8 @@ def test_a_grid_is_every_combination_under_names_of_its_own(tmp_path):
     twins = batch.grid("smoke", "llm=a/x,b/x", list(batch.IN_A_GRID))
     assert len(twins) == 2 and all(name.startswith("smoke-llm-x") for name in twins)
     assert not set(twins) & set(batch.grid("smoke", "llm=c/x", list(batch.IN_A_GRID)))
+    for alike in ("seeds=-1,1", "llm=Qwen2.5,Qwen2-5"):
+        assert len(batch.grid("smoke", alike, list(batch.IN_A_GRID))) == 2
     long = batch.grid("smoke", f"llm={'x' * 300}", list(batch.IN_A_GRID))
     assert all(len(name) < 100 for name in long)
 

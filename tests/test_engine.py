@@ -248,6 +248,15 @@ def test_folds_of_another_revision_are_kept_with_a_warning(experiment, hand_stor
     assert pooled.read_text() == right == Run(path).predictions().to_csv(index=False)
 
 
+def test_a_fold_of_another_machine_is_no_other_revision(experiment, hand_store, tmp_path):
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    info = json.loads((note := path / "folds" / "hand-s1" / "fold.json").read_text())
+    note.write_text(json.dumps(info | {"platform": "Linux-of-another-node"}))
+    shutil.rmtree(path / "folds" / "hand-s0")
+    engine.run(experiment, hand_store, out=tmp_path)  # a warning would be an error
+    assert len(Run(path).made_by()) == 2
+
+
 def test_predictions_that_are_no_numbers_stop_the_fold(experiment, hand_store, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "predict", lambda *a: torch.full((4, 3), float("nan")))
     with pytest.raises(engine.Diverged, match="fold hand-s0: the probabilities of its test clips are no numbers"):

@@ -85,6 +85,7 @@ def train(
         with (
             explained_memory(f"the recipe's batch_size (now {recipe.batch_size}; another training) or crop"),
             Stream(fold_seed(seed, "teacher"), torch.device(device)),
+            store.on(device),
             tqdm(total=recipe.epochs, desc="teacher", unit="epoch") as bar,
         ):
 
@@ -96,7 +97,7 @@ def train(
                 bar.update()
 
             model = TwoView(recipe, len(aus)).to(device)
-            inputs = two_view.prepare(recipe, store.to(device), order)
+            inputs = two_view.prepare(recipe, store, order)
             model.fit(inputs, store.positions(ids), targets.to(device), order, after)
         _write(out, model, settings | {"people": known.people(store), "losses": losses} | provenance())
     return out
