@@ -19,12 +19,16 @@ LEVEL = 0.05  # of the family-wise error
 
 def floors(counts: Counts, aus: Iterable[str]) -> dict[str, pd.DataFrame]:
     """``metrics.floors_of_counts`` on the documented labels of some AUs, which must be documented."""
-    return metrics.floors_of_counts({au: counts.positives[int(au[2:])] for au in aus}, counts.clips)
+    return metrics.floors_of_counts(_positives(counts, aus), counts.clips)
 
 
 def tuning(counts: Counts, aus: Iterable[str]) -> pd.DataFrame:
     """``metrics.tuning`` on the documented labels of some AUs, which must be documented."""
-    return metrics.tuning({au: counts.positives[int(au[2:])] for au in aus}, counts.clips)
+    return metrics.tuning(_positives(counts, aus), counts.clips)
+
+
+def _positives(counts: Counts, aus: Iterable[str]) -> dict[str, int]:
+    return {au: counts.positives[int(au[2:])] for au in aus}
 
 
 def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from aullm_lib.learned import VISUAL
 from aullm_lib.led import LED
 from aullm_lib.model import AULLM
 from aullm_lib.report.attention import FREE
-from aullm_lib.report.figures import BLUE, GREY, ORANGE
+from aullm_lib.report.figures import BLUE, GREY, ORANGE, wrapped
 
 WIDTHS = {"clip": 0.74, "LED": 0.6, "3D-CNN": 1.17, "3D-CNN with SE": 1.17, "LLM": 0.92, "head": 0.56}  # inches
 ARROW: Any = {"arrowstyle": "-|>", "color": GREY, "lw": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 6}
@@ -197,8 +197,7 @@ def figure1(
             axis.axvline(0.5, color=GREY, lw=0.6, ls=":")
             axis.tick_params(length=0, pad=1.5, labelsize=5.4)
             axis.xaxis.label.set_fontsize(5.4)
-        lines = [textwrap.fill(line, 155, break_on_hyphens=False) for line in note.splitlines()]
-        say(0.04, 0.03, "\n".join(lines), ha="left", va="bottom", color=GREY)
+        say(0.04, 0.03, wrapped(note, 155), ha="left", va="bottom", color=GREY)
     plt.close(figure)
     return figure
 

@@ -1,6 +1,5 @@
 """What a model looks at and what its parts do: the paper's Figure 3, LED, the LLM's attention."""
 
-import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from aullm_lib import explain, learned, localisation
 from aullm_lib.clips import ClipStore
 from aullm_lib.learned import BEFORE
 from aullm_lib.llm import Loaded
-from aullm_lib.report.figures import BLUE, GREY, STYLE
+from aullm_lib.report.figures import BLUE, GREY, STYLE, wrapped
 from aullm_lib.report.tokens import named
 from aullm_lib.runs import Run
 
@@ -109,8 +108,8 @@ def figure3(rows: Sequence[Row], note: str = "") -> Figure:
         across = -(-max(len(row.frames) for row in rows) // 2)
         side = (group - 0.1) / across - gap
         block = 2 * side + gap
-        lines = [textwrap.fill(line, 155, break_on_hyphens=False) for line in note.splitlines()]
-        foot = 0.36 + 0.1 * sum(line.count("\n") + 1 for line in lines)
+        text = wrapped(note, 155)
+        foot = 0.36 + 0.1 * len(text.splitlines())
         width, height = 7.0, 0.2 + len(rows) * (block + head) + foot
         figure = plt.figure(figsize=(width, height))
 
@@ -156,7 +155,7 @@ def figure3(rows: Sequence[Row], note: str = "") -> Figure:
             write(left + j * group, 0.13, heading, fontsize=8, weight="bold")
         if weights:
             write((last + width - right - 0.15) / 2, height - foot + 0.2, "frames seen", ha="center", fontsize=6)
-        write(left, height - 0.03, "\n".join(lines), fontsize=5.5, color=GREY, va="bottom")
+        write(left, height - 0.03, text, fontsize=5.5, color=GREY, va="bottom")
     plt.close(figure)
     return figure
 
@@ -245,7 +244,5 @@ def llm(tokens: Sequence[str], weights: np.ndarray, note: str = "") -> Figure:
 
 def small_print(figure: Figure, note: str) -> None:
     """The note of a figure that is one or two columns of a page wide."""
-    lines = [
-        textwrap.fill(line, round(22.5 * figure.get_figwidth()), break_on_hyphens=False) for line in note.splitlines()
-    ]
-    figure.supxlabel("\n".join(lines), fontsize=5.5, color=GREY, ha="left", x=0.01)
+    text = wrapped(note, round(22.5 * figure.get_figwidth()))
+    figure.supxlabel(text, fontsize=5.5, color=GREY, ha="left", x=0.01)

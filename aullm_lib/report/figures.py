@@ -50,9 +50,12 @@ def save(figure: Figure, path: Path, provenance: dict) -> list[Path]:
 
 def caption(figure: Figure, note: str, **place) -> None:
     """The small grey line below a figure, wrapped to its width. place: of ``Figure.supxlabel`` (x, ha)."""
-    width = round(17 * figure.get_figwidth())
-    lines = [textwrap.fill(line, width, break_on_hyphens=False) for line in note.splitlines()]  # names stay whole
-    figure.supxlabel("\n".join(lines), fontsize=7.5, color=GREY, **place)
+    figure.supxlabel(wrapped(note, round(17 * figure.get_figwidth())), fontsize=7.5, color=GREY, **place)
+
+
+def wrapped(note: str, width: int) -> str:
+    """Each line of a note in lines of at most ``width`` characters; names of runs, which have hyphens, stay whole."""
+    return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in note.splitlines())
 
 
 def grid(count: int, across: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -324,6 +327,5 @@ def ablation_bars(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, float
 
 def _small_print(figure: Figure, note: str) -> None:
     """The caption of a figure of one column: smaller, and wrapped for that."""
-    width = round(22 * figure.get_figwidth())
-    lines = [textwrap.fill(line, width, break_on_hyphens=False) for line in note.splitlines()]
-    figure.supxlabel("\n".join(lines), fontsize=5.5, color=GREY, ha="left", x=0.01)
+    text = wrapped(note, round(22 * figure.get_figwidth()))
+    figure.supxlabel(text, fontsize=5.5, color=GREY, ha="left", x=0.01)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from aullm_lib.localisation import NO_MODEL, RANDOM
 from aullm_lib.mapscores import ALL
 from aullm_lib.report.attention import FREE, SMALL, overlaid, small_print
-from aullm_lib.report.figures import BLUE, GREEN, GREY, MARKERS, ORANGE, PALETTE
+from aullm_lib.report.figures import BLUE, GREEN, GREY, MARKERS, ORANGE, PALETTE, wrapped
 
 
 def sheet(rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], np.ndarray | None]], note: str = "") -> Figure:
@@ -25,8 +25,8 @@ def sheet(rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], np.ndar
     width, head, gap = 7.0, 0.17, 0.03  # inches
     side = (width - gap * len(names)) / len(names)
     with plt.rc_context(FREE):
-        lines = [textwrap.fill(line, 155, break_on_hyphens=False) for line in note.splitlines()]
-        foot = 0.08 + 0.1 * sum(line.count("\n") + 1 for line in lines)
+        text = wrapped(note, 155)
+        foot = 0.08 + 0.1 * len(text.splitlines())
         titles = [textwrap.fill(name, round(17 * side), break_long_words=False) for name in names]
         above = 0.05 + 0.1 * max(title.count("\n") + 1 for title in titles)
         height = above + len(rows) * (side + head) + foot
@@ -44,7 +44,7 @@ def sheet(rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], np.ndar
                 axis.set_axis_off()
                 if i == 0:
                     figure.text((x + side / 2) / width, 1 - 0.03 / height, titles[j], ha="center", va="top", fontsize=6)
-        figure.text(gap / width, 0.03 / height, "\n".join(lines), fontsize=5.5, color=GREY)
+        figure.text(gap / width, 0.03 / height, text, fontsize=5.5, color=GREY)
     plt.close(figure)
     return figure
 
