@@ -36,3 +36,13 @@ def test_without_published_numbers_the_legend_names_none():
     frame = pd.DataFrame({"score": [50.0], "low": [45.0], "high": [56.0], "published": [np.nan]}, index=["sca"])
     figure = comparison.methods({"synthetic": frame}, {})
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours, 95 % interval"]
+
+
+def test_a_long_note_takes_nothing_from_the_panels():
+    frame = pd.DataFrame({"score": [50.0, 60], "low": 45.0, "high": 66.0, "published": np.nan}, index=["a", "b"])
+    inches = []
+    for note in ("short", "short\n" + "casme2-lbp-top-seed1-e1adad1da2, " * 12):
+        figure = comparison.methods({"synthetic": frame}, {}, note=note)
+        figure.draw_without_rendering()
+        inches.append(figure.axes[0].get_position().height * figure.get_figheight())
+    assert inches[1] == pytest.approx(inches[0], abs=0.15) and inches[0] > 0.35

@@ -49,8 +49,13 @@ def save(figure: Figure, path: Path, provenance: dict) -> list[Path]:
 
 
 def caption(figure: Figure, note: str, **place) -> None:
-    """The small grey line below a figure, wrapped to its width. place: of ``Figure.supxlabel`` (x, ha)."""
-    figure.supxlabel(wrapped(note, round(17 * figure.get_figwidth())), fontsize=7.5, color=GREY, **place)
+    """The small grey line below a figure, wrapped to its width. place: of ``Figure.supxlabel`` (x, ha).
+
+    Further lines make the figure higher: they take nothing from its panels.
+    """
+    text = wrapped(note, round(17 * figure.get_figwidth()))
+    figure.set_figheight(figure.get_figheight() + 0.125 * text.count("\n"))
+    figure.supxlabel(text, fontsize=7.5, color=GREY, **place)
 
 
 def wrapped(note: str, width: int) -> str:
