@@ -38,14 +38,14 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v}; call make with PYTHON=...")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,dev]'
-	@$(BIN)/python -m aullm_lib.face
+	@$(BIN)/python -m aullm_lib.preprocess.faces
 	@touch $@
 
 demo: $(READY) ## the main job on synthetic data with a tiny LLM: about 10 minutes on 2 cores, no GPU
-	@$(BIN)/python -m aullm_lib.batch demo $(ARGS)
+	@$(BIN)/python -m aullm_lib.notebook.batch demo $(ARGS)
 
 demo-full: $(READY) ## every table row and variant at demo size: up to an hour on 2 cores
-	@$(BIN)/python -m aullm_lib.batch demo-full $(ARGS)
+	@$(BIN)/python -m aullm_lib.notebook.batch demo-full $(ARGS)
 
 paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_ROOT=... [RELEASES=casme2] [LLM=...]
 	@for release in $$(tr ',a-z' ' A-Z' <<< '$(RELEASES)'); do \
@@ -56,12 +56,12 @@ paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_
 	    exit 2; fi; done
 	@$(MAKE) --silent --no-print-directory setup
 	@quoted() { [ -z "$$1" ] || printf '"%s"' "$$(realpath -- "$$1")"; }; \
-	  $(BIN)/python -m aullm_lib.batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
+	  $(BIN)/python -m aullm_lib.notebook.batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
 	  -p "casme2_root=$$(quoted '$(CASME2_ROOT)')" -p "samm_root=$$(quoted '$(SAMM_ROOT)')" $(ARGS)
 
 grid: $(READY) ## every combination of some parameters, going on after a failure: make grid GRID="llm=a,b seeds=1,2"
 	@quoted() { printf '"%s"' "$$(realpath -- "$$1")"; }; \
-	  $(BIN)/python -m aullm_lib.batch $(PROFILE) --grid '$(GRID)' \
+	  $(BIN)/python -m aullm_lib.notebook.batch $(PROFILE) --grid '$(GRID)' \
 	  $(if $(CASME2_ROOT),-p "casme2_root=$$(quoted '$(CASME2_ROOT)')") \
 	  $(if $(SAMM_ROOT),-p "samm_root=$$(quoted '$(SAMM_ROOT)')") \
 	  $(if $(filter-out file,$(origin RELEASES)),-p 'releases=[$(RELEASES)]') \
@@ -69,23 +69,23 @@ grid: $(READY) ## every combination of some parameters, going on after a failure
 
 report: PROFILE := demo
 report: $(READY) ## executed notebooks, tables and figures as a static site: make report [PROFILE=demo]
-	@$(BIN)/python -m aullm_lib.report.site $(PROFILE)
+	@$(BIN)/python -m aullm_lib.notebook.site $(PROFILE)
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
 
-# The notebooks run once through papermill, in tests/test_batch.py, and once through nbval: each in a home of its own.
+# The notebooks run once through papermill, in tests/notebook/test_batch.py, and once through nbval: each in a home of its own.
 test: $(READY) ## run every test: units, and every notebook through papermill and nbval
 	$(BIN)/python -m pytest tests
 	rm -rf runs/nbval
 	AULLM_HOME=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	  -W default -p no:cacheprovider notebooks
 
-browser: ## install Chromium, which tests/browser drives (they are skipped without it)
+browser: ## install Chromium, which tests/notebook/test_browser.py drives (they are skipped without it)
 	@if command -v chromium > /dev/null; then chromium --version; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; \
-	else echo "tests/browser needs Chromium as the command chromium; on Debian: apt-get install chromium, as root"; fi
+	else echo "tests/notebook/test_browser.py needs Chromium as the command chromium; on Debian: apt-get install chromium, as root"; fi
 
 bench: $(READY) ## measure preprocessing, LBP-TOP, then training beside the released way [ARGS="--only tiny,mid"]
 	@$(BIN)/python tests/benchmarks/preprocess.py

@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aullm_lib import facs, files, storing
+from aullm_lib import facs
+from aullm_lib.support import files, partial_store
 
 TEXT = {"clip_id": str, "dataset": str, "subject": str, "clip": str, "emotion": str, "aus": str}
 TEXT |= {"matrix": str, "found_in": str, "sha256": str}
@@ -138,6 +139,12 @@ class ClipStore:
         return self._on_device[self._first[rows][:, None] + positions]  # [b, t, h, w]
 
 
+def labels(table: pd.DataFrame, ids: tuple[str, ...], aus: tuple[int, ...]) -> Tensor:
+    """0/1 targets [B, N_AU] in the order of ``ids`` and ``aus``; an AU that never occurs in the table is all 0."""
+    columns = table.reindex(columns=[f"AU{n}" for n in aus], fill_value=0).loc[list(ids)]
+    return torch.tensor(columns.to_numpy("float32"))
+
+
 def opened(out: Path) -> ClipStore | None:
     """The store at ``out``; None where nothing is yet, or an empty folder. Raises FileExistsError for other things."""
     if (out / "store.json").is_file():
@@ -198,7 +205,7 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
             return joined
         versions = [store.info["versions"] for store in stores]
         begun = {"settings": settings, "versions": versions}
-        storing.claim(partial, begun)
+        partial_store.claim(partial, begun)
         pixels = (  # some frames at a time, however many there are
             store.frames[start : start + 4096].tobytes()
             for store in stores
@@ -206,8 +213,8 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
         )
         failed = {k: v for store in stores for k, v in store.failed.items()}
         remarks = {k: v for store in stores for k, v in store.remarks.items()}
-        storing.write(partial, begun, table, stores[0].frames.shape[1:], pixels, failed, remarks)
-        storing.publish(partial, out)
+        partial_store.write(partial, begun, table, stores[0].frames.shape[1:], pixels, failed, remarks)
+        partial_store.publish(partial, out)
     return ClipStore(out)
 
 

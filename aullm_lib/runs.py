@@ -18,51 +18,26 @@ The key is a hash of experiment, data and folds: another configuration is anothe
 import errno
 import hashlib
 import json
-import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from aullm_lib import __version__, files, weights
-from aullm_lib.fold import Diverged, Result
+from aullm_lib import weights
+from aullm_lib.engine.fold import Diverged, Result
+from aullm_lib.experiment import Experiment
 from aullm_lib.llm import Loaded
 from aullm_lib.protocol import Fold
-from aullm_lib.recipe import Experiment
+from aullm_lib.support import files
+from aullm_lib.support.provenance import MADE_BY, provenance
 
-MADE_BY = ("versions", "platform", "git")
 COLUMNS = ["clip_id", "subject", "au", "label", "probability"]
 TEXT = {"clip_id": str, "subject": str, "au": str, "fold": str}
-
-
-@cache
-def provenance() -> dict:
-    """What made a result: versions, platform, and the git revision of the code, with whether it had been changed."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return None  # installed from an archive
-        return done.stdout.strip()
-
-    revision = git("rev-parse", "HEAD")
-    packages = ("torch", "transformers", "numpy", "pandas")
-    return {
-        "versions": {"aullm_lib": __version__, "python": platform.python_version()} | {p: version(p) for p in packages},
-        "platform": platform.platform(),
-        "git": {"revision": revision, "changed": bool(git("status", "--porcelain", "-uno"))} if revision else None,
-    }
 
 
 class Run:

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from aullm_lib import face, files, weights
+from aullm_lib import weights
 from aullm_lib.datasets import TITLES
+from aullm_lib.experiment import AU_LLM, Experiment
 from aullm_lib.llm import Loaded
 from aullm_lib.model import AULLM, load_llm, recipe_of
-from aullm_lib.preprocess import ALIGNMENTS
-from aullm_lib.recipe import AU_LLM, Experiment
+from aullm_lib.preprocess import faces
+from aullm_lib.preprocess.building import ALIGNMENTS
 from aullm_lib.runs import Run
+from aullm_lib.support import files
 
 FPS = {"casme2": 200, "samm": 200, "casme": 60, "casme3": 30, "4dme": 60, "mmew": 90}
 """Frames a second of each release, from the paper that describes it."""
@@ -103,8 +105,8 @@ class Trained:
         elif asked is not None and asked != trained:
             remarks.append(f"aligned by {asked!r}, but training's frames by {trained!r}")
         align, finder = asked or trained, (self._stored.get("detector") or {}).get("name")
-        if align in ("crop", "similarity") and finder not in (None, face.detector()["name"]):
-            remarks.append(f"faces are found by {face.detector()['name']} here, in training by {finder}")
+        if align in ("crop", "similarity") and finder not in (None, faces.detector()["name"]):
+            remarks.append(f"faces are found by {faces.detector()['name']} here, in training by {finder}")
         return align, remarks
 
     def about(self) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from aullm_lib import baselines
+from aullm_lib.experiment import AU_LLM, Experiment
 from aullm_lib.llm import Loaded
 from aullm_lib.model import AULLM
-from aullm_lib.recipe import AU_LLM, Experiment
 
 FILE = "weights.safetensors"
 

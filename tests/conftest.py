@@ -12,10 +12,12 @@ from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from aullm_lib import preprocess, tiny
+from aullm_lib import preprocess
 from aullm_lib.datasets import archive
 from aullm_lib.datasets import table as tables
-from aullm_lib.recipe import Experiment, Recipe
+from aullm_lib.experiment import Experiment
+from aullm_lib.recipe import Recipe
+from aullm_lib.support import tiny
 
 settings.register_profile("kit", deadline=None, derandomize=True)  # the same examples on slow and busy machines too
 settings.load_profile("kit")

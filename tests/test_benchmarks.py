@@ -10,6 +10,7 @@ from transformers import Qwen2ForCausalLM
 
 from aullm_lib import asl, llm
 from aullm_lib.model import AULLM
+from aullm_lib.support import hub
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by an older name
 MEASURED_RATES = training.rates
@@ -37,7 +38,7 @@ def test_both_ways_give_the_same_logits_and_gradients(tiny_llm, training_mode):
     kit = AULLM(recipe, len(training.AUS), llm=(llm.load(tiny_llm)[0], training.prompt_ids)).train(training_mode)
     for b in kit.llm.lora.B:
         torch.nn.init.normal_(b, std=0.1)  # at zero, half of LoRA's gradients would be zero too
-    with llm.quiet():
+    with hub.quiet():
         causal = Qwen2ForCausalLM.from_pretrained(tiny_llm)
     released = training.ReleasedModel(causal, size=32, dropout=0.0, lora_dropout=0.0).train(training_mode)
 

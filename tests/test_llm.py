@@ -21,7 +21,7 @@ from transformers.utils import logging as hf_logging
 
 from aullm_lib import lora
 from aullm_lib.llm import LLMReasoner, hidden_size, load, reason
-from aullm_lib.tiny import build_tiny
+from aullm_lib.support.tiny import build_tiny
 
 PROMPT = "Analyze the facial features:"
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from aullm_lib import asl, backbone, efp, llm
-from aullm_lib.recipe import RELEASED, Experiment, Recipe
+from aullm_lib.experiment import Experiment
+from aullm_lib.recipe import RELEASED, Recipe
 
 EXPERIMENT = Experiment(name="demo", aus=(2, 4), recipe=Recipe.paper())
 

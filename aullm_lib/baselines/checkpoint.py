@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, ResNetConfig, ResNetModel
 
-from aullm_lib import llm
 from aullm_lib.baselines import known
 from aullm_lib.clips import ClipStore
+from aullm_lib.support import hub
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """ResNet's name -> how many basic blocks each stage has."""
@@ -43,7 +43,7 @@ def identity(weights: str) -> str:
 
     Raises FileNotFoundError for weights that cannot be had.
     """
-    return llm.identity(weights, "weights") + known.label(known.note(weights))
+    return hub.identity(weights, "weights") + known.label(known.note(weights))
 
 
 def read(weights: str, *, depth: int, width: int) -> ResNetModel:
@@ -51,10 +51,10 @@ def read(weights: str, *, depth: int, width: int) -> ResNetModel:
 
     Raises FileNotFoundError for one that cannot be had, ValueError for a damaged one or another architecture.
     """
-    source, options = llm.locate(weights, "weights")
+    source, options = hub.locate(weights, "weights")
     wanted = config(depth, width)
     try:
-        with llm.quiet(), torch.random.fork_rng(devices=[]):
+        with hub.quiet(), torch.random.fork_rng(devices=[]):
             found = AutoConfig.from_pretrained(source, **options)
             for name in SHAPE:
                 has, needs = getattr(found, name, None), getattr(wanted, name)
@@ -65,7 +65,7 @@ def read(weights: str, *, depth: int, width: int) -> ResNetModel:
                     )
             loaded: Any = ResNetModel.from_pretrained(source, use_safetensors=True, output_loading_info=True, **options)
     except OSError as error:
-        raise FileNotFoundError(llm.not_had(weights, error, "weights")) from error
+        raise FileNotFoundError(hub.not_had(weights, error, "weights")) from error
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise ValueError(f"weights={weights!r}: unusable checkpoint: {error}") from error
     model, info = loaded

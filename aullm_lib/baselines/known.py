@@ -6,8 +6,8 @@
 from pathlib import Path
 from typing import Any
 
-from aullm_lib import files
 from aullm_lib.clips import ClipStore
+from aullm_lib.support import files
 
 NOTE = "teacher.json"
 

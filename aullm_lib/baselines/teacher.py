@@ -25,14 +25,15 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from aullm_lib import files
 from aullm_lib.baselines import checkpoint, known, pretrained, two_view
 from aullm_lib.baselines.two_view import TeacherRecipe as TeacherRecipe
 from aullm_lib.baselines.two_view import TwoView
-from aullm_lib.clips import ClipStore
-from aullm_lib.fold import Stream, explained_memory, fold_seed, labels
-from aullm_lib.llm import quiet
-from aullm_lib.runs import provenance
+from aullm_lib.clips import ClipStore, labels
+from aullm_lib.support import files
+from aullm_lib.support.hub import quiet
+from aullm_lib.support.memory import explained_memory
+from aullm_lib.support.provenance import provenance
+from aullm_lib.support.randomness import Stream, fold_seed
 
 CLASSIFIERS, VIEWS = "classifiers.safetensors", ("view1", "view2")
 HOW = "aullm_lib.baselines.teacher.train makes one (notebook 03_baselines)"

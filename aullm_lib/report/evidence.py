@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from aullm_lib import audit, calibration, metrics
-from aullm_lib.report import listing, render, results
+from aullm_lib import metrics
+from aullm_lib.metrics import calibration
+from aullm_lib.report import audit, listing, render, results
 from aullm_lib.report.results import RELEASES, Result
 from aullm_lib.report.tables import Cell
 

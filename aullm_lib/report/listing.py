@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from aullm_lib.recipe import AU_LLM
+from aullm_lib.experiment import AU_LLM
 from aullm_lib.report import published
 from aullm_lib.report.results import PLAIN, Result, title
 

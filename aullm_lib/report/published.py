@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from aullm_lib import audit, facs
+from aullm_lib import facs
 from aullm_lib.datasets import documented
+from aullm_lib.report import audit
 
 AVERAGE = "Avg."
 NUMBERS = (1, 2, 3, 4)

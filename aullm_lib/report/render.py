@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from aullm_lib import files
 from aullm_lib.report.tables import Block, Cell, Group, Table, spans
+from aullm_lib.support import files
 
 _STYLE = (
     ".aullm{font:15px/1.5 system-ui,sans-serif;max-width:75em}"

@@ -12,9 +12,11 @@ import pandas as pd
 
 from aullm_lib import metrics
 from aullm_lib.datasets import TITLES
-from aullm_lib.recipe import AU_LLM, Settings
+from aullm_lib.experiment import AU_LLM
+from aullm_lib.recipe import Settings
 from aullm_lib.report import published
-from aullm_lib.runs import Run, provenance
+from aullm_lib.runs import Run
+from aullm_lib.support.provenance import provenance
 
 RELEASES = ("casme2", "samm")  # of Tables 1 and 2
 PLAIN = "3d-cnn"  # the variant of AU-LLM that stands among the baselines: Figure 3b's, of which no LLM is a part

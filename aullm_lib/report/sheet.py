@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aullm_lib.metrics.thresholds import POLICIES
 from aullm_lib.report import listing, published, results
 from aullm_lib.report.listing import TUNED
 from aullm_lib.report.results import RELEASES, Result, title
 from aullm_lib.report.tables import NAN, Block, Cell, Group, Table, compared
-from aullm_lib.thresholds import POLICIES
 
 HEADINGS = {"f1_macro": "Two-class macro F1 (%)", "f1": "F1 of Eq. 5 (%)"}
 NAMES = {1: "table1_casme2", 2: "table2_samm", 3: "table3_ablations", 4: "table4_cross_domain"}

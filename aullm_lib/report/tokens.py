@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib import font_manager
 
-from aullm_lib.learned import PART, VISUAL
+from aullm_lib.explain.probes import PART, VISUAL
 
 WORDS = {
     "请": "please", "分析": "analyse", "融合": "fuse", "后的": "after", "人脸": "face", "视频": "video",

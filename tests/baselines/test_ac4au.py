@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from aullm_lib import baselines, engine, metrics, preprocess
 from aullm_lib.baselines import ac4au
 from aullm_lib.baselines.mobilefacenet import Bottleneck, MobileFaceNet
-from aullm_lib.recipe import Experiment
+from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
 
 TINY = {"size": 32, "backbone_width": 2, "width": 8, "heads": 2, "experts": 3, "batch_size": 4, "epochs": 2}

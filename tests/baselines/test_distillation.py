@@ -9,7 +9,7 @@ from conftest import make_table
 
 from aullm_lib import baselines, engine, metrics, preprocess
 from aullm_lib.baselines import at, distil, dvasp, fitnet, resnet, sp, teacher
-from aullm_lib.recipe import Experiment
+from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
 
 TINY = {"size": 32, "width": 4, "batch_size": 4, "epochs": 2}

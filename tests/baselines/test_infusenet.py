@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from aullm_lib import engine, metrics, preprocess
 from aullm_lib.baselines import checkpoint, flow, infusenet, views
 from aullm_lib.baselines.magnification import Convolution, Magnifier, Manipulator, Residual
-from aullm_lib.recipe import Experiment
+from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
 
 TINY = {"size": 32, "width": 8, "batch_size": 4, "epochs": 2}

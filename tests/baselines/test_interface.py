@@ -7,9 +7,10 @@ import torch
 
 from aullm_lib import baselines, engine, preprocess
 from aullm_lib.baselines import network, views
-from aullm_lib.recipe import Experiment, Recipe
+from aullm_lib.experiment import Experiment
+from aullm_lib.notebook.workspace import Workspace
+from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
-from aullm_lib.workspace import Workspace
 
 
 @pytest.mark.parametrize("method", baselines.METHODS)

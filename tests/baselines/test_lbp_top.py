@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 from aullm_lib import baselines, engine, preprocess
 from aullm_lib.baselines import lbp_top, tim
 from aullm_lib.baselines.lbp_top import Recipe
-from aullm_lib.recipe import Experiment
+from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
 
 FORMS = ("sane", "port")

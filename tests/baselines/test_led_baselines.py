@@ -10,7 +10,7 @@ from torch import nn
 
 from aullm_lib import baselines, engine, metrics
 from aullm_lib.baselines import resnet_led, sssnet_led
-from aullm_lib.recipe import Experiment
+from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
 
 METHODS = ("sssnet-led", "resnet18-led")

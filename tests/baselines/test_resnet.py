@@ -12,9 +12,9 @@ from transformers import Qwen2Config, ResNetConfig, ResNetForImageClassification
 
 from aullm_lib import baselines, engine, metrics, preprocess
 from aullm_lib.baselines import checkpoint, resnet
-from aullm_lib.llm import quiet
-from aullm_lib.recipe import Experiment
+from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
+from aullm_lib.support.hub import quiet
 
 TINY = {"size": 32, "width": 4, "batch_size": 4, "epochs": 2}
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from aullm_lib import baselines, engine, metrics, preprocess
 from aullm_lib.baselines import sca
 from aullm_lib.baselines.resnet3d import Block, ResNet3d
-from aullm_lib.recipe import Experiment
+from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
 
 TINY = {"size": 36, "crop": 33, "width": 2, "frames": 6, "interpolated": 12, "batch_size": 4, "epochs": 2}

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import cv2
 
-from aullm_lib import datasets, face, framing, preprocess
+from aullm_lib import datasets, preprocess
+from aullm_lib.preprocess import alignment, faces
+from aullm_lib.support import images
 
 
 def plain(path: Path) -> None:
@@ -55,14 +57,14 @@ def shares(clips: list[tuple[Path, ...]], folder: Path) -> dict[str, float]:
     for clip in clips:
         start = time.perf_counter()
         found, *_ = preprocess.locate(clip)
-        matrix = framing.level(found.eyes, 64)
+        matrix = alignment.level(found.eyes, 64)
         spent["detect"] += time.perf_counter() - start  # decoding the onset frame in colour is part of it
         with (folder / "clip.raw").open("wb") as file:
             for path in clip:
                 marks = [time.perf_counter()]
-                image = framing.read(path)
+                image = images.read(path)
                 marks.append(time.perf_counter())
-                stored = framing.warp(image, matrix, 64)
+                stored = alignment.warp(image, matrix, 64)
                 marks.append(time.perf_counter())
                 file.write(stored.tobytes())
                 marks.append(time.perf_counter())
@@ -97,7 +99,7 @@ def main() -> None:
         for _ in range(options.rounds + 1):
             for what, run in work.items():
                 taken[what].append(seconds(run))
-        print(f"{len(clips)} clips, {frames} frames of 640×480; faces by {face.detector()['name']}")
+        print(f"{len(clips)} clips, {frames} frames of 640×480; faces by {faces.detector()['name']}")
         rates = {}
         for what, times in taken.items():
             times = times[1:]  # the first round warms caches

@@ -57,12 +57,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from aullm_lib import asl, files, llm, protocol, tiny
+from aullm_lib import asl, llm, protocol
 from aullm_lib.clips import ClipStore
-from aullm_lib.fold import Diverged, OutOfMemory
+from aullm_lib.engine.aullm import train_folds
+from aullm_lib.engine.fold import Diverged
+from aullm_lib.experiment import Experiment
 from aullm_lib.model import AULLM
-from aullm_lib.recipe import Experiment, Recipe
-from aullm_lib.train import train_folds
+from aullm_lib.recipe import Recipe
+from aullm_lib.support import files, hub, tiny
+from aullm_lib.support.memory import OutOfMemory
 
 ROOT = Path(__file__).resolve().parents[2]
 AUS = (1, 2, 4, 7, 12, 14, 15, 17)
@@ -284,7 +287,7 @@ class Released:
 
         self.device = torch.device(job.device)
         if job.checkpoint:
-            with llm.quiet():
+            with hub.quiet():
                 causal = Qwen2ForCausalLM.from_pretrained(job.checkpoint)
         else:
             causal = build_on(self.device, SHAPES[job.shape], causal=True)

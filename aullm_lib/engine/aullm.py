@@ -1,0 +1,242 @@
+"""Folds: clips, model, recipe -> probabilities (paper 3.4 and 4.2). Nothing is chosen by looking at a test fold.
+
+Adam at a constant rate, the last epoch is used.
+
+Side by side: each fold has its own CNN, EFP, LoRA, head and optimiser, and all visual tokens go through the one frozen
+LLM in one pass. The numbers are those of one fold after the other but for the order of summation inside the LLM.
+"""
+
+import time
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from aullm_lib import asl, weights
+from aullm_lib.clips import ClipStore, labels
+from aullm_lib.engine.fold import Diverged, Progress, Result, answers, finished
+from aullm_lib.experiment import Experiment
+from aullm_lib.llm import Loaded, reason
+from aullm_lib.model import AULLM, recipe_of
+from aullm_lib.protocol import Fold
+from aullm_lib.recipe import Recipe
+from aullm_lib.support.memory import explained_memory
+from aullm_lib.support.randomness import Stream, fold_seed
+
+
+def train_folds(
+    experiment: Experiment,
+    store: ClipStore,
+    table: pd.DataFrame,
+    folds: Sequence[Fold],
+    *,
+    llm: Loaded | None = None,
+    device: str | torch.device = "cpu",
+    llm_batch: int | None = None,
+    keep_weights: bool = False,
+    trace: bool = False,
+    progress: Progress = lambda fold, epoch, loss: None,
+) -> list[Result | Diverged]:
+    """Trains each fold on its ``train`` clips and predicts its ``test`` clips, all folds side by side.
+
+    store: on ``device`` already. llm: what ``model.load_llm`` gives, so that many folds share its frozen weights;
+    loaded here if None. llm_batch: in place of the recipe's. keep_weights: hand on what training changed. trace: also
+    predict the test clips after every epoch, to show afterwards what choosing an epoch by them would have been worth;
+    training does not see it. progress: called for each fold at the end of an epoch.
+    Returns, in the order of ``folds``, a Result, or the Diverged of a fold that stopped while the others went on.
+    Raises ``OutOfMemory``.
+    """
+    started = time.perf_counter()
+    recipe = recipe_of(experiment.variant, experiment.recipe)
+    size = recipe.llm_batch if llm_batch is None else llm_batch
+    with explained_memory(_advice(recipe, len(folds))):
+        learners = [_Learner(experiment, recipe, store, table, fold, llm, torch.device(device)) for fold in folds]
+        outcomes: dict[str, Result | Diverged] = {}
+        for epoch in range(1, recipe.epochs + 1):
+            active = [learner for learner in learners if learner.fold.name not in outcomes]
+            if not active:
+                break
+            for learner in active:
+                learner.shuffle()
+            for step in range(max(len(learner.batches) for learner in active)):
+                _step([learner for learner in active if step < len(learner.batches)], step, size)
+            sums = torch.stack([torch.stack((one.total, one.failed_at)) for one in active]).tolist()  # the one wait
+            for learner, (total, failed_at) in zip(active, sums, strict=True):
+                name = learner.fold.name
+                if failed_at >= 0:
+                    outcomes[name] = learner.diverged(epoch, int(failed_at))
+                    continue
+                mean = total / len(learner.rows)
+                learner.history.append({"epoch": epoch, "loss": mean})
+                if trace:
+                    learner.trace(epoch)
+                progress(name, epoch, mean)
+        for learner in learners:
+            if learner.fold.name not in outcomes:
+                outcomes[learner.fold.name] = learner.result(
+                    (time.perf_counter() - started) / len(folds), len(folds), keep_weights
+                )
+    return [outcomes[fold.name] for fold in folds]
+
+
+class _Learner:
+    """One fold in training: its model, optimiser, order of clips and random streams."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        recipe: Recipe,
+        store: ClipStore,
+        table: pd.DataFrame,
+        fold: Fold,
+        llm: Loaded | None,
+        device: torch.device,
+    ):
+        self.experiment, self.recipe, self.store, self.table, self.fold = experiment, recipe, store, table, fold
+        self.device, self.seed = device, fold_seed(experiment.seed, fold.name)
+        self.stream = Stream(self.seed, device)
+        with self.stream:
+            model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
+        self.model = model.to(device).train()
+        self.criterion = asl.build(
+            recipe.loss, gamma_pos=recipe.gamma_pos, gamma_neg=recipe.gamma_neg, clip=recipe.clip, reduction="none"
+        )
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        telling = ("backbone.led.", "backbone.block1.0.weight", "llm.")
+        self.telling = [p for n, p in self.model.named_parameters() if p.requires_grad and n.startswith(telling)]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        self.order = torch.Generator().manual_seed(self.seed)  # on the CPU: the same batches on every device
+        self.rows = store.positions(fold.train)
+        self.targets = labels(table, fold.train, experiment.aus).to(device)
+        self.history: list[dict] = []
+        self.traced: list[pd.DataFrame] = []
+        self.failed_at = torch.full((), -1.0, device=device)  # the step of this epoch that gave no number
+        statistics = [b for b in self.model.backbone.buffers() if b.is_floating_point()]  # of the batch norms
+        self.statistics = [(b, b.clone()) for b in statistics]
+
+    def shuffle(self) -> None:
+        """A new epoch: its batches, as positions in ``rows``."""
+        order = torch.randperm(len(self.rows), generator=self.order)
+        self.batches = order.to(self.device).split(self.recipe.batch_size)
+        self.total = torch.zeros((), device=self.device)
+
+    def look(self, step: int) -> tuple[Tensor, Tensor]:
+        """The visual tokens [b, d] and targets [b, N_AU] of a batch."""
+        batch = self.batches[step]
+        clips = self.store.sample(
+            self.rows[batch], self.recipe.frames, jitter=self.order if self.recipe.jitter else None
+        )
+        for now, before in self.statistics:  # as they were before this step, for a fold that fails in it
+            before.copy_(torch.where(self.failed_at >= 0, before, now))
+        with self.stream:
+            return self.model.token(clips), self.targets[batch]
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The summed loss [] of some clips of a batch, from what the LLM hands on."""
+        return self.criterion(self.model.head(hidden), targets).sum()
+
+    def share(self, batch: int) -> float:
+        """What the recipe's reduction divides the summed loss of a batch by."""
+        return {"sum": 1, "batchmean": batch, "mean": batch * len(self.experiment.aus)}[self.recipe.reduction]
+
+    def update(self, step: int, loss: Tensor) -> None:
+        """One step of Adam; none ever again after a loss or gradient that is no number, without waiting to know.
+
+        The first convolution's gradient stands for those that it is made from; LED comes after it, and what trains in
+        the LLM lies beside that way.
+        """
+        gradients = [p.grad for p in self.telling if p.grad is not None]
+        whole = loss.isfinite() & get_total_norm(gradients, torch.inf).isfinite()
+        failed = torch.where((self.failed_at < 0) & ~whole, float(step), self.failed_at)
+        self.failed_at.copy_(failed)
+        self.optimizer.found_inf = (self.failed_at >= 0).float()  # type: ignore[attr-defined]  # the fused step heeds it
+        self.optimizer.step()
+        self.total += loss / (len(self.experiment.aus) if self.recipe.reduction == "mean" else 1)
+
+    def trace(self, epoch: int) -> None:
+        """Keeps the probabilities of the test clips as they are now."""
+        columns = answers(self._predict(), self.fold.test, self.experiment.aus)
+        self.traced.append(pd.DataFrame({"epoch": epoch} | columns))
+
+    def _predict(self) -> Tensor:
+        return predict(self.model, self.store, self.fold.test, self.recipe.frames, self.recipe.batch_size)
+
+    def diverged(self, epoch: int, step: int) -> Diverged:
+        clips = [self.fold.train[i] for i in self.batches[step].tolist()]
+        state = weights.trained(self.model)
+        names = {b.data_ptr(): name for name, b in self.model.named_buffers()}
+        state |= {names[now.data_ptr()]: before.cpu() for now, before in self.statistics}
+        where = {"fold": self.fold.name, "epoch": epoch, "step": step + 1, "clips": clips}
+        return Diverged(
+            f"fold {self.fold.name}, epoch {epoch}, step {step + 1}: the loss or its gradient is no number any more; "
+            f"lower Recipe.lr (now {self.recipe.lr:g}) or use another Recipe.llm_dtype (now {self.recipe.llm_dtype}). "
+            f"Its {len(clips)} clips: {', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''}",
+            where,
+            state,
+        )
+
+    def result(self, seconds: float, together: int, keep_weights: bool) -> Result | Diverged:
+        fold, probabilities = self.fold, self._predict()
+        if not probabilities.isfinite().all():
+            return Diverged(
+                f"fold {fold.name}: the probabilities of its test clips are no numbers; lower Recipe.lr (now "
+                f"{self.recipe.lr:g}), or use another Recipe.llm_dtype (now {self.recipe.llm_dtype})",
+                {"fold": fold.name, "epoch": self.recipe.epochs, "step": 0, "clips": list(fold.test)},
+                weights.trained(self.model),
+            )
+        info = {
+            "seed": self.seed,
+            "trained_parameters": sum(p.numel() for p in self.parameters),
+            "seconds": round(seconds, 3),
+            "side_by_side": together,
+            "device": str(self.device),
+        }
+        kept = weights.trained(self.model) if keep_weights else None
+        return finished(self.experiment, self.table, fold, probabilities, self.history, info, kept, self.traced)
+
+
+def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:
+    """One step of every fold; the tokens of all go through the LLM together, at most ``llm_batch`` at a time."""
+    tokens, targets = zip(*(learner.look(step) for learner in learners), strict=True)
+    for learner in learners:
+        learner.optimizer.zero_grad(set_to_none=True)
+    piece = max(1, llm_batch // len(learners)) if llm_batch else max(map(len, tokens))
+    pieces = range(0, max(map(len, tokens)), piece)
+    # Cut at the tokens, a piece's graph lives no longer than its pass; the gradients of the pieces add up exactly.
+    leaves = tokens if len(pieces) == 1 else [token.detach().requires_grad_() for token in tokens]
+    totals = [torch.zeros((), device=learner.device) for learner in learners]
+    for start in pieces:
+        part = [i for i, token in enumerate(tokens) if start < len(token)]
+        inputs = [leaves[i][start : start + piece] for i in part]
+        llms = [llm for i in part if (llm := learners[i].model.llm) is not None]
+        hidden = reason(llms, inputs) if llms else inputs
+        losses = [
+            learners[i].loss(h, targets[i][start : start + piece]) / learners[i].share(len(tokens[i]))
+            for i, h in zip(part, hidden, strict=True)
+        ]
+        torch.stack(losses).sum().backward()  # the folds share no parameter: each gets its own gradient
+        for i, loss in zip(part, losses, strict=True):
+            totals[i] += loss.detach() * learners[i].share(len(tokens[i]))
+    if len(pieces) > 1:
+        torch.autograd.backward(tokens, [leaf.grad for leaf in leaves])
+    for learner, total in zip(learners, totals, strict=True):
+        learner.update(step, total)
+
+
+@torch.no_grad()
+def predict(model: AULLM, store: ClipStore, ids: tuple[str, ...], frames: int, batch_size: int) -> Tensor:
+    """Probabilities of occurrence [B, N_AU], float64, in the order of ``ids``; no temporal jitter."""
+    was_training = model.training
+    model.eval()
+    logits = [model(store.sample(rows, frames)) for rows in store.positions(ids).split(batch_size)]
+    model.train(was_training)
+    return torch.cat(logits).double().sigmoid()
+
+
+def _advice(recipe: Recipe, folds: int) -> str:
+    settings = [f"the number of folds side by side (now {folds})"] if folds > 1 else []
+    settings += [f"Recipe.llm_batch (now {recipe.llm_batch or 'the whole batch'}; the scores stay comparable)"]
+    settings += [f"Recipe.batch_size (now {recipe.batch_size}; another training)"]
+    return ", then ".join(settings)

@@ -1,0 +1,5 @@
+"""What notebooks need beside the library: checked parameters, folders and records, batches, the explorer, the site."""
+
+from aullm_lib.notebook.parameters import ParameterError, start
+
+__all__ = ["ParameterError", "start"]

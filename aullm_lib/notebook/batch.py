@@ -1,0 +1,226 @@
+"""The notebooks of a profile, one after the other, through papermill: ``python -m aullm_lib.notebook.batch demo``.
+
+Executed copies go to ``runs/<profile>/notebooks``. A notebook whose source, parameters, library and predecessors are
+unchanged, and whose record is there with every file that it names, is not run again.
+
+A grid, ``--grid "llm=a,b seeds=1,2"`` or a YAML file of lists, is every combination of some parameters' values, one
+after the other. A cell is a profile of its own, such as ``paper-llm-a-seeds-1`` (with a hash behind it where a value is
+a path): records, executed notebooks and figures of two cells never meet, but those of one cell under other ``-p`` take
+each other's place. Releases, clip stores and run folders are the profile's own, since their names tell what is in them:
+no clip store is built twice, and a fold that one cell has finished serves every other that needs it.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import logging
+import re
+import sys
+import time
+from pathlib import Path
+
+import papermill
+from traitlets.config import Config
+
+from aullm_lib.notebook import parameters
+from aullm_lib.notebook.workspace import Workspace, check_data, enter_home, home
+from aullm_lib.support import files
+
+log = logging.getLogger("aullm")
+
+IN_A_GRID = ("02_train_loso", "07_paper")  # the notebooks of a cell, unless others are asked for
+# Kernels are spoken to over Unix sockets, which other users of a shared machine cannot listen to.
+KERNEL = Config({} if sys.platform == "win32" else {"KernelManager": {"transport": "ipc"}})
+
+
+def library_digest() -> str:
+    """A hash of the library's sources: when they change, notebooks run again (finished folds are still kept)."""
+    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def plan(profile: str, overrides: dict | None = None, only: list[str] | None = None, name: str = "") -> dict[str, dict]:
+    """The checked parameters of every notebook that is to run: the profile's, with ``overrides`` over them.
+
+    only: names of notebooks. name: what the results go by, if not by the profile's name.
+    Raises ``parameters.ParameterError`` and ValueError (data roots).
+    """
+    plan = parameters.profile(profile)
+    for chosen in only or []:
+        parameters.defaults(chosen)
+    for key in overrides or {}:
+        if key == "profile":
+            raise parameters.ParameterError("profile is the first argument, no parameter to override")
+        if not any(key in settings for settings in plan.values()):
+            raise parameters.ParameterError(f"no notebook has the parameter {key!r}")
+    for one, settings in plan.items():
+        given = settings | {k: v for k, v in (overrides or {}).items() if k in settings}
+        plan[one] = parameters.checked(one, given | {"profile": name or profile})
+        if "releases" in settings and (not only or one in only):
+            check_data(plan[one])
+    return {one: settings for one, settings in plan.items() if not only or one in only}
+
+
+def run(profile: str, overrides: dict | None = None, only: list[str] | None = None, name: str = "") -> list[Path]:
+    """Executes what is not done of a ``plan``; returns the executed copies.
+
+    All parameters of all notebooks, and the data roots, are checked before the first one starts. Raises
+    what ``plan`` raises for those, ``papermill.PapermillExecutionError`` for a failing cell.
+    """
+    notebooks = plan(profile, overrides, only, name)
+    enter_home()
+    work = Workspace(name or profile)
+    folder = work.folder / "notebooks"
+    with files.explained(folder, "the executed notebooks"):
+        folder.mkdir(parents=True, exist_ok=True)
+    library, done = library_digest(), []
+    for name, settings in notebooks.items():
+        source, target, stamp = parameters.SOURCE / f"{name}.ipynb", folder / f"{name}.ipynb", folder / f".{name}.done"
+        earlier = [[n, work.recorded(n)] for n in parameters.names() if n < name]  # what it may read
+        digest = hashlib.sha256(library.encode() + source.read_bytes() + json.dumps([settings, earlier]).encode())
+        done.append(target)
+        if files.read_json(stamp, missing=None) == digest.hexdigest() and target.is_file() and _intact(work, name):
+            log.info("%-16s up to date", name)
+            continue
+        log.info("%-16s running ...", name)
+        started = time.perf_counter()
+        stamp.unlink(missing_ok=True)
+        with files.explained(folder, "the executed notebooks"):
+            papermill.execute_notebook(
+                source, target, parameters=settings, kernel_name="python3", cwd=str(home()),
+                progress_bar=sys.stderr.isatty(), log_output=False, config=KERNEL,
+            )  # fmt: skip
+            if not _intact(work, name):
+                raise RuntimeError(f"{target}: ended without its record, although no cell failed; look into that file")
+            files.write_json(stamp, digest.hexdigest())
+        log.info("%-16s %.0f s", name, time.perf_counter() - started)
+    return done
+
+
+def _intact(work: Workspace, name: str) -> bool:
+    """Whether the notebook's record is there and every file that it names exists."""
+    results = work.recorded(name)
+    return results is not None and all(Path(path).exists() for path in results.get("files", []))
+
+
+def grid(profile: str, text: str, notebooks: list[str]) -> dict[str, dict]:
+    """The cells of a grid: the name of each, and its parameters.
+
+    text: ``name=value,value`` pairs, or the name of a YAML file with a list for each parameter. A single value of a
+    parameter that is a list, such as ``seeds``, is a list of one. Raises ``parameters.ParameterError``.
+    """
+    if "=" in text:
+        pairs = [pair.partition("=") for pair in text.split()]
+        axes = {key: [parameters.parse_yaml(v, f"--grid {key}") for v in values.split(",")] for key, _, values in pairs}
+    else:
+        with files.explained(Path(text), "the grid"):
+            axes = parameters.parse_yaml(Path(text).read_text(encoding="utf-8"), text)
+    if not isinstance(axes, dict) or not axes or not all(isinstance(v, list) and v for v in axes.values()):
+        raise parameters.ParameterError(f"--grid {text!r}: expected parameters, each with its values")
+    known: dict = {}
+    for one in notebooks:
+        known |= parameters.defaults(one)
+    for key, values in axes.items():
+        if key not in known:
+            raise parameters.ParameterError(f"--grid: {', '.join(notebooks)} have no parameter {key!r}")
+        if isinstance(known[key], list):
+            axes[key] = [value if isinstance(value, list) else [value] for value in values]
+    cells: dict[str, dict] = {}
+    for combination in itertools.product(*axes.values()):
+        cell = dict(zip(axes, combination, strict=True))
+        words = [profile]
+        for key, value in cell.items():
+            parts = [str(part).rstrip("/").split("/")[-1] for part in (value if isinstance(value, list) else [value])]
+            words += [key, *parts]
+        name = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words)).strip("-")
+        # Too long for a folder; of a path its last part, one of many; or another cell's name, for all that differs.
+        if len(name) > 80 or "/" in json.dumps(cell) or cells.get(name, cell) != cell:
+            name = f"{name[:80]}-{hashlib.sha256(json.dumps(cell).encode()).hexdigest()[:6]}"
+        cells[name] = cell
+    return cells
+
+
+def run_grid(profile: str, cells: dict[str, dict], overrides: dict | None, notebooks: list[str]) -> dict[str, str]:
+    """Runs every cell of a grid, and the next one where one fails; returns the failed cells, each with its reason.
+
+    All parameters of all cells are checked before the first one starts; raises as ``plan`` for those.
+    """
+    for name, cell in cells.items():
+        plan(profile, (overrides or {}) | cell, notebooks, name)
+    enter_home()
+    failed = {}
+    for number, (name, cell) in enumerate(cells.items(), start=1):
+        log.info("%s  (%d of %d)", name, number, len(cells))
+        try:
+            _share(Workspace(profile), Workspace(name))
+            run(profile, (overrides or {}) | cell, notebooks, name)
+        except papermill.PapermillExecutionError as error:
+            failed[name] = f"{error.ename}: {error.evalue}"
+        except (ValueError, OSError, RuntimeError) as error:
+            failed[name] = str(error)
+        if name in failed:
+            log.error("%s", failed[name])
+    return failed
+
+
+def _share(whole: Workspace, cell: Workspace) -> None:
+    """Links a cell to the releases, clip stores and run folders of its profile."""
+    with files.explained(cell.folder, "the grid's folders"):
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        for shared in ("releases", "clips", "results"):
+            (whole.folder / shared).mkdir(parents=True, exist_ok=True)
+            link = cell.folder / shared
+            if not link.exists():
+                link.symlink_to(Path("..", whole.profile, shared), target_is_directory=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m aullm_lib.notebook.batch", description="Runs the notebooks of a profile."
+    )
+    parser.add_argument("profile", help="a file in notebooks/profiles, without .yaml")
+    parser.add_argument("-p", metavar="NAME=VALUE", action="append", default=[], help="a parameter, as YAML")
+    parser.add_argument("--only", metavar="NOTEBOOK", action="append", help="run this notebook (may be repeated)")
+    parser.add_argument("--grid", metavar="GRID", help='"llm=a,b seeds=1,2", or a YAML file: every combination')
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    log.setLevel(logging.INFO)
+    started = time.perf_counter()
+    try:
+        pairs = [text.partition("=") for text in options.p]
+        overrides = {key: parameters.parse_yaml(value, f"-p {key}") if value else "" for key, _, value in pairs}
+        if options.grid is not None:
+            notebooks = options.only or list(IN_A_GRID)
+            cells = grid(options.profile, options.grid, notebooks)
+            failed = run_grid(options.profile, cells, overrides, notebooks)
+            log.info(
+                "\n%d of %d cells are done (%.0f s)",
+                len(cells) - len(failed),
+                len(cells),
+                time.perf_counter() - started,
+            )
+            for name in cells:
+                log.info("  %-7s %s", "FAILED" if name in failed else "done", Workspace(name).folder)
+            return 1 if failed else 0
+        run(options.profile, overrides, options.only)
+    except papermill.PapermillExecutionError as error:
+        where = Workspace(options.profile).folder / "notebooks"
+        log.error("%s: %s\nA cell failed; the executed copy in %s shows where.", error.ename, error.evalue, where)
+        return 1
+    except (ValueError, OSError, RuntimeError) as error:
+        log.error("%s", error)
+        return 2
+    work = Workspace(options.profile)
+    log.info("\n%s took %.0f s. Everything is in %s:", options.profile, time.perf_counter() - started, home())
+    log.info("  executed notebooks  %s", work.folder / "notebooks")
+    log.info("  run folders         %s", work.results)
+    log.info("  tables and figures  %s", work.figures)
+    for name in parameters.names():
+        for path in (work.recorded(name) or {}).get("files", []):
+            log.info("    %s", path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,291 @@
+"""Clip table -> clip store: find the face, align it, grey (or RGB), resize.
+
+One box and one eye line a clip, found in its onset frame and applied to all its frames: a box a frame would move with
+the detector and hide the motion that the AUs make. The paper does not describe its preprocessing; the released script
+squashes the whole frame to 64×64 (``align="whole-frame"``), the LED baseline that it follows works on face crops.
+
+Every alignment is one affine matrix [2, 3] a clip (``framing.py``), kept in the store's index.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import PIL
+from tqdm.auto import tqdm
+
+from aullm_lib import __version__, clips
+from aullm_lib.clips import ClipStore
+from aullm_lib.datasets import table as tables
+from aullm_lib.preprocess import alignment, faces
+from aullm_lib.preprocess.alignment import around, cut, level, squash, warp
+from aullm_lib.support import files, partial_store
+from aullm_lib.support.images import BadImage, read
+
+# Of a table's attrs, what lies beside the clips, or tells where they lie: it may change while they stay the same.
+BESIDE = ("root", "workbook", "folder", "left_out", "passed_over", "instead", "notes", "unlabelled")
+ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
+OUTSIDE = 0.25  # share of a face's box beyond the frame from which on it is no use
+LATER = 5  # frames after the onset in which a face is looked for if the onset frame shows none
+
+
+class NoFace(ValueError):
+    """No usable face was found in the frames looked at; the message names the first."""
+
+
+def locate(
+    paths: tuple[Path, ...], eyes: bool = True, look: Callable[[Path, bool], np.ndarray] = read
+) -> tuple[faces.Face, Path, str]:
+    """The face of a clip, the frame that it was found in, and remarks ("" if there is nothing to remark).
+
+    Looked for in the onset frame, strictly and then leniently, then in up to LATER frames spread over the rest.
+    eyes: whether a face without eyes is none. look: what opens a frame, as ``framing.read`` does.
+    Raises NoFace naming the onset frame and why, BadImage, OSError.
+    """
+    positions = sorted({round(i * (len(paths) - 1) / LATER) for i in range(LATER + 1)})
+    reasons: dict[str, None] = {}  # in order, each once
+    for position in positions:
+        image = look(paths[position], True)
+        for threshold in (faces.STRICT, faces.LENIENT):
+            found = faces.find(image, threshold)
+            if found is None:
+                reasons["no face found"] = None
+            elif eyes and found.eyes is None:
+                reasons["no pair of eyes found in the face"] = None
+            elif found.outside(image.shape) > OUTSIDE:
+                reasons["more than a quarter of the face lies outside the frame"] = None
+            else:
+                remarks = {
+                    f"{found.count} faces, the largest taken": found.count > 1,
+                    f"face found in {paths[position].name}, not in the onset frame": position > 0,
+                    f"face found leniently (score {found.score:.2f})": threshold < faces.STRICT,
+                    "face found by OpenCV's cascades": found.points is None,
+                }
+                return found, paths[position], "; ".join(text for text, holds in remarks.items() if holds)
+    if len(reasons) > 1:
+        reasons.pop("no face found", None)  # the other reason says more
+    raise NoFace(
+        f"{paths[0]}: {', '.join(reasons)} (in this and {len(positions) - 1} later frames); crop it by hand or leave "
+        "the clip out"
+    )
+
+
+def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, rgb: bool = False) -> dict[str, Any]:
+    """What identifies a clip store, as JSON values: release, clips, files, size, align, rgb, how faces are found and
+    where they are put.
+
+    "files" is a hash of every frame's name, size, time of change, and whether it can be read: images that were made
+    anew or repaired give another store. So does a copy of a release that did not keep its files' times: to build again
+    costs little, to mix costs much.
+    align: see ``build``. Raises ValueError for a setting that is wrong or does not suit the release.
+    """
+    align = align or ("none" if table.attrs.get("cropped") else "similarity")
+    if align not in ALIGNMENTS:
+        raise ValueError(f"align={align!r}: choose one of {', '.join(ALIGNMENTS)}")
+    if align == "none" and not table.attrs.get("cropped"):
+        raise ValueError(
+            'align="none" stores frames that are face crops already, and this release\'s are not: choose "similarity" '
+            'or "crop", or "whole-frame" to squash them as the released script did'
+        )
+    if not 8 <= size <= 1024:
+        raise ValueError(f"size={size!r}: expected 8 to 1024 pixels")
+    found = {
+        "release": {key: value for key, value in table.attrs.items() if key not in BESIDE},
+        "size": size,
+        "align": align,
+        "rgb": rgb,
+        "detector": None,
+        "clips": hashlib.sha256(table.drop(columns="frames").to_csv().encode()).hexdigest(),
+        "files": _fingerprint(table),
+    }
+    if align in ("crop", "similarity"):
+        found["detector"] = faces.detector() | {"later": LATER, "outside": OUTSIDE}
+        places = {"crop": {"margin": alignment.MARGIN}}
+        places["similarity"] = {"eyes_apart": alignment.EYES_APART, "eyes_down": alignment.EYES_DOWN}
+        found["place"] = places[align]
+    return json.loads(json.dumps(found))  # as it will be read back: tuples are lists
+
+
+def _fingerprint(table: pd.DataFrame) -> str:
+    """A hash of how the frames' files look from outside: about 6 µs a file, nothing is read."""
+    digest = hashlib.sha256()
+    for paths in table["frames"]:
+        for path in paths:
+            try:
+                found = path.stat()
+                seen = f"{found.st_size} {found.st_mtime_ns} {os.access(path, os.R_OK)}"
+            except OSError:
+                seen = "not there"
+            digest.update(f"{path.name}\0{seen}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def build(
+    table: pd.DataFrame,
+    out: str | Path,
+    size: int = 64,
+    *,
+    align: str | None = None,
+    rgb: bool = False,
+    workers: int | None = None,
+) -> ClipStore:
+    """Writes the clip store of a clip table, or returns it if it is there with the same clips and settings.
+
+    size: side of the stored frames in pixels. rgb: store [N, size, size, 3] RGB instead of [N, size, size] grey.
+    align: "similarity" puts the eyes of the onset frame's face level at a fixed distance and height; "crop" cuts an
+    upright square around that face; "none" keeps frames that are face crops already; "whole-frame" squashes the frame,
+    as the released script did. None takes "none" for a release of face crops, else "similarity".
+    workers: clips at a time; all cores unless given.
+
+    Clips are stored one by one below ``<out>.partial``, so a killed call goes on where it was. A clip without a
+    readable frame or a face fails by name (``store.failed``, and a warning at every call) and the others go on; what
+    is remarkable about a clip's face is in ``store.info["remarks"]``. A second process that builds the same store
+    waits for the first. A store that other versions of the packages made is kept, with a warning.
+    Raises ``ReleaseError`` for a bad table, ValueError for a bad setting, FileExistsError for a store of other data at
+    ``out``, OSError where something cannot be read or written.
+    """
+    tables.check(table)
+    out = Path(out)
+    wanted = settings(table, size, align=align, rgb=rgb)
+    if store := _found(out, wanted):
+        return _said(store)
+    if wanted["detector"] and not wanted["detector"]["weights"]:
+        warnings.warn(
+            f"the face weights are missing, so OpenCV's cascades find faces, less exactly; get them: {faces.COMMAND}",
+            stacklevel=2,
+        )
+    partial = out.with_name(out.name + ".partial")
+    begun = {"settings": wanted, "versions": _versions()}
+    with files.alone(out.with_name(out.name + ".lock"), f"{partial_store.WHAT} {out}"):
+        if store := _found(out, wanted):  # made by whom this call waited for
+            return _said(store)
+        single = partial / "clips"
+        with files.explained(partial, partial_store.WHAT):
+            partial_store.claim(partial, begun)
+            single.mkdir(exist_ok=True)
+        if not (partial / "store.json").exists():  # written last by assemble
+            failed = _store_clips(single, table, wanted, workers or os.cpu_count() or 1, out.name)
+            if _fingerprint(table) != wanted["files"]:
+                raise tables.ReleaseError(f"images of {wanted['release']['dataset']} changed meanwhile; start again")
+            if len(failed) == len(table):
+                first = next(iter(failed.values()))
+                raise tables.ReleaseError(f"no clip of {wanted['release']['dataset']} could be stored: {first}")
+            with files.explained(partial, partial_store.WHAT):
+                partial_store.assemble(partial, single, table, begun, failed)
+        with files.explained(partial, partial_store.WHAT):
+            shutil.rmtree(single)
+            partial_store.publish(partial, out)
+    return _said(ClipStore(out))
+
+
+def _found(out: Path, wanted: dict) -> ClipStore | None:
+    """The finished store at ``out``, if one is there. Raises FileExistsError for one of other data or settings."""
+    store = clips.opened(out)
+    if store:
+        there = store.info["settings"]
+        changed = [key for key in wanted | there if there.get(key) != wanted.get(key)]
+        if changed:
+            raise FileExistsError(f"{out} holds a clip store with another {' and '.join(changed)}; name another folder")
+    return store
+
+
+def _versions() -> dict[str, str]:
+    ours = {"aullm_lib": __version__, "opencv": cv2.__version__, "numpy": np.__version__}
+    return ours | {"pillow": PIL.__version__}
+
+
+def _said(store: ClipStore) -> ClipStore:
+    """Warns of what else made the store, of the clips that it had to leave out, and of remarkable ones."""
+    made, now = store.info["versions"], _versions()
+    other = [f"{name} {made.get(name)} (now {now.get(name)})" for name in made | now if made.get(name) != now.get(name)]
+    if other:
+        warnings.warn(f"{store.path} was made by {', '.join(other)}; delete it to have it made anew", stacklevel=3)
+    for clip_id, reason in list(store.failed.items())[:5]:
+        warnings.warn(f"{clip_id} left out: {reason}", stacklevel=3)
+    if len(store.failed) > 5:
+        warnings.warn(f"{len(store.failed) - 5} more clips left out; store.failed names them", stacklevel=3)
+    if store.remarks:
+        first, text = next(iter(store.remarks.items()))
+        warnings.warn(
+            f"remarks on {len(store.remarks)} of {len(store)} clips (store.remarks has them), first {first}: {text}",
+            stacklevel=3,
+        )
+    return store
+
+
+def _store_clips(folder: Path, table: pd.DataFrame, wanted: dict, workers: int, name: str) -> dict[str, str]:
+    """Every clip of the table -> its files in ``folder``; returns why clips failed, by id."""
+
+    def one(position: int) -> str | None:
+        return _store_clip(folder / f"{position:05d}", table["frames"].iloc[position], wanted)
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the clips share the cores, not the rows of each picture
+    pool = ThreadPoolExecutor(workers)
+    try:
+        jobs = [pool.submit(one, position) for position in range(len(table))]
+        progress = tqdm(zip(table.index, jobs, strict=True), total=len(table), desc=f"clips of {name}", unit="clip")
+        return {clip_id: reason for clip_id, job in progress if (reason := job.result())}
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        cv2.setNumThreads(threads)
+
+
+def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | None:
+    """Frames -> ``target.raw``, one after the other, and ``target.json``, its notes; returns why it failed, if so.
+
+    One frame is held at a time, however long the clip.
+    """
+    if partial_store.stored(target):
+        return None
+    size, digest = wanted["size"], hashlib.sha256()
+    shape: tuple[int, ...] = ()
+    try:
+        matrix, notes = place(paths, wanted["align"], size)
+        with files.written(target.with_suffix(".raw"), target.parent, partial_store.WHAT) as write:
+            for path in paths:
+                image = read(path, wanted["rgb"])
+                shape = shape or image.shape[:2]
+                matrix = squash(shape, size) if matrix is None else matrix
+                if image.shape[:2] != shape:
+                    height, width = image.shape[:2]
+                    raise BadImage(
+                        f"{path}: {width}×{height}, but the clip's first frame has {shape[1]}×{shape[0]}; one matrix "
+                        "cannot align both: make the frames of a clip the same size"
+                    )
+                stored = warp(image, matrix, size).tobytes()
+                write(stored)
+                digest.update(stored)
+    except (NoFace, BadImage) as error:
+        target.with_suffix(".raw").unlink(missing_ok=True)
+        return str(error)
+    notes |= {"matrix": np.asarray(matrix).tolist(), "sha256": digest.hexdigest()}
+    with files.explained(target.parent, partial_store.WHAT):
+        files.write_json(target.with_suffix(".json"), notes)
+    return None
+
+
+def place(
+    paths: tuple[Path, ...], align: str, size: int, look: Callable[[Path, bool], np.ndarray] = read
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """A clip's matrix (None where the whole frame is stored, whatever its size), and where its face was found.
+
+    look: what opens a frame, as ``framing.read`` does. Raises as ``locate``.
+    """
+    if align in ("none", "whole-frame"):
+        return None, {"found_in": "", "score": None, "remarks": ""}
+    found, path, remarks = locate(paths, align == "similarity", look)
+    if align == "similarity" and found.eyes is not None:
+        matrix = level(found.eyes, size)
+    else:
+        matrix = cut(around(found.box), size)
+    return matrix, {"found_in": path.name, "score": round(found.score, 4), "remarks": remarks}

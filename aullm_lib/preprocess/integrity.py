@@ -1,0 +1,263 @@
+"""The integrity report: everything odd about a release on disk, beside what is documented of it.
+
+A published score rests on a list of clips. Copies of these releases differ in rows, in frames and in how their
+annotations were read, and the same frames under two names are a leak between folds. Nothing here stops a run: a
+researcher reads it and decides.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from aullm_lib import facs
+from aullm_lib.clips import ClipStore
+from aullm_lib.datasets import archive, documented
+from aullm_lib.datasets.table import au_columns
+from aullm_lib.metrics.thresholds import f1
+from aullm_lib.support.images import inspect
+
+FRAMES = 6  # that the model samples (paper 3.1); shorter clips repeat some
+COLUMNS = ["check", "item", "found", "expected", "status", "detail"]
+OPTIONS = ("images", "variant", "count_ref", "alternatives", "count_held", "errata")
+
+
+class _File(NamedTuple):
+    """One image file: a digest of its bytes, its size in pixels, and what is wrong with it."""
+
+    digest: str
+    size: str
+    problem: str
+
+
+def report(table: pd.DataFrame, store: ClipStore | None = None) -> pd.DataFrame:
+    """What was found of a release, a row a finding: ``check item found expected status detail``.
+
+    table: from ``datasets.load``; every image file of it is read once and hashed, not decoded. store: its clip store,
+    if one was built, whose failed clips are then reported too.
+    ``status`` is "ok", "note" (worth knowing) or "warning" (differs from what is documented, or cannot be trusted).
+    A check that found nothing odd has one row that says so. The attribute ``attrs["dataset"]`` names the release.
+    """
+    files = _read(table)
+    rows = [
+        *_source(table),
+        *_counts(table),
+        *_labels(table),
+        *_numbers(table),
+        *_frames(table),
+        *_images(table, files, store),
+        *_duplicates(table, files),
+    ]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame.attrs = {"dataset": table.attrs["dataset"]}
+    return frame
+
+
+def _row(check: str, item: object, found: object, expected: object = "", status: str = "ok", detail: str = "") -> tuple:
+    return check, str(item), found, expected, status, detail
+
+
+def _against(check: str, item: object, found: int, expected: int | None, detail: str = "") -> tuple:
+    differs = expected is not None and found != expected
+    return _row(check, item, found, "" if expected is None else expected, "warning" if differs else "ok", detail)
+
+
+def _each(check: str, findings: Iterable[tuple[str, object, str]], status: str) -> Iterator[tuple]:
+    """A row a finding (item, found, detail), or one row that says there is none."""
+    none = True
+    for item, found, detail in findings:
+        none = False
+        yield _row(check, item, found, "", status, detail)
+    if none:
+        yield _row(check, "none", 0)
+
+
+def _source(table: pd.DataFrame) -> Iterator[tuple]:
+    attrs = table.attrs
+    yield _row("source", "release", attrs["dataset"], detail="synthetic" if attrs["synthetic"] else "")
+    for name in ("workbook", "folder"):
+        if name in attrs:
+            yield _row("source", name, attrs[name], detail="below the folder that was given")
+    for path in attrs.get("passed_over", ()):
+        yield _row("source", "also there", path, status="note", detail="a workbook or frame folder that was not taken")
+    for name in OPTIONS:
+        if name in attrs:
+            yield _row("source", name, str(attrs[name]), detail=attrs.get("instead", "") if name == "images" else "")
+    yield from _each("row left out", (("", 1, reason) for reason in attrs.get("left_out", ())), "warning")
+    yield from _each("erratum applied", (_split(line) for line in attrs.get("applied", ())), "note")
+    yield from _each("cell not used", (("", 1, reason) for reason in attrs.get("notes", ())), "note")
+    folders = attrs.get("unlabelled", ())
+    yield from _each("folder without a row", ((name, 1, "has frames, no annotation") for name in folders), "note")
+
+
+def _split(line: str) -> tuple[str, object, str]:
+    clip, _, rest = line.partition(": ")
+    return clip, 1, rest
+
+
+def _counts(table: pd.DataFrame) -> Iterator[tuple]:
+    known = documented.counts(table)
+    by_subject = table["subject"].value_counts().sort_index()
+    if table.attrs["synthetic"]:
+        known = None  # a synthetic release is as large as it was asked to be
+    yield _against("clips", "all", len(table), known.clips if known else None, known.source if known else "")
+    yield _against("subjects", "with clips", len(by_subject), known.subjects if known else None)
+    if known and known.note:
+        yield _row("documented", "note", "", "", "note", known.note)
+    expected = dict(known.by_subject) if known else {}
+    for subject in sorted({*by_subject.index, *expected}):
+        found = int(by_subject.get(subject, 0))
+        yield _against("clips of a subject", subject, found, expected.get(subject, 0) if expected else None)
+    labels = table[au_columns(table)].sum()
+    positives = {f"AU{n}": count for n, count in known.positives.items()} if known else {}
+    numbers = {int(name[2:]) for name in {*labels.index, *positives}}
+    for name in (f"AU{n}" for n in sorted(numbers)):
+        yield _against(
+            "positive clips", name, int(labels.get(name, 0)), positives.get(name), facs.NAMES.get(int(name[2:]), "")
+        )
+
+
+def _labels(table: pd.DataFrame) -> Iterator[tuple]:
+    said = ((i, len(words), ", ".join(words)) for i, text in table["aus"].items() if (words := facs.remarks(text)))
+    yield from _each("remark in an AU cell", said, "note")
+    scored = facs.BENCHMARK.get(table.attrs["dataset"])
+    known = documented.counts(table)
+    over = "the AUs of the paper"
+    if scored is None:
+        if known is None:
+            return
+        scored = tuple(known.positives)
+        over = f"the documented AUs of this release: {', '.join(map(str, scored))}"
+    labels = table.reindex(columns=[f"AU{n}" for n in scored], fill_value=0)
+    empty = list(table.index[labels.sum(axis=1) == 0])
+    expected = None if known is None or table.attrs["synthetic"] else known.empty
+    kept = f"kept, as all-zero rows: {_some(empty)}; " if empty else ""
+    check, item, found, documents, status, detail = _against(
+        "clips without a benchmark AU", "all", len(empty), expected, f"{kept}over {over}"
+    )
+    yield check, item, found, documents, "note" if status == "ok" and empty else status, detail
+    positive = labels.sum().to_numpy()
+    absent = np.stack([0 * positive, 0 * positive, positive, len(table) - positive], -1)  # TP FP FN TN
+    floor = 100 * float(pd.Series(f1(absent)[:, 1]).mean())  # over the AUs that have a positive
+    yield _row(
+        "all-absent floor", "two-class macro F1 (%)", round(floor, 2), "", "note",
+        f"what a predictor that always says absent scores on these labels, over {over}",
+    )  # fmt: skip
+
+
+def _numbers(table: pd.DataFrame) -> Iterator[tuple]:
+    apex = table["apex"]
+    missing = table.index[apex.isna()]
+    outside = table.index[((apex < table["onset"]) | (apex > table["offset"])).fillna(False)]
+    yield from _each("apex missing", ((i, 1, "") for i in missing), "note")
+    yield from _each(
+        "apex outside onset and offset",
+        ((i, int(apex[i]), f"onset {table.loc[i, 'onset']}, offset {table.loc[i, 'offset']}") for i in outside),
+        "warning",
+    )
+    at_onset = table.index[(apex == table["onset"]).fillna(False)]
+    yield from _each("apex at the onset", ((i, int(apex[i]), "") for i in at_onset), "note")
+
+
+def _frames(table: pd.DataFrame) -> Iterator[tuple]:
+    missing, extra, renumbered, twice = [], [], [], []
+    inside: dict[Path, tuple[dict[int, Path], list[str]]] = {}  # several clips may share a recording
+    whole = table.attrs.get("whole_recordings")  # then a folder holds more than the clip
+    for clip_id, row in table.iterrows():
+        numbers = {archive.frame_number(path.name) or 0 for path in row["frames"]}
+        wanted = set(range(row["onset"], row["offset"] + 1))
+        folder = row["frames"][0].parent
+        if folder not in inside:
+            inside[folder] = _numbered(folder)
+        there, doubled = inside[folder]
+        names = [name for name in doubled if not whole or archive.frame_number(name) in wanted]
+        if names:
+            twice.append((clip_id, len(names), f"not used, another image has the number: {_some(names)}"))
+        if archive.renumbered(numbers, row["onset"], row["offset"]):
+            renumbered.append((clip_id, len(numbers), "its files are numbered anew from 0 or 1"))
+            continue
+        if gap := sorted(wanted - numbers):
+            where = "inside the clip" if any(n < max(numbers) and n > min(numbers) for n in gap) else "at its ends"
+            missing.append((clip_id, len(gap), f"{where}: {_some(gap)}"))
+        if not whole and (beyond := sorted(set(there) - wanted)):
+            extra.append((clip_id, len(beyond), f"outside onset and offset, not used: {_some(beyond)}"))
+    yield from _each("frames missing", missing, "warning")
+    yield from _each("frames extra", extra, "note")
+    yield from _each("frames renumbered", renumbered, "note")
+    yield from _each("frame number twice", twice, "note")
+    short = table.index[table["n_frames"] < FRAMES]
+    yield from _each(
+        f"clip of fewer than {FRAMES} frames",
+        ((i, int(table.loc[i, "n_frames"]), "sampling repeats frames, evenly") for i in short),
+        "note",
+    )
+
+
+def _numbered(folder: Path) -> tuple[dict[int, Path], list[str]]:
+    try:
+        return archive.numbered(folder)
+    except OSError:  # closed or gone since the table was made; its images are then reported as unreadable
+        return {}, []
+
+
+def _read(table: pd.DataFrame) -> dict[Path, _File]:
+    paths = list(dict.fromkeys(path for frames in table["frames"] for path in frames))
+    with ThreadPoolExecutor() as pool:
+        done = pool.map(_file, paths, chunksize=16)
+        return dict(zip(paths, tqdm(done, total=len(paths), desc="reading files", unit="file"), strict=True))
+
+
+def _file(path: Path) -> _File:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return _File("", "", f"{path.name}: unreadable image: {error.strerror or error}")
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    problem, (width, height) = inspect(content)
+    return _File(digest, f"{width}×{height}", f"{path.name}: {problem}" if problem else "")
+
+
+def _images(table: pd.DataFrame, files: dict[Path, _File], store: ClipStore | None) -> Iterator[tuple]:
+    bad = []
+    for clip_id, frames in table["frames"].items():
+        problems = [files[path].problem for path in frames if files[path].problem]
+        if problems:
+            bad.append((clip_id, len(problems), problems[0]))
+    yield from _each("image unreadable", bad, "warning")
+    for size, count in Counter(file.size for file in files.values() if not file.problem).most_common():
+        yield _row("image size", size, count, detail="pixels, width × height")
+    if store is not None:
+        yield from _each("clip left out of the store", ((i, 1, why) for i, why in store.failed.items()), "warning")
+
+
+def _duplicates(table: pd.DataFrame, files: dict[Path, _File]) -> Iterator[tuple]:
+    """Clips that share frames, byte for byte: between subjects that is a leak between folds."""
+    holders: defaultdict[str, set[str]] = defaultdict(set)
+    for clip_id, frames in table["frames"].items():
+        for path in frames:
+            if files[path].digest:
+                holders[files[path].digest].add(clip_id)
+    shared: Counter[tuple[str, str]] = Counter()
+    for clips in holders.values():
+        shared.update(combinations(sorted(clips), 2))
+    subjects = table["subject"]
+    leaks = {pair: n for pair, n in shared.items() if subjects[pair[0]] != subjects[pair[1]]}
+    yield from _each(
+        "same frames, two subjects",
+        ((f"{a} and {b}", n, "a leak between folds: leave one of them out") for (a, b), n in leaks.items()),
+        "warning",
+    )
+    within = {pair: n for pair, n in shared.items() if pair not in leaks}
+    yield from _each("same frames, one subject", ((f"{a} and {b}", n, "") for (a, b), n in within.items()), "note")
+
+
+def _some(items: list) -> str:
+    names = [str(item) for item in items[:8]]
+    return ", ".join(names) + (f" and {len(items) - 8} more" if len(items) > 8 else "")

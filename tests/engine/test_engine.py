@@ -1,0 +1,578 @@
+"""Folds, runs and resume: the same numbers whatever the order, nothing run twice, nothing half-written."""
+
+import copy
+import dataclasses
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, OPTConfig, OPTModel
+
+from aullm_lib import asl, baselines, datasets, engine, metrics, preprocess, protocol, runs, weights
+from aullm_lib.clips import ClipStore
+from aullm_lib.engine import aullm, worker
+from aullm_lib.experiment import Experiment
+from aullm_lib.notebook.workspace import Workspace
+from aullm_lib.recipe import Recipe
+from aullm_lib.runs import Run
+from aullm_lib.support import tiny
+from aullm_lib.support.memory import explained_memory
+
+
+def folds_of(path):
+    return {p.relative_to(path): p.read_bytes() for p in sorted(path.glob("folds/*/*.csv"))}
+
+
+def test_a_run_is_whole_readable_and_not_run_again(experiment, hand_store, tmp_path):
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    run = Run(path)
+    assert run.missing == []
+    assert run.experiment == experiment
+    assert run.info["data"]["fingerprint"] == hand_store.fingerprint
+    (made,) = run.made_by()
+    assert made["versions"]["torch"] == torch.__version__
+    table = run.predictions()
+    assert sorted(table["clip_id"].unique()) == sorted(hand_store.ids)
+    assert len(table) == len(hand_store) * 3
+    truth = hand_store.table.reset_index().melt("clip_id", ["AU1", "AU4", "AU12"], "au", "label")
+    both = table.merge(truth, on=["clip_id", "au"], suffixes=("", "_true"))
+    assert len(both) == len(table)
+    assert (both["label"] == both["label_true"]).all()
+    metrics.score(table)
+    before = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
+    assert engine.run(experiment, hand_store, out=tmp_path) == path
+    assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
+
+
+def test_a_release_that_moved_has_the_same_store_and_the_same_run(experiment, tmp_path, monkeypatch):
+    """With a row left out, whose reason names a path; by another path, and from one folder higher."""
+    root = datasets.synthesize(tmp_path / "disk" / "casme2", "casme2", subjects=2, clips_per_subject=2)
+    shutil.rmtree(next((root / "Cropped").glob("*/*")))
+    monkeypatch.chdir(tmp_path)
+
+    def found(place):
+        with pytest.warns(UserWarning, match="no frame folder .*row left out"):
+            table = datasets.load("casme2", place, images="cropped")
+        store = preprocess.build(table, tmp_path / "store", size=32)
+        own = Workspace("p").build(table, {"size": 32, "align": ""})
+        return own.path, engine.run(experiment, store, out=tmp_path)
+
+    first = found(root)
+    (tmp_path / "disk").rename(tmp_path / "other")
+    assert found("other/casme2") == found(tmp_path / "other") == first
+
+
+def test_same_bytes_again_and_in_any_order(experiment, hand_store, tmp_path):
+    first = engine.run(experiment, hand_store, out=tmp_path / "a")
+    torch.rand(3)  # the global generator is somewhere else now
+    folds = protocol.loso(hand_store.table)
+    other = Run.open(tmp_path / "b", experiment, folds, Run(first).info["data"])
+    assert other.path.name == first.name
+    hand_store.to("cpu")
+    (last,) = aullm.train_folds(experiment, hand_store, hand_store.table, folds[-1:])
+    other.write_fold(folds[-1].name, last)
+    second = engine.run(experiment, hand_store, out=tmp_path / "b")
+    assert folds_of(first) == folds_of(second)
+    assert (first / "predictions.csv").read_bytes() == (second / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2},
+        {"aus": (1, 4)},
+        {"variant": "no-llm"},
+        {"recipe": Recipe.released(size=32, epochs=4, batch_size=4, lr=1e-3, efp_hidden=16, llm_dtype="float32")},
+    ],
+)
+def test_another_configuration_is_another_folder(experiment, hand_store, tmp_path, change):
+    folds, data = protocol.loso(hand_store.table), {"fingerprint": "x"}
+    one = Run.open(tmp_path, experiment, folds, data)
+    assert Run.open(tmp_path, dataclasses.replace(experiment, **change), folds, data).path != one.path
+    assert Run.open(tmp_path, experiment, folds[1:], data).path != one.path
+    assert Run.open(tmp_path, experiment, folds, {"fingerprint": "y"}).path != one.path
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_other_labels_of_the_same_clips_are_refused(experiment, hand_store, tmp_path, whole):
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    if not whole:
+        shutil.rmtree(path / "folds" / "hand-s1")
+    changed = hand_store.table.copy()
+    changed.loc[hand_store.ids[0], "AU12"] ^= 1
+    before = folds_of(path)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: made with other labels of the same clips"):
+        engine.run(experiment, hand_store, changed, out=tmp_path)
+    assert folds_of(path) == before
+    for alike in (
+        changed.assign(AU28=1),
+        hand_store.table.astype({"AU1": bool, "AU4": float}),
+    ):  # AU28 is not asked for
+        alike["AU12"] = hand_store.table["AU12"]
+        assert engine.run(experiment, hand_store, alike, out=tmp_path) == path
+    info = json.loads((path / "run.json").read_text())
+    del info["store"]["samples"]  # as older versions wrote it
+    (path / "run.json").write_text(json.dumps(info))
+    assert engine.run(experiment, hand_store, changed, out=tmp_path) == path
+
+
+def test_a_killed_run_goes_on_and_equals_an_undisturbed_one(experiment, hand_store, tmp_path):
+    script = """
+        import sys, json, time
+        from aullm_lib import engine
+        from aullm_lib.clips import ClipStore
+        from aullm_lib.engine import worker
+        from aullm_lib.experiment import Experiment
+        inner = worker.train_folds
+        def slow(*a, **k):
+            result = inner(*a, **k)
+            time.sleep(0.5)
+            return result
+        worker.train_folds = slow
+        import torch; torch.set_num_threads(int(sys.argv[4]))
+        engine.run(Experiment.from_dict(json.loads(sys.argv[1])), ClipStore(sys.argv[2]), out=sys.argv[3])
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), json.dumps(experiment.to_dict()), str(hand_store.path),
+         str(tmp_path / "a"), str(torch.get_num_threads())]
+    )  # fmt: skip
+    deadline = time.time() + 120
+    while not list((tmp_path / "a").glob("*/folds/*/fold.json")) and time.time() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    run = Run(next((tmp_path / "a").iterdir()))
+    assert 0 < len(run.missing) < 3
+    (run.path / "folds" / ".half-written.1").mkdir()
+    path = engine.run(experiment, hand_store, out=tmp_path / "a")
+    assert path == run.path
+    assert not list(path.glob("folds/.*"))
+    undisturbed = engine.run(experiment, hand_store, out=tmp_path / "b")
+    assert folds_of(path) == folds_of(undisturbed)
+
+
+def test_disk_full_leaves_finished_folds_and_no_half_ones(experiment, hand_store, tmp_path, monkeypatch):
+    write, calls = runs.files.write_json, []
+
+    def full(path, value):
+        calls.append(path)
+        if len(calls) == 3:  # run.json, the first fold's, then this
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, value)
+
+    monkeypatch.setattr(runs.files, "write_json", full)
+    with pytest.raises(OSError, match=r"cannot write fold .*the disk is full"):
+        engine.run(experiment, hand_store, out=tmp_path)
+    monkeypatch.undo()
+    path = next(tmp_path.glob("tiny-*"))
+    assert len(Run(path).missing) == 2
+    assert not list(path.glob("folds/.*"))
+    assert Run(engine.run(experiment, hand_store, out=tmp_path)).missing == []
+
+
+@pytest.mark.parametrize("method", ["au-llm", "sssnet-led"])
+def test_a_run_on_a_gpu_gives_the_store_back_to_the_cpu(experiment, hand_store, tmp_path, monkeypatch, method):
+    """The device "meta" stands for one."""
+    if method != "au-llm":
+        experiment = Experiment(
+            name="b", aus=(1, 4, 12), method=method, recipe=baselines.recipe(method, size=32, epochs=1)
+        )
+    module = worker if method == "au-llm" else worker.baseline
+    inner, store = module.train_folds, ClipStore(hand_store.path)
+
+    def on_the_gpu(one, there, *rest, device, **settings):
+        assert there is store and store.device.type == device == "meta"
+        if not (tmp_path / "go-on").exists():
+            raise engine.OutOfMemory("not enough memory")
+        with store.on("cpu"):
+            return inner(one, store, *rest, device="cpu", **settings)
+
+    monkeypatch.setattr(module, "train_folds", on_the_gpu)
+    with pytest.raises(engine.OutOfMemory):
+        engine.run(experiment, store, out=tmp_path, device="meta")
+    assert store.sample(store.ids).equal(hand_store.sample(store.ids))
+    (tmp_path / "go-on").touch()
+    engine.run(experiment, store, out=tmp_path, device="meta")
+    assert store.sample(store.ids).equal(hand_store.sample(store.ids))
+
+
+def test_what_cannot_be_run_is_refused_before_training(experiment, hand_store, tmp_path):
+    alien = hand_store.table.rename(index={hand_store.ids[0]: "hand/s9/c9"})
+    with pytest.raises(ValueError, match="lacks 1 clips of the table, 'hand/s9/c9' first"):
+        engine.run(experiment, hand_store, alien, out=tmp_path)
+    leak = [protocol.Fold("f", tuple(hand_store.ids), (hand_store.ids[0],))]
+    with pytest.raises(protocol.Leak):
+        engine.run(experiment, hand_store, folds=leak, out=tmp_path)
+    with pytest.raises(ValueError, match="backend='slurm'"):
+        engine.run(experiment, hand_store, backend="slurm", out=tmp_path)
+    missing_llm = dataclasses.replace(experiment, variant="all", llm=str(tmp_path / "no-llm"))
+    with pytest.raises(FileNotFoundError, match="no-llm"):
+        engine.run(missing_llm, hand_store, out=tmp_path)
+    with pytest.raises(ValueError, match="variant='hgih': allowed are all, high"):
+        engine.run(dataclasses.replace(experiment, variant="hgih"), hand_store, out=tmp_path)
+    large = dataclasses.replace(experiment, recipe=dataclasses.replace(experiment.recipe, size=64))
+    with pytest.raises(ValueError, match=r"Recipe.size=64, but the frames of .* have 32 pixels"):
+        engine.run(large, hand_store, out=tmp_path)
+    assert not list(tmp_path.glob("tiny-*"))
+    with pytest.raises(FileNotFoundError, match="no run here"):
+        Run(tmp_path)
+
+
+def test_other_weights_under_the_same_name_are_another_run(experiment, hand_store, tmp_path):
+    whole = dataclasses.replace(experiment, variant="frozen-llm", llm=str(tmp_path / "llm"))
+    settings = {"hidden": 32, "layers": 1, "heads": 2, "kv_heads": 1}
+    tiny.build_tiny(tmp_path / "llm", **settings)
+    first = engine.run(whole, hand_store, out=tmp_path)
+    shutil.rmtree(tmp_path / "llm")
+    tiny.build_tiny(tmp_path / "llm", seed=1, **settings)
+    assert engine.run(whole, hand_store, out=tmp_path) != first
+
+
+def test_folds_of_another_revision_are_kept_with_a_warning(experiment, hand_store, tmp_path):
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    info = json.loads((path / "folds" / "hand-s1" / "fold.json").read_text())
+    info["versions"]["torch"] = "1.0"
+    (path / "folds" / "hand-s1" / "fold.json").write_text(json.dumps(info))
+    shutil.rmtree(path / "folds" / "hand-s0")
+    pooled, right = path / "predictions.csv", (path / "predictions.csv").read_text()
+    pooled.write_text(right.replace(",0.", ",0.9"))  # the deleted fold's were others
+    with pytest.warns(UserWarning, match="made by another version or revision"):
+        engine.run(experiment, hand_store, out=tmp_path)
+    assert len(Run(path).made_by()) == 2
+    assert pooled.read_text() == right == Run(path).predictions().to_csv(index=False)
+
+
+def test_a_fold_of_another_machine_is_no_other_revision(experiment, hand_store, tmp_path):
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    info = json.loads((note := path / "folds" / "hand-s1" / "fold.json").read_text())
+    note.write_text(json.dumps(info | {"platform": "Linux-of-another-node"}))
+    shutil.rmtree(path / "folds" / "hand-s0")
+    engine.run(experiment, hand_store, out=tmp_path)  # a warning would be an error
+    assert len(Run(path).made_by()) == 2
+
+
+def test_predictions_that_are_no_numbers_stop_the_fold(experiment, hand_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(aullm, "predict", lambda *a: torch.full((4, 3), float("nan")))
+    with pytest.raises(engine.Diverged, match="fold hand-s0: the probabilities of its test clips are no numbers"):
+        engine.run(experiment, hand_store, out=tmp_path)
+    assert len(Run(next(tmp_path.glob("tiny-*"))).missing) == 3
+
+
+@pytest.mark.parametrize("together", [1, 3])
+@pytest.mark.parametrize("variant", ["backbone", "all", "visual-first"])
+def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_state(
+    experiment, hand_store, tiny_llm, tmp_path, monkeypatch, variant, together
+):
+    """In epoch 2, the second batch of fold hand-s1: its logits turn to NaN."""
+    experiment = dataclasses.replace(experiment, variant=variant, llm=tiny_llm)
+    look, seen, states = aullm._Learner.look, [], {}
+
+    def spoilt(self, step):
+        token, targets = look(self, step)
+        if self.fold.name == "hand-s1":
+            seen.append(step)
+            if len(seen) == 4:  # two batches an epoch
+                states["before"] = {k: v.clone() for k, v in weights.trained(self.model).items()}
+                return token * float("nan"), targets
+        return token, targets
+
+    monkeypatch.setattr(aullm._Learner, "look", spoilt)
+    message = (
+        r"fold hand-s1, epoch 2, step 2: the loss or its gradient is no number.* lower Recipe.lr .*other folds are"
+    )
+    with pytest.raises(engine.Diverged, match=message) as caught:
+        engine.run(experiment, hand_store, out=tmp_path, side_by_side=together)
+    run = Run(next(tmp_path.glob("tiny-*")))
+    assert run.missing == ["hand-s1"]
+    failure = json.loads((run.path / "failed" / "hand-s1" / "failure.json").read_text())
+    assert (failure["epoch"], failure["step"]) == (2, 2)
+    assert failure["clips"] == caught.value.where["clips"] and len(failure["clips"]) == 4
+    kept = load_file(run.path / "failed" / "hand-s1" / "weights.safetensors")
+    running = {n for n in kept if "running" in n}  # look() has counted the spoilt batch already; the state has not
+    for name, value in states["before"].items():
+        if name not in running and "num_batches" not in name:
+            assert torch.equal(kept[name], value), name
+    assert len(running) == 4 and all(kept[n].isfinite().all() for n in kept)
+    monkeypatch.undo()
+    engine.run(experiment, hand_store, out=tmp_path)
+    assert run.missing == [] and not (run.path / "failed" / "hand-s1").exists()
+    undisturbed = Run(engine.run(experiment, hand_store, out=tmp_path / "undisturbed"))
+    if variant == "backbone" or together == 1:
+        assert folds_of(run.path) == folds_of(undisturbed.path)
+    assert (run.predictions()["probability"] - undisturbed.predictions()["probability"]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("part", ["llm.lora.A.0", "llm.lora.B.1", "backbone.led.logit_r1"])
+def test_gradients_beside_the_way_to_the_first_convolution_stop_a_fold_too(
+    experiment, hand_store, tiny_llm, monkeypatch, part
+):
+    """In epoch 2, the first batch of fold hand-s1."""
+    whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    look, seen = aullm._Learner.look, []
+
+    def spoilt(self, step):
+        if self.fold.name == "hand-s1":
+            seen.append(step)
+            if len(seen) == 3:
+                self.model.get_parameter(part).register_hook(lambda gradient: gradient * float("nan"))
+        return look(self, step)
+
+    monkeypatch.setattr(aullm._Learner, "look", spoilt)
+    folds = protocol.loso(hand_store.table)
+    outcomes = aullm.train_folds(whole, hand_store, hand_store.table, folds)
+    assert [type(outcome) for outcome in outcomes] == [aullm.Result, aullm.Diverged, aullm.Result]
+    assert (outcomes[1].where["epoch"], outcomes[1].where["step"]) == (2, 1)
+    assert all(value.isfinite().all() for value in outcomes[1].weights.values())
+
+
+def test_a_rate_that_is_far_too_large_is_named(experiment, hand_store, tmp_path):
+    recipe = dataclasses.replace(experiment.recipe, lr=1e30)
+    with pytest.raises(engine.Diverged, match=r"fold hand-s0, epoch \d, step \d: .*; 2 more folds stopped"):
+        engine.run(dataclasses.replace(experiment, recipe=recipe), hand_store, out=tmp_path)
+
+
+@pytest.mark.parametrize("variant", ["backbone", "all", "visual-first", "prompt-learning"])
+def test_folds_side_by_side_give_the_numbers_of_one_after_the_other(
+    experiment, hand_store, tiny_llm, tmp_path, variant
+):
+    """Three epochs with every dropout on: probabilities agree to 1e-4 (float32, another order of summation)."""
+    whole = dataclasses.replace(experiment, variant=variant, llm=tiny_llm)
+    alone = Run(engine.run(whole, hand_store, out=tmp_path / "alone"))
+    together = Run(engine.run(whole, hand_store, out=tmp_path / "together", side_by_side=2))
+    a, b = alone.predictions(), together.predictions()
+    assert (a.drop(columns="probability") == b.drop(columns="probability")).all(axis=None)
+    assert (a["probability"] - b["probability"]).abs().max() < 1e-4
+    assert (alone.logs()["loss"] - together.logs()["loss"]).abs().max() < 1e-3
+    assert a["probability"].nunique() > 10
+
+
+def test_the_llm_in_pieces_gives_the_same_gradients(experiment, hand_store, tiny_llm, tmp_path):
+    """Recipe.llm_batch saves memory and nothing else: without LoRA's dropout the numbers are the same."""
+    runs_of = {}
+    for size in (0, 1, 3):
+        recipe = dataclasses.replace(experiment.recipe, llm_batch=size, lora_dropout=0.0)
+        one = dataclasses.replace(experiment, variant="all", llm=tiny_llm, recipe=recipe)
+        runs_of[size] = Run(engine.run(one, hand_store, out=tmp_path)).predictions()["probability"]
+    for size in (1, 3):
+        assert (runs_of[size] - runs_of[0]).abs().max() < 1e-4
+
+
+def test_too_little_memory_shrinks_what_it_may_and_says_what_to_lower(
+    experiment, hand_store, tiny_llm, tmp_path, monkeypatch
+):
+    whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    inner, asked = worker.train_folds, []
+
+    def small(*a, llm_batch=None, **k):
+        asked.append((len(a[3]), llm_batch))
+        if len(a[3]) > 1 or (llm_batch or 4) > 1:
+            raise engine.OutOfMemory("not enough memory; lower Recipe.llm_batch")
+        return inner(*a, llm_batch=llm_batch, **k)
+
+    monkeypatch.setattr(worker, "train_folds", small)
+    with (
+        pytest.warns(UserWarning, match="1 folds side by side from now on"),
+        pytest.raises(engine.OutOfMemory, match="llm_batch"),
+    ):
+        engine.run(whole, hand_store, out=tmp_path, side_by_side=2)
+    assert asked == [(2, None), (1, None)]
+    asked.clear()
+    with (
+        pytest.warns(UserWarning, match="2 clips through the LLM at a time from now on"),
+        pytest.warns(UserWarning, match="1 clips through the LLM at a time from now on"),
+    ):
+        path = engine.run(whole, hand_store, out=tmp_path, side_by_side=1, shrink=True)
+    assert Run(path).missing == [] and asked == [(1, None), (1, 2), (1, 1), (1, 1), (1, 1)]
+
+
+def test_the_allocators_refusal_is_explained(experiment, hand_store, monkeypatch):
+    def refuse(*a):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+
+    monkeypatch.setattr(aullm, "_step", refuse)
+    folds = protocol.loso(hand_store.table)
+    message = (
+        r"lower the number of folds side by side \(now 2\), then Recipe.llm_batch .* then Recipe.batch_size \(now 4"
+    )
+    with pytest.raises(engine.OutOfMemory, match=message):
+        aullm.train_folds(experiment, hand_store, hand_store.table, folds[:2])
+
+
+def test_kept_weights_give_the_same_logits_to_the_bit(experiment, hand_store, tiny_llm, tmp_path):
+    whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    run = Run(engine.run(whole, hand_store, out=tmp_path, keep_weights=True))
+    model = run.model("hand-s1")
+    assert not model.training
+    rows = run.predictions().query("fold == 'hand-s1'")
+    ids = tuple(dict.fromkeys(rows["clip_id"]))
+    again = aullm.predict(model, hand_store, ids, whole.recipe.frames, whole.recipe.batch_size)
+    assert again.flatten().tolist() == rows["probability"].tolist()
+    names = set(load_file(run.path / "folds" / "hand-s1" / "weights.safetensors"))
+    trainable = {n for n, p in model.named_parameters() if p.requires_grad}
+    statistics = {n for n in names if n.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert names == trainable | statistics
+    (path := run.path / "folds" / "hand-s0" / "weights.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"weights.safetensors: damaged"):
+        run.model("hand-s0")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="no trained weights here; train with keep_weights=True"):
+        run.model("hand-s0")
+
+
+def test_a_trace_ends_in_the_predictions_and_changes_nothing(experiment, hand_store, tmp_path):
+    plain = Run(engine.run(experiment, hand_store, out=tmp_path / "plain"))
+    traced = Run(engine.run(experiment, hand_store, out=tmp_path / "traced", trace=True))
+    assert folds_of(plain.path) == {k: v for k, v in folds_of(traced.path).items() if k.name != "trace.csv"}
+    trace = traced.trace()
+    assert trace.groupby("epoch").size().to_dict() == {1: 36, 2: 36, 3: 36}
+    last = trace[trace["epoch"] == 3].set_index(["clip_id", "au"])["probability"]
+    want = traced.predictions().set_index(["clip_id", "au"])["probability"]
+    assert last.loc[want.index].tolist() == want.tolist()
+    with pytest.raises(FileNotFoundError, match=r"trace.csv"):
+        plain.trace()
+
+
+def test_interrupted_by_hand_it_says_how_to_go_on(experiment, hand_store, tmp_path, monkeypatch):
+    inner, calls = worker.train_folds, []
+
+    def stop(*a, **k):
+        calls.append(a)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return inner(*a, **k)
+
+    monkeypatch.setattr(worker, "train_folds", stop)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        engine.run(experiment, hand_store, out=tmp_path)
+    assert caught.value.__notes__ == ["1 of 3 folds are finished and kept; the same call goes on with the others"]
+
+
+def test_every_epoch_leaves_a_line_while_a_fold_trains(experiment, hand_store, tmp_path, monkeypatch):
+    lines = []
+    write = Run.write_fold
+
+    def look(self, name, result, **k):
+        lines.append((self.path / "progress" / f"{name}.txt").read_text().splitlines())
+        write(self, name, result, **k)
+
+    monkeypatch.setattr(Run, "write_fold", look)
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    assert [len(part) for part in lines] == [3, 3, 3]
+    assert all(re.fullmatch(r"\d{4}-.* epoch \d  loss [\d.]+", line) for part in lines for line in part)
+    assert not (path / "progress").exists()
+
+
+def test_a_fold_with_one_clip_and_a_subject_without_positives(experiment, hand_store, tmp_path):
+    table = hand_store.table.copy()
+    table.loc[table["subject"] == "s1", ["AU1", "AU4", "AU12"]] = 0
+    table = table[(table["subject"] != "s2") | (table["clip"] == "c3")]
+    path = engine.run(experiment, hand_store, table, out=tmp_path)
+    assert Run(path).predictions().groupby("fold")["clip_id"].nunique().to_dict() == {
+        "hand-s0": 4, "hand-s1": 4, "hand-s2": 1
+    }  # fmt: skip
+    single = dataclasses.replace(experiment, recipe=dataclasses.replace(experiment.recipe, batch_size=1))
+    assert Run(engine.run(single, hand_store, table, out=tmp_path)).missing == []
+
+
+def test_training_leaves_the_global_random_stream_alone(experiment, hand_store):
+    torch.manual_seed(7)
+    want = torch.rand(3)
+    torch.manual_seed(7)
+    aullm.train_folds(experiment, hand_store.to("cpu"), hand_store.table, protocol.loso(hand_store.table)[:1])
+    assert torch.equal(torch.rand(3), want)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_an_llm_with_dropout_of_its_own_does_not_drop_out(experiment, hand_store, tiny_llm, together):
+    """OPT's 0.1 would draw from the global stream: two trainings with one seed would differ."""
+    experiment = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    folds, found = protocol.loso(hand_store.table)[:together], []
+    for dropout in (0.1, 0.1, 0.0):
+        shape = {"vocab_size": 512, "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 64}
+        shape |= {"num_hidden_layers": 2, "num_attention_heads": 2, "dropout": dropout}
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = OPTModel(OPTConfig(**shape)).eval().requires_grad_(False)
+        pair = (model, AutoTokenizer.from_pretrained(tiny_llm))
+        results = aullm.train_folds(experiment, hand_store, hand_store.table, folds, llm=pair)
+        found.append([(one.predictions["probability"].tolist(), one.log["loss"].tolist()) for one in results])
+    assert found[0] == found[1] == found[2]
+    assert len(set(found[0][0][0])) > 6
+
+
+@pytest.mark.parametrize("llm_batch", [0, 3])
+@pytest.mark.parametrize("reduction", ["sum", "batchmean", "mean"])
+def test_a_steps_gradients_are_those_of_the_reduced_loss(experiment, hand_store, tiny_llm, reduction, llm_batch):
+    recipe = dataclasses.replace(
+        experiment.recipe, loss="asl", reduction=reduction, dropout=0.0, lora_dropout=0.0, jitter=False, batch_size=8
+    )
+    one = dataclasses.replace(experiment, recipe=recipe, variant="all", llm=tiny_llm)
+    table = hand_store.table
+    learner = aullm._Learner(one, recipe, hand_store, table, protocol.loso(table)[0], None, torch.device("cpu"))
+    learner.shuffle()
+    model, rows = copy.deepcopy(learner.model), learner.batches[0]
+    aullm._step([learner], 0, llm_batch)
+    loss = asl.build("asl", reduction=reduction)
+    loss(model(hand_store.sample(learner.rows[rows], recipe.frames)), learner.targets[rows]).backward()
+    want = [p.grad for p in model.parameters() if p.requires_grad]
+    largest = max(float(grad.abs().max()) for grad in want)
+    for got, grad in zip(learner.parameters, want, strict=True):
+        assert float((got.grad - grad).abs().max()) < 1e-4 * largest
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+        MemoryError(),
+    ],
+)
+def test_a_refusal_of_memory_says_what_to_lower(error):
+    why = str(error) or "MemoryError"
+    with pytest.raises(engine.OutOfMemory, match=f"not enough memory; lower this. {why}"), explained_memory("this"):
+        raise error
+
+
+def test_a_checkpoint_that_lacks_a_file_is_refused_before_training(experiment, hand_store, tiny_llm, tmp_path):
+    shutil.copytree(tiny_llm, tmp_path / "half")
+    (tmp_path / "half" / "model.safetensors").unlink()
+    one = dataclasses.replace(experiment, variant="all", llm=str(tmp_path / "half"))
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        engine.check(one, hand_store)
+
+
+def test_labels_follow_the_ids(hand_store):
+    ids = tuple(hand_store.ids[::-1])
+    got = aullm.labels(hand_store.table, ids, (12, 28, 1))
+    expected = [[hand_store.table.loc[i, "AU12"], 0, hand_store.table.loc[i, "AU1"]] for i in ids]
+    assert got.tolist() == expected  # AU28 never occurs: all absent
+
+
+def test_training_learns_what_is_there_and_not_what_is_not(experiment, hand_store, tmp_path):
+    """The hand-made release shows AU4 and AU12; AU1 is labelled but invisible."""
+    recipe = dataclasses.replace(experiment.recipe, epochs=40, dropout=0.0, loss="bce", jitter=False)
+    run = Run(engine.run(dataclasses.replace(experiment, recipe=recipe), hand_store, out=tmp_path))
+    scores = metrics.score(run.predictions())
+    assert scores.loc[["AU4", "AU12"], "f1"].mean() > 0.8
+    assert scores.loc["AU1", "f1"] < 0.7
+    losses = run.logs().groupby("epoch")["loss"].mean()
+    assert losses.iloc[-1] < 0.5 * losses.iloc[0]
+    assert run.seconds() > 0
+
+
+def test_the_whole_model_runs_through_the_engine(experiment, hand_store, tiny_llm, tmp_path):
+    whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    run = Run(engine.run(whole, hand_store, out=tmp_path))
+    assert run.predictions()["probability"].between(0, 1).all()
+    assert run.predictions()["probability"].nunique() > 10

@@ -1,0 +1,157 @@
+"""SE's weights, LED's response and the LLM's attention against what they are by their equations."""
+
+import numpy as np
+import pytest
+import torch
+
+from aullm_lib import engine, explain
+from aullm_lib.experiment import Experiment
+from aullm_lib.explain import probes
+from aullm_lib.led import LED
+from aullm_lib.llm import load
+from aullm_lib.lora import applied
+from aullm_lib.model import AULLM
+from aullm_lib.recipe import Recipe
+from aullm_lib.runs import Run
+from aullm_lib.support.tiny import build_tiny
+
+SMALL = {"size": 28, "efp_hidden": 12, "llm_dtype": "float32", "lora_r": 2}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return load(build_tiny(tmp_path_factory.mktemp("llm") / "tiny", hidden=32, heads=2, kv_heads=1, layers=3))
+
+
+def built(tiny, recipe="paper", variant="all", **changes):
+    torch.manual_seed(1)
+    model = AULLM(getattr(Recipe, recipe)(**SMALL | changes), 2, llm=tiny, variant=variant).eval()
+    for name, p in model.named_parameters():
+        if "lora.B" in name:
+            torch.nn.init.normal_(p, std=0.3)
+    return model
+
+
+def clips(b=3):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (b, 6, 28, 28), dtype=torch.uint8, generator=generator)
+
+
+def test_se_weights_are_those_of_the_equation(tiny):
+    model = built(tiny)
+    found = probes.frame_weights(model, clips())
+    assert found.shape == (3, 4, 64) and not found.requires_grad
+    blocks, se = (model.backbone.block1, model.backbone.block2), model.backbone.block2[3]
+    with torch.no_grad():
+        x = blocks[1][:3](blocks[0](model.backbone.led(clips())[:, None, 1:]))  # b 64 4 h w, before SE
+        for b in range(3):
+            for t in range(4):
+                z = torch.relu(se.squeeze.weight @ x[b, :, t].mean((1, 2)))
+                torch.testing.assert_close(found[b, t], torch.sigmoid(se.excite.weight @ z))
+    assert not se.gate._forward_hooks
+    with pytest.raises(ValueError, match="no squeeze-and-excitation"):
+        probes.frame_weights(built(tiny, variant="no-se"), clips())
+
+
+def test_a_shut_bottleneck_is_told(tiny):
+    model = built(tiny)
+    assert probes.dead(probes.frame_weights(model, clips())) < 1
+    with torch.no_grad():
+        model.backbone.block2[3].squeeze.weight.zero_()
+    shut = probes.frame_weights(model, clips())
+    assert (shut == 0.5).all() and probes.dead(shut) == 1
+    shut[0, 2, 63] = 0.51
+    assert probes.dead(shut) == pytest.approx(11 / 12)
+
+
+def test_the_response_is_that_of_a_discrete_fourier_transform():
+    led = LED(frames=6, alpha=3.0, r1=0.6, r2=0.1)
+    matrix = led.matrix().detach()
+    taps = matrix[:, -1].double().numpy()
+    spectrum = np.abs(np.fft.rfft(taps, 256)) / np.abs(taps).sum()
+    found = probes.response(matrix, torch.arange(129) / 256).numpy()
+    np.testing.assert_allclose(found, spectrum, atol=1e-7)
+    assert found[0] < 1e-6 and found.max() <= 1  # what does not move never passes
+    t = torch.arange(6)
+    wave = torch.sin(2 * torch.pi * 0.25 * t)
+    still = 50 + 0 * wave
+    assert abs((matrix[:, -1] * still).sum()) < 1e-3 < abs((matrix[:, -1] * wave).sum())
+    louder = LED(frames=6, alpha=90.0, r1=0.6, r2=0.1).matrix().detach()
+    torch.testing.assert_close(
+        probes.response(louder, torch.tensor([0.3])), probes.response(matrix, torch.tensor([0.3]))
+    )
+
+
+@pytest.mark.parametrize("variant", ["backbone", "3d-cnn"])
+def test_led_before_and_after_training_in_every_fold(hand_store, tmp_path, variant):
+    recipe = Recipe.released(size=32, epochs=2, batch_size=4, lr=0.1, efp_hidden=16, llm_dtype="float32")
+    experiment = Experiment(name="led", aus=(4, 12), recipe=recipe, variant=variant)
+    run = Run(engine.run(experiment, hand_store, out=tmp_path, keep_weights=True, device="cpu"))
+    if variant == "3d-cnn":
+        with pytest.raises(ValueError, match="'3d-cnn' has no LED"):
+            probes.led_matrices(run)
+        return
+    found = probes.led_matrices(run)
+    assert list(found) == [probes.BEFORE, *run.folds]
+    torch.testing.assert_close(found[probes.BEFORE], LED(frames=6).matrix().detach())
+    for fold, model in explain.models(run, device="cpu"):
+        assert torch.equal(found[fold], model.backbone.led.matrix().detach())
+        assert not torch.equal(found[fold], found[probes.BEFORE])
+
+
+def plain_attention(model, x):
+    """From the LLM's own output of its attention, without a shared prompt: [b, layers, positions]."""
+    reasoner, (b, llm) = model.llm, (len(x), model.llm.llm)
+    llm.set_attn_implementation("eager")
+    with torch.no_grad(), applied(llm, [reasoner.lora], [b]):
+        visual = model.token(x)[:, None]
+        prompt = llm.get_input_embeddings()(reasoner.prompt_ids).expand(b, -1, -1)
+        order = [visual, prompt] if reasoner.token_order == "visual-first" else [prompt, visual]
+        found = llm(inputs_embeds=torch.cat(order, 1), output_attentions=True, use_cache=False).attentions
+    llm.set_attn_implementation("sdpa")
+    return torch.stack([layer[:, :, -1].mean(1) for layer in found], 1)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "released"])
+def test_attention_is_what_the_llm_itself_says(tiny, recipe):
+    model = built(tiny, recipe)
+    assert model.llm.share_prompt == (recipe == "released")
+    found = probes.attention(model, clips(), tiny[1])
+    expected = plain_attention(model, clips().float())
+    torch.testing.assert_close(found.weights, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.weights.sum(-1), torch.ones(3, 3))
+    at = 0 if recipe == "paper" else -1
+    assert found.tokens[at] == probes.VISUAL and len(found.tokens) == found.weights.shape[-1]
+    words = [token for token in found.tokens if token not in (probes.VISUAL, probes.PART)]
+    assert "".join(words) == getattr(Recipe, recipe)().prompt
+    if recipe == "released":  # some of its characters are several tokens
+        assert probes.PART in found.tokens
+
+
+def test_the_llm_is_as_it_was_after_a_look_at_its_attention(tiny):
+    model = built(tiny)
+    before, logits = model.llm.llm.config._attn_implementation, model(clips())
+    hooks = [list(module._forward_hooks) for module in model.modules()]
+    probes.attention(model, clips(), tiny[1])
+    assert model.llm.llm.config._attn_implementation == before != "eager"
+    assert torch.equal(model(clips()), logits)
+    assert [list(module._forward_hooks) for module in model.modules()] == hooks
+
+
+@pytest.mark.parametrize("variant", ["no-llm", "prompt-learning", "3d-cnn"])
+def test_a_variant_whose_llm_is_not_given_the_visual_token_is_refused(tiny, variant):
+    with pytest.raises(ValueError, match="not given the visual token"):
+        probes.attention(built(tiny, variant=variant), clips(), tiny[1])
+
+
+def test_attention_over_folds_takes_each_clip_once_with_its_own_model(hand_store, tiny_llm, tmp_path):
+    recipe = Recipe.paper(size=32, epochs=1, batch_size=4, lr=1e-2, efp_hidden=8, llm_dtype="float32")
+    experiment = Experiment(name="a", aus=(4, 12), recipe=recipe, llm=tiny_llm)
+    run = Run(engine.run(experiment, hand_store, out=tmp_path, keep_weights=True, device="cpu"))
+    llm = load(tiny_llm)
+    found = probes.attention_of(run, hand_store, llm)
+    assert len(found.weights) == len(hand_store)
+    fold, model = explain.held_out(run, hand_store.ids[5], llm, device="cpu")
+    one = probes.attention(model, hand_store.sample([hand_store.ids[5]]), llm[1])
+    torch.testing.assert_close(found.weights[5], one.weights[0])  # the folds are in the store's order
+    assert found.tokens == one.tokens and fold == run.folds[1]

@@ -1,0 +1,429 @@
+"""Scores against scikit-learn, a naive bootstrap, and the published constants of the label counts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
+
+from aullm_lib import facs, metrics
+from aullm_lib.metrics import thresholds
+
+AUS = [f"AU{number}" for number in facs.NAMES]  # AU1, AU2, AU4, AU5, ...
+CASME2 = {"AU1": 26, "AU2": 22, "AU4": 130, "AU7": 39, "AU12": 34, "AU14": 27, "AU15": 16, "AU17": 25}
+SAMM = {"AU2": 18, "AU4": 23, "AU7": 46, "AU12": 28}
+
+
+def predictions(labels, probabilities, subjects=None):
+    """labels, probabilities: [clips, AUs]."""
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, float)
+    clips, aus = labels.shape
+    subjects = subjects if subjects is not None else [f"s{i % 3}" for i in range(clips)]
+    rows = [
+        (f"d/{subjects[i]}/c{i}", subjects[i], AUS[j], labels[i, j], probabilities[i, j])
+        for i in range(clips) for j in range(aus)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["clip_id", "subject", "au", "label", "probability"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(4, 40), st.integers(1, 4), st.floats(0.05, 0.95), st.sampled_from((1, 2, 16)))
+def test_equal_to_scikit_learn(seed, clips, aus, threshold, ties):
+    rng = np.random.default_rng(seed)
+    labels, scores = rng.integers(0, 2, (clips, aus)), rng.random((clips, aus)).round(ties)
+    labels[0], labels[1] = 1, 0
+    table = metrics.score(predictions(labels, scores), threshold, resamples=5)
+    said = (scores >= threshold).astype(int)
+    for j in range(aus):
+        row = table.loc[AUS[j]]
+        assert row["f1"] == pytest.approx(f1_score(labels[:, j], said[:, j], zero_division=0), abs=1e-15)
+        macro = f1_score(labels[:, j], said[:, j], average="macro", labels=[0, 1], zero_division=0)
+        assert row["f1_macro"] == pytest.approx(macro, abs=1e-15)
+        for name, reference in (("precision", precision_score), ("recall", recall_score)):
+            assert row[name] == pytest.approx(reference(labels[:, j], said[:, j], zero_division=0), abs=1e-15)
+        for name, reference in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
+            # Last digits: scikit-learn adds the same areas in another order.
+            assert row[name] == pytest.approx(reference(labels[:, j], scores[:, j]), abs=2e-15)
+        tn, fp, fn, tp = confusion_matrix(labels[:, j], said[:, j], labels=[0, 1]).ravel()
+        assert row[["TP", "FP", "FN", "TN"]].tolist() == [tp, fp, fn, tn]
+    for name in metrics.MEASURES:
+        assert table.loc["mean", name] == pytest.approx(table[name][:-1].mean())
+
+
+@pytest.mark.parametrize(("positives", "clips", "percent"), [(130, 256, 32.98), (22, 256, 47.76), (46, 159, 41.54)])
+def test_all_absent_scores_of_the_published_label_counts(positives, clips, percent):
+    labels = np.zeros((clips, 1), int)
+    labels[:positives] = 1
+    floor = metrics.floors(predictions(labels, np.full((clips, 1), 0.7)))["all-absent"]
+    assert round(100 * floor.loc["AU1", "f1_macro"], 2) == percent
+    assert floor.loc["AU1", "f1"] == 0
+
+
+def test_random_guesses_at_the_base_rate_equal_a_naive_simulation():
+    labels = np.zeros((40, 2), int)
+    labels[:6, 0] = labels[:20, 1] = 1
+    rng = np.random.default_rng(5)
+    naive = []
+    for _ in range(1000):
+        said = rng.random((40, 2)) < labels.mean(0)
+        naive.append([f1_score(labels[:, j], said[:, j], average="macro", zero_division=0) for j in range(2)])
+    got = metrics.floors(predictions(labels, np.full((40, 2), 0.5)))["prior-random"]
+    assert got["f1_macro"].to_numpy()[:2] == pytest.approx(np.mean(naive, 0), abs=0.01)
+    assert got["f1_macro_low"].to_numpy()[:2] == pytest.approx(np.quantile(naive, 0.025, axis=0), abs=0.02)
+    assert got.loc["mean", "f1_macro"] == pytest.approx(got["f1_macro"][:-1].mean())
+    assert got.loc["AU1", ["TP", "FN"]].sum() == 6
+
+
+def test_intervals_equal_a_naive_bootstrap_over_subjects():
+    rng = np.random.default_rng(3)
+    labels, scores = rng.integers(0, 2, (30, 2)), rng.random((30, 2))
+    frame = predictions(labels, scores, [f"s{i // 5}" for i in range(30)])
+    table = metrics.score(frame, resamples=400, seed=7)
+    draws = np.random.default_rng(7).multinomial(6, np.full(6, 1 / 6), 400)
+    naive, ranked, precise = [], [], []
+    for draw in draws:
+        rows = np.concatenate([np.tile(np.arange(5 * s, 5 * s + 5), n) for s, n in enumerate(draw)])
+        said = (scores[rows] >= 0.5).astype(int)
+        naive.append([f1_score(labels[rows, j], said[:, j], zero_division=0) for j in range(2)])
+        ranked.append([roc_auc_score(labels[rows, j], scores[rows, j]) for j in range(2)])
+        precise.append([average_precision_score(labels[rows, j], scores[rows, j]) for j in range(2)])
+    for name, values in (("roc_auc", ranked), ("average_precision", precise)):
+        assert table[f"{name}_low"].to_numpy()[:2] == pytest.approx(np.quantile(values, 0.025, axis=0))
+        assert table[f"{name}_high"].to_numpy()[:2] == pytest.approx(np.quantile(values, 0.975, axis=0))
+    low, high = np.quantile(naive, [0.025, 0.975], axis=0)
+    assert table["f1_low"].to_numpy()[:2] == pytest.approx(low)
+    assert table["f1_high"].to_numpy()[:2] == pytest.approx(high)
+    assert (table["f1_low"] <= table["f1"]).all()
+    assert (table["f1"] <= table["f1_high"]).all()
+
+
+def test_an_au_without_a_positive_is_undefined_not_zero():
+    labels = np.array([[1, 0], [0, 0], [1, 0]])
+    table = metrics.score(predictions(labels, np.full((3, 2), 0.9)))
+    assert table.loc["AU2", ["f1", "f1_macro", "f1_low", *metrics.MEASURES]].isna().all()
+    assert table.loc["mean", "f1"] == table.loc["AU1", "f1"]
+
+
+def test_the_interval_of_the_mean_holds_every_au():
+    """AU1 is perfect, AU2 always missed and all its positives are one subject's: without it no mean is taken."""
+    labels = np.array([[i % 2, int(i == 0)] for i in range(16)])
+    scores = np.stack([labels[:, 0], np.zeros(16)], 1)
+    table = metrics.score(predictions(labels, scores, [f"s{i // 2}" for i in range(16)]))
+    assert table.loc["AU1", "f1_macro"] == 1
+    assert table.loc["mean", "f1_macro_high"] < 0.75 + 1e-9
+    assert table.loc["mean", "f1_high"] == 0.5
+
+
+def test_macro_f1_without_a_negative_is_undefined():
+    table = metrics.score(predictions(np.ones((4, 1), int), np.full((4, 1), 0.9)))
+    assert table.loc["AU1", "f1"] == 1
+    assert table.loc["AU1", ["f1_macro", "roc_auc"]].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="au"), "lack the columns"),
+        (lambda f: f.iloc[:0], "no predictions"),
+        (lambda f: pd.concat([f, f.iloc[:1]]), "d/s0/c0, AU1: predicted twice"),
+        (lambda f: f.assign(label=2), "d/s0/c0, AU1: label 2"),
+        (lambda f: f.assign(probability=np.nan), "d/s0/c0, AU1: probability"),
+        (lambda f: f.assign(probability=1.2), "probability"),
+        (lambda f: f.iloc[1:], "d/s0/c0: some of its AUs"),
+        (lambda f: f.assign(label=np.nan), "d/s0/c0, AU1: label nan"),
+        (lambda f: f.assign(label="yes"), "d/s0/c0, AU1: label 'yes', expected a number"),
+        (
+            lambda f: f.assign(probability=[[0.1, 0.2]] * 4),
+            r"d/s0/c0, AU1: probability \[0.1, 0.2\], expected a number",
+        ),
+        (lambda f: f.assign(au=f["au"].replace("AU2", "AU3")), "d/s0/c0, AU3: not an AU that FACS has"),
+        (lambda f: f.assign(au="brow"), "d/s0/c0, brow: not an AU"),
+        (lambda f: f.assign(subject=[None, "a", "a", "a"]), "d/s0/c0, AU1: no subject"),
+        (lambda f: f.assign(subject=["a", "b", "a", "a"]), "d/s0/c0, AU2: its clip has two values of subject"),
+        (lambda f: f.assign(fold=["a", "a", "b", np.nan]), "d/s1/c1, AU2: no fold"),
+        (lambda f: pd.concat([f, f["label"]], axis=1), "the column label twice"),
+    ],
+)
+def test_bad_predictions_are_refused_by_name(change, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.score(change(predictions([[1, 0], [0, 1]], [[0.5, 0.5], [0.1, 0.9]])))
+
+
+def test_anything_but_a_frame_is_refused():
+    with pytest.raises(TypeError, match="expected a DataFrame, got ndarray"):
+        metrics.score(np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ({"clips": ["d/s0/c0", "d/s1/c1", "d/s2/c2"]}, "clip_id d/s2/c2: no predictions"),
+        ({"clips": ["d/s0/c0"]}, "clip_id d/s1/c1: predicted, but not expected"),
+        ({"folds": ["s0", "s1", "s9"]}, "fold s9: no predictions"),
+    ],
+)
+def test_a_missing_clip_or_fold_is_refused_by_name(expected, message):
+    frame = predictions([[1, 0], [0, 1]], [[0.5, 0.5], [0.1, 0.9]])
+    frame = frame.assign(fold=frame["subject"])
+    metrics.check(frame, clips=["d/s0/c0", "d/s1/c1"], folds=["s0", "s1"])
+    with pytest.raises(ValueError, match=message):
+        metrics.check(frame, **expected)
+
+
+@given(st.integers(0, 10**6), st.sampled_from(list(thresholds.POLICIES)))
+@settings(max_examples=20)
+def test_neither_the_order_of_rows_nor_the_names_of_subjects_matter(seed, policy):
+    rng = np.random.default_rng(seed)
+    frame = predictions(rng.integers(0, 2, (20, 3)), rng.random((20, 3)).round(1))
+    want = metrics.score(frame, policy=policy, resamples=20)
+    shuffled = frame.sample(frac=1, random_state=seed)
+    pd.testing.assert_frame_equal(metrics.score(shuffled, policy=policy, resamples=20), want)
+    # Other names draw other resamples: what is scored is the same.
+    renamed = frame.assign(subject=frame["subject"].map({"s0": "z", "s1": "m", "s2": "a"}))
+    points = [*metrics.MEASURES, *metrics.COUNTS]
+    pd.testing.assert_frame_equal(metrics.score(renamed, policy=policy, resamples=0)[points], want[points])
+
+
+def skilled(seed, *, skill=1.0, subjects=26, clips=8, aus=3):
+    """Predictions of a detector of some skill, for subjects who differ in how easy they are."""
+    rng = np.random.default_rng(seed)
+    n = subjects * clips
+    labels = (rng.random((n, aus)) < 0.3).astype(int)
+    easy = np.repeat(rng.normal(skill, 1, subjects), clips)[:, None]
+    logits = easy * (2 * labels - 1) + rng.normal(0, 1.5, (n, aus)) - 0.3
+    return predictions(labels, 1 / (1 + np.exp(-logits)), [f"s{i // clips:02}" for i in range(n)])
+
+
+def test_a_tuned_score_is_tuned_anew_in_each_resample():
+    frame = skilled(0, subjects=5, clips=6, aus=2)
+    table = metrics.score(frame, policy="test-tuned", resamples=50, seed=3)
+    wide = {
+        k: frame.set_index(["clip_id", "au"])[k].sort_index().to_numpy().reshape(-1, 2)
+        for k in ("label", "probability")
+    }
+    subject = frame.drop_duplicates("clip_id").set_index("clip_id")["subject"].sort_index()
+    member = [np.flatnonzero(subject == s) for s in sorted(set(subject))]
+    everyone = np.ones((1, 5), int)
+    draws = np.concatenate([everyone, np.random.default_rng(3).multinomial(5, np.full(5, 0.2), 50)])
+    naive = []
+    for draw in draws:
+        rows = np.concatenate([np.tile(m, k) for m, k in zip(member, draw, strict=True)])
+        y, p = wide["label"][rows], wide["probability"][rows]
+        naive.append(
+            [max(f1_score(y[:, j], p[:, j] >= t, average="macro", zero_division=0) for t in thresholds.GRID)
+             for j in range(2)]
+        )  # fmt: skip
+    assert table["f1_macro"].to_numpy()[:2] == pytest.approx(naive[0])
+    assert table["f1_macro_low"].to_numpy()[:2] == pytest.approx(np.quantile(naive[1:], 0.025, axis=0))
+    assert table["f1_macro_high"].to_numpy()[:2] == pytest.approx(np.quantile(naive[1:], 0.975, axis=0))
+
+
+@pytest.mark.parametrize("policy", thresholds.POLICIES)
+@pytest.mark.parametrize("measure", metrics.MEASURES)
+def test_a_method_does_not_differ_from_itself(policy, measure):
+    frame = skilled(1, subjects=6)
+    table = metrics.compare(frame, frame.sample(frac=1, random_state=0), measure=measure, policy=policy, resamples=50)
+    assert (table[["difference", "low", "high"]] == 0).all(axis=None)
+    assert (table["p"] == 1).all()
+    assert not table["supported"].any()
+
+
+def test_a_paired_comparison_equals_a_naive_one():
+    labels = np.random.default_rng(0).integers(0, 2, (24, 2))
+    rng = np.random.default_rng(1)
+    subjects = [f"s{i // 4}" for i in range(24)]
+    one, two = rng.random((24, 2)), np.clip(rng.random((24, 2)) + 0.2 * labels, 0, 1)
+    a, b = predictions(labels, one, subjects), predictions(labels, two, subjects)
+    table = metrics.compare(a, b, resamples=200, seed=5)
+    naive = []
+    for draw in np.random.default_rng(5).multinomial(6, np.full(6, 1 / 6), 200):
+        rows = np.concatenate([np.tile(np.arange(4 * s, 4 * s + 4), n) for s, n in enumerate(draw)])
+        scores = [[f1_score(labels[rows, j], side[rows, j] >= 0.5, average="macro", labels=[0, 1], zero_division=0)
+                   for j in range(2)] for side in (one, two)]  # fmt: skip
+        naive.append(np.subtract(*scores))
+    naive = np.column_stack([naive, np.mean(naive, 1)])
+    assert table["low"].to_numpy() == pytest.approx(np.quantile(naive, 0.025, axis=0))
+    assert table["high"].to_numpy() == pytest.approx(np.quantile(naive, 0.975, axis=0))
+    sides = np.minimum((naive <= 1e-12).sum(0), (naive >= -1e-12).sum(0))
+    assert table["p"].to_numpy() == pytest.approx(np.minimum(1, 2 * (sides + 1) / 201))
+    points = [metrics.score(side, resamples=0)["f1_macro"] for side in (a, b)]
+    assert table["difference"].to_numpy() == pytest.approx((points[0] - points[1]).to_numpy())
+    reverse = metrics.compare(b, a, resamples=200, seed=5)
+    assert reverse["low"].to_numpy() == pytest.approx(-table["high"].to_numpy())
+    assert reverse["p"].tolist() == table["p"].tolist()
+
+
+def test_a_clear_difference_is_supported_and_a_chance_one_is_not():
+    labels = skilled(2)["label"]
+    good, other = (skilled(2).assign(probability=p) for p in (0.2 + 0.6 * labels, skilled(3)["probability"]))
+    assert metrics.compare(good, other, resamples=200)["supported"].all()
+    # Two methods of equal skill: "supported" about once in twenty, and as often in either direction.
+    rng = np.random.default_rng(0)
+    noise = [skilled(2).assign(probability=rng.random(len(labels))) for _ in range(300)]
+    tables = [metrics.compare(a, b, resamples=200).loc["mean"] for a, b in zip(noise[::2], noise[1::2], strict=True)]
+    found = [row["supported"] * np.sign(row["difference"]) for row in tables]
+    assert 0.01 <= np.mean(np.abs(found)) <= 0.11  # of 150; percentile intervals of 26 subjects are a little narrow
+    assert abs(np.mean(found)) <= 0.06
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f[f["clip_id"] != "d/s1/c1"], "clip d/s1/c1: predicted in the first of two runs only"),
+        (lambda f: f[f["au"] != "AU2"], "AU AU2: predicted in the first"),
+        (lambda f: f.assign(label=1 - f["label"]), "clip d/s0/c0, AU1: its label differs"),
+        (lambda f: f.assign(subject="x", fold=f["subject"]), "clip d/s0/c0: subject s0 in one of two runs, x in"),
+        (lambda f: f.assign(fold="x"), "clip d/s0/c0: fold s0 in one of two runs, x in"),
+    ],
+)
+def test_runs_of_other_samples_are_not_compared(change, message):
+    frame = predictions([[1, 0], [0, 1], [1, 1]], np.full((3, 2), 0.5))
+    with pytest.raises(ValueError, match=message):
+        metrics.compare(frame, change(frame))
+    with pytest.raises(ValueError, match=message):
+        metrics.over_seeds([frame, change(frame)])
+
+
+def test_an_unknown_measure_is_refused():
+    frame = predictions([[1, 0], [0, 1]], np.full((2, 2), 0.5))
+    with pytest.raises(ValueError, match="measure='accuracy'"):
+        metrics.compare(frame, frame, measure="accuracy")
+
+
+def test_an_undefined_au_is_undefined_in_a_comparison():
+    frame = predictions([[1, 0], [0, 0], [1, 0]], np.full((3, 2), 0.9))
+    table = metrics.compare(frame, frame, resamples=50)
+    assert table.loc["AU2", ["difference", "low", "high", "p"]].isna().all()
+    assert not table.loc["AU2", "supported"]
+    assert table.loc["mean", "p"] == 1
+    assert metrics.holm(table["p"]).isna().tolist() == [False, True, False]
+
+
+def test_the_mean_over_subjects_is_that_of_scikit_learn():
+    frame = skilled(4, subjects=10, clips=3)
+    table = metrics.per_subject_mean(frame)
+    for au, of_au in frame.groupby("au"):
+        parts = [(part["label"], (part["probability"] >= 0.5).astype(int)) for _, part in of_au.groupby("subject")]
+        assert table.loc[au, "f1"] == pytest.approx(np.mean([f1_score(y, p, zero_division=0) for y, p in parts]))
+        macro = [f1_score(y, p, average="macro", zero_division=0) for y, p in parts]
+        assert table.loc[au, "f1_macro"] == pytest.approx(np.mean(macro))
+        assert table.loc[au, "one_class"] == sum(len(set(y)) == 1 for y, _ in parts)
+    assert (table["subjects"] == 10).all()
+
+
+def test_the_mean_over_subjects_misleads():
+    """An AU that one of ten subjects shows: silence scores 90 % by subject, and 47.4 % when pooled."""
+    labels = np.array([[int(i < 5)] for i in range(50)])
+    silent = predictions(labels, np.zeros((50, 1)), [f"s{i // 5}" for i in range(50)])
+    assert metrics.per_subject_mean(silent).loc["AU1", "f1_macro"] == pytest.approx(0.9)
+    assert metrics.score(silent, resamples=0).loc["AU1", "f1_macro"] == pytest.approx(0.5 * 90 / 95)
+
+
+def test_seeds_are_summed_up():
+    labels = skilled(0)["label"]
+    frames = [skilled(0).assign(probability=skilled(seed)["probability"], label=labels) for seed in range(3)]
+    table = metrics.over_seeds(frames, policy="test-tuned", resamples=10)
+    each = [metrics.score(frame, policy="test-tuned", resamples=0) for frame in frames]
+    for name in ("f1", "f1_macro"):
+        values = np.array([one[name] for one in each])
+        for what, want in (("mean", values.mean(0)), ("std", values.std(0, ddof=1)), ("min", values.min(0))):
+            assert table[f"{name}_{what}"].to_numpy() == pytest.approx(want)
+    assert list(table.index) == list(each[0].index)
+    assert metrics.over_seeds(frames[:1])["f1_std"].isna().all()
+    with pytest.raises(ValueError, match="one frame a seed"):
+        metrics.over_seeds([])
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    """The truth is the score of very many subjects; 200 samples of 26 of them, 95 % intervals."""
+    truth = metrics.score(skilled(1000, subjects=3000), resamples=0).loc["mean", "f1_macro"]
+    tables = [metrics.score(skilled(seed), resamples=200).loc["mean"] for seed in range(200)]
+    covered = np.mean([row["f1_macro_low"] <= truth <= row["f1_macro_high"] for row in tables])
+    # Percentile intervals of 26 units fall a little short of 95 %; the standard error of 200 draws is 1.5 %.
+    assert 0.88 <= covered <= 0.99
+
+
+def test_without_resamples_or_with_one_subject_there_is_no_interval():
+    frame = predictions([[1, 0], [0, 1], [1, 1]], np.full((3, 2), 0.5))
+    assert metrics.score(frame, resamples=0)[["f1_low", "f1_macro_high"]].isna().all(axis=None)
+    alone = frame.assign(subject="a")
+    assert metrics.score(alone)[["f1_low", "f1_macro_high"]].isna().all(axis=None)
+    assert metrics.compare(alone, alone)["p"].isna().all()
+
+
+@pytest.mark.parametrize(("counts", "clips", "plain", "tuned"), [(CASME2, 256, 48.5, 51.7), (SAMM, 159, 48.3, 52.2)])
+def test_what_tuning_on_test_labels_gives_a_scorer_that_knows_nothing(counts, clips, plain, tuned):
+    """Against a naive simulation, score by score, and against the mean of 200 draws that was published to one decimal.
+
+    The mean over AUs varies by 1.0 (CASME II) and 1.8 (SAMM) points from draw to draw, so that of 200 draws by 0.07 and
+    0.13: three of those, and half of the last decimal, are 0.27 and 0.43.
+    """
+    rng = np.random.default_rng(2)
+    positives = np.array(list(counts.values()))
+    labels = np.arange(clips)[:, None] < positives  # [n, a]
+    logit = np.log(positives / (clips - positives))
+    p = 1 / (1 + np.exp(-rng.normal(logit, 1, (600, clips, len(counts)))))
+    f1s = []
+    for t in thresholds.GRID:
+        tp, fp = ((p >= t) & labels).sum(1), ((p >= t) & ~labels).sum(1)
+        f1s.append(
+            tp / (tp + fp + positives) + (clips - positives - fp) / (2 * (clips - positives) + positives - tp - fp)
+        )
+    naive = 100 * np.array(f1s)  # [16, draws, a]
+    spread = naive.max(0).mean(1).std()
+    tolerance = 3 * spread / np.sqrt(200) + 0.05
+    assert naive[8].mean() == pytest.approx(plain, abs=tolerance)
+    floor = metrics.floors_of_counts(counts, clips)["random, test-tuned"]
+    got = 100 * floor.loc["mean", ["f1_macro", "f1_macro_low", "f1_macro_high"]].to_numpy()
+    assert got[0] == pytest.approx(tuned, abs=tolerance)
+    assert got[0] == pytest.approx(naive.max(0).mean(), abs=3 * spread / np.sqrt(600))
+    assert 100 * floor["f1_macro"].to_numpy()[:-1] == pytest.approx(naive.max(0).mean(0), abs=1)
+    known = 100 * metrics.tuning(counts, clips)
+    assert known.loc["random, test-tuned"].to_numpy() == pytest.approx(got)
+    apart = {"random, 0.5": naive[8].mean(1), "gain": (naive.max(0) - naive[8]).mean(1)}
+    for name, drawn in apart.items():
+        row = known.loc[name].to_numpy()
+        assert row[0] == pytest.approx(drawn.mean(), abs=3 * drawn.std() / np.sqrt(600))
+        assert row[1:] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.5 * drawn.std())
+    assert got[1:] == pytest.approx(np.quantile(naive.max(0).mean(1), [0.025, 0.975]), abs=0.3 * spread)
+
+
+def test_floors_of_counts_are_those_of_labels():
+    labels = np.zeros((60, 3), int)
+    labels[:20, 0] = labels[5:12, 1] = 1  # AU4 is never shown
+    counts = {"AU4": 0, "AU2": 7, "AU1": 20}
+    of_labels, of_counts = (
+        metrics.floors(predictions(labels, np.full((60, 3), 0.3))),
+        metrics.floors_of_counts(counts, 60),
+    )
+    assert list(of_counts) == list(of_labels) == ["all-absent", "all-present", "prior-random", "random, test-tuned"]
+    for name, frame in of_counts.items():
+        pd.testing.assert_frame_equal(frame[metrics.MEASURES], of_labels[name][metrics.MEASURES])
+        pd.testing.assert_frame_equal(frame[metrics.COUNTS], of_labels[name][metrics.COUNTS])
+        assert frame.loc["AU4", metrics.MEASURES].isna().all()
+        assert frame.loc["AU1", "TP"] + frame.loc["AU1", "FN"] == pytest.approx(20)
+    assert of_counts["all-absent"].loc["AU1", ["roc_auc", "average_precision"]].tolist() == [0.5, 1 / 3]
+
+
+@pytest.mark.parametrize(
+    ("positives", "n", "message"),
+    [
+        ({}, 5, "no AU"),
+        ({"AU3": 1}, 5, "AU3: not an AU"),
+        ({"AU1": 6}, 5, "AU1: 6 positives"),
+        ({"AU1": 1.5}, 5, "AU1: 1.5 positives"),
+    ],
+)
+def test_impossible_counts_are_refused_by_name(positives, n, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.floors_of_counts(positives, n)
+    with pytest.raises(ValueError, match=message):
+        metrics.tuning(positives, n)

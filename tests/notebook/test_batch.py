@@ -1,0 +1,199 @@
+"""Every notebook through papermill with the smoke profile, then what a second call and bad calls do."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+
+from aullm_lib import notebook
+from aullm_lib.notebook import batch
+from aullm_lib.notebook.workspace import Workspace
+from aullm_lib.runs import Run
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A home in which ``python -m aullm_lib.notebook.batch smoke`` has run."""
+    home = tmp_path_factory.mktemp("smoke")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AULLM_HOME", str(home))
+        done = call("smoke")
+    assert done.returncode == 0, done.stderr
+    return home, done.stderr
+
+
+def call(*arguments):
+    command = [sys.executable, "-m", "aullm_lib.notebook.batch", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ)
+
+
+@pytest.fixture
+def inside(smoke, monkeypatch):
+    monkeypatch.setenv("AULLM_HOME", str(smoke[0]))
+    monkeypatch.chdir(smoke[0])
+    return smoke[0]
+
+
+def test_every_notebook_ran_and_left_its_record_and_files(inside):
+    work = Workspace("smoke")
+    for name in notebook.names():
+        book = nbformat.read(inside / "runs" / "smoke" / "notebooks" / f"{name}.ipynb", as_version=4)
+        outputs = [o for c in book.cells if c.cell_type == "code" for o in c.outputs]
+        assert not [o for o in outputs if o.output_type == "error"]
+        assert [o for o in outputs if "data" in o and {"image/png", "text/html"} & set(o.data)], name
+        written = work.recorded(name)["files"]
+        assert all((inside / path).exists() for path in written)
+    assert {p.name for p in inside.iterdir()} == {"runs", "figures"}
+
+
+def test_tables_say_what_they_are_and_come_from_the_runs(inside):
+    text = (inside / "figures" / "smoke" / "table1_casme2.md").read_text()
+    assert "synthetic release" in text
+    assert "its numbers are no result on CASME II or SAMM" in text
+    assert "all-absent" in text
+    for entry in Workspace("smoke").recorded("02_train_loso")["runs"]:
+        run = Run(entry["path"])
+        assert run.missing == []
+        assert run.info["data"]["synthetic"]
+
+
+def test_every_table_and_figure_says_that_its_data_are_synthetic(inside):
+    files = [
+        p for p in (inside / "figures" / "smoke").iterdir() if p.name != "tables.tex"
+    ]  # all tables, each with its line
+    drawn = {p.stem.removesuffix("_scores") for p in files}
+    assert {"table1_casme2", "table2_samm", "scores_per_au", "pipeline", "quickstart_intensity"} <= drawn
+    for stem in drawn:
+        made = json.loads((inside / "figures" / "smoke" / f"{stem}.json").read_text())
+        assert made["synthetic"] is True, stem
+        assert made["versions"], stem
+
+
+def test_papermill_alone_is_stopped_by_an_unknown_parameter(home):
+    """Papermill itself only warns of it."""
+    source = notebook.SOURCE / "07_paper.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError, match="07_paper has no parameter 'profil'"):
+        papermill.execute_notebook(source, home / "out.ipynb", parameters={"profil": "x"}, progress_bar=False)
+
+
+def test_it_prints_where_everything_is(smoke):
+    for word in ("runs/smoke/notebooks", "runs/smoke/results", "figures/smoke", "figures/smoke/table1_casme2.html"):
+        assert word in smoke[1]
+
+
+def test_a_second_call_redoes_nothing(inside):
+    before = {p: p.stat().st_mtime_ns for p in inside.rglob("*") if p.is_file()}
+    batch.run("smoke")
+    assert {p: p.stat().st_mtime_ns for p in inside.rglob("*") if p.is_file()} == before
+
+
+def test_a_missing_file_brings_back_its_notebook_only(inside):
+    figure = inside / "figures" / "smoke" / "scores_per_au.png"
+    content = figure.read_bytes()
+    figure.unlink()
+    before = {p: p.stat().st_mtime_ns for p in (inside / "runs").rglob("predictions.csv")}
+    batch.run("smoke")
+    assert figure.read_bytes() == content  # the same inputs give the same bytes
+    assert {p: p.stat().st_mtime_ns for p in (inside / "runs").rglob("predictions.csv")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tiny"], "unknown profile 'tiny'"),
+        (["smoke", "-p", "subject=3"], "no notebook has the parameter 'subject'"),
+        (["smoke", "-p", "subjects=many"], "subjects is 'many', a str; expected a int"),
+        (["smoke", "--only", "09_x"], "no notebook '09_x'"),
+        (["smoke", "-p", "subjects=[3"], "-p subjects: not readable as YAML"),
+        (["smoke", "-p", "profile=x"], "profile is the first argument"),
+        (["smoke", "-p", "releases=[]"], "releases is empty"),
+        (["paper"], "casme2_root is not set; give the folder of the unpacked release: make paper CASME2_ROOT="),
+        (["smoke", "-p", "releases=[casme3]"], "releases: unknown 'casme3'; choose from casme2, samm"),
+    ],
+)
+def test_bad_calls_end_at_once_with_one_clear_line(home, arguments, message, caplog):
+    assert batch.main(arguments) == 2
+    assert message in caplog.text
+    assert not list(home.rglob("*.ipynb"))
+
+
+def test_an_unwritable_home_is_named(home, caplog):
+    (home / "runs").write_text("a file")
+    assert batch.main(["smoke"]) == 2
+    assert "cannot write the executed notebooks at runs/smoke/notebooks" in caplog.text
+
+
+def test_a_failing_cell_says_which_error_and_where(home, caplog):
+    assert batch.main(["smoke", "--only", "02_train_loso", "-p", "overrides={epoch: 3}"]) == 1
+    assert "no field 'epoch'" in caplog.text
+    assert "runs/smoke/notebooks" in caplog.text
+
+
+GRID = "recipe=paper,released seeds=1,2"
+
+
+def test_a_grid_is_every_combination_under_names_of_its_own(tmp_path):
+    cells = batch.grid("smoke", GRID, list(batch.IN_A_GRID))
+    assert cells == {
+        f"smoke-recipe-{recipe}-seeds-{seed}": {"recipe": recipe, "seeds": [seed]}
+        for recipe in ("paper", "released")
+        for seed in (1, 2)
+    }
+    (tmp_path / "grid.yaml").write_text("recipe: [paper, released]\nseeds: [1, [2]]\n")
+    assert batch.grid("smoke", str(tmp_path / "grid.yaml"), list(batch.IN_A_GRID)) == cells
+    twins = batch.grid("smoke", "llm=a/x,b/x", list(batch.IN_A_GRID))
+    assert len(twins) == 2 and all(name.startswith("smoke-llm-x") for name in twins)
+    assert not set(twins) & set(batch.grid("smoke", "llm=c/x", list(batch.IN_A_GRID)))
+    for alike in ("seeds=-1,1", "llm=Qwen2.5,Qwen2-5"):
+        assert len(batch.grid("smoke", alike, list(batch.IN_A_GRID))) == 2
+    long = batch.grid("smoke", f"llm={'x' * 300}", list(batch.IN_A_GRID))
+    assert all(len(name) < 100 for name in long)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--grid", ""], "No such file|Is a directory"),
+        (["--grid", "recipe"], "No such file"),
+        (["--grid", "recipy=paper"], "02_train_loso, 07_paper have no parameter 'recipy'"),
+        (["--grid", "seeds=1,x"], r"seeds\[0\] is 'x', a str; expected a int"),
+        (["--grid", "releases=casme3"], "releases: unknown 'casme3'"),
+        (["--grid", "seeds=1", "--only", "07_paper"], "07_paper have no parameter 'seeds'"),
+    ],
+)
+def test_a_bad_grid_ends_before_its_first_cell(home, arguments, message, caplog):
+    assert batch.main(["smoke", *arguments]) == 2
+    assert re.search(message, caplog.text)
+    assert not list(home.rglob("*.ipynb"))
+
+
+def test_a_grid_shares_what_is_done_goes_on_after_a_failure_and_does_nothing_twice(inside, caplog):
+    """Two recipes with one seed, of which the profile has trained one already, and a recipe that does not exist."""
+    runs = inside / "runs" / "smoke" / "results"
+    before = {p.name for p in runs.iterdir()}
+    command = ["smoke", "--grid", "recipe=paper,none,released", "--only", "02_train_loso", "-p", "releases=[casme2]"]
+    caplog.set_level("INFO")
+    assert batch.main(command) == 1
+    assert "2 of 3 cells are done" in caplog.text and "recipe='none': allowed are paper, released" in caplog.text
+    assert re.search(r"FAILED +runs/smoke-recipe-none\n", caplog.text)
+    new = {p.name for p in runs.iterdir()} - before
+    assert len(new) == 1 and "-paper-" in new.pop()
+    kept = {}
+    for recipe in ("paper", "released"):
+        work = Workspace(f"smoke-recipe-{recipe}")
+        (entry,) = work.recorded("02_train_loso")["runs"]
+        assert entry["recipe"] == recipe and Run(entry["path"]).missing == []
+        kept |= {p: p.stat().st_mtime_ns for p in [work.folder / "notebooks" / "02_train_loso.ipynb"]}
+    assert batch.main(command) == 1
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+
+
+def test_with_one_release_there_is_nothing_to_cross(inside):
+    assert batch.main(["smoke", "--grid", "releases=casme2", "--only", "05_cross_domain"]) == 0
+    record = Workspace("smoke-releases-casme2").recorded("05_cross_domain")
+    assert record["runs"] == record["files"] == []

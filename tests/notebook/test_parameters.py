@@ -1,0 +1,124 @@
+"""Notebook parameters: profiles hold differences only, and what is unknown or mistyped is an error that names it."""
+
+import pytest
+
+from aullm_lib import notebook
+from aullm_lib.notebook.parameters import ParameterError
+from aullm_lib.notebook.workspace import check_data, options_of
+
+
+@pytest.fixture
+def profiles(tmp_path, monkeypatch):
+    """A copy of the notebooks' folder in which profiles may be written."""
+    for name in notebook.names():
+        (tmp_path / f"{name}.ipynb").write_bytes((notebook.SOURCE / f"{name}.ipynb").read_bytes())
+    (tmp_path / "profiles").mkdir()
+    monkeypatch.setattr(notebook, "SOURCE", tmp_path)
+    return lambda text: (tmp_path / "profiles" / "mine.yaml").write_text(text)
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo", "demo-full", "paper"])
+def test_shipped_profiles_are_sound_and_hold_only_differences(name):
+    import yaml
+
+    plan = notebook.profile(name)
+    assert list(plan) == notebook.names()
+    content = yaml.safe_load((notebook.SOURCE / "profiles" / f"{name}.yaml").read_text()) or {}
+    shared = content.pop("all", {}) or {}
+    for book, settings in plan.items():
+        assert settings["profile"] == name
+        schema = notebook.defaults(book)
+        for key, value in (content.get(book) or {}).items():
+            assert value != schema[key], f"{name}.yaml: {book}.{key} repeats the default"
+    for key, value in shared.items():
+        assert any(value != notebook.defaults(book).get(key, value) for book in plan), f"{name}.yaml: {key}"
+
+
+def test_parameters_of_the_same_name_have_the_same_default():
+    """01 builds what 02 reads, so alone each must mean the same release."""
+    seen = {}
+    for name in notebook.names():
+        for key, value in notebook.defaults(name).items():
+            assert seen.setdefault(key, value) == value, (name, key)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("all: {subject: 3}", "mine.yaml: no notebook has the parameter 'subject'"),
+        ("03_train: {epochs: 3}", "mine.yaml: no notebook '03_train'"),
+        ("02_train_loso: {epochs: 3}", "02_train_loso has no parameter 'epochs'; it has profile, data"),
+        ("all: {subjects: '3'}", "subjects is '3', a str; expected a int"),
+        ("all: {subjects: true}", "subjects is True, a bool; expected a int"),
+        ("[1, 2]", "mine.yaml: expected 'all:'"),
+        ("all: {", "mine.yaml: not readable as YAML"),
+        ("all: {intensity: 1e-4}", "write 1.0e-4"),
+        ("all: {releases: casme2}", "releases is 'casme2', a str; expected a list"),
+        ("all: {releases: [1]}", r"releases\[0\] is 1, a int; expected a str"),
+    ],
+)
+def test_a_bad_profile_names_file_key_and_what_is_expected(profiles, text, message):
+    profiles(text)
+    with pytest.raises(ParameterError, match=message):
+        notebook.profile("mine")
+
+
+def test_unknown_profiles_and_notebooks_list_the_known_ones(profiles):
+    profiles("")
+    with pytest.raises(ParameterError, match=r"unknown profile 'smok'; .* holds mine"):
+        notebook.profile("smok")
+    with pytest.raises(ParameterError, match="no notebook '99'; there are 00_quickstart"):
+        notebook.defaults("99")
+
+
+def test_whole_numbers_do_for_floats_and_overrides_win(profiles):
+    profiles("all: {intensity: 2, subjects: 5}\n02_train_loso: {subjects: 6}")
+    plan = notebook.profile("mine")
+    assert plan["01_preprocess"]["intensity"] == 2.0
+    assert isinstance(plan["01_preprocess"]["intensity"], float)
+    assert plan["01_preprocess"]["subjects"] == 5
+    assert plan["02_train_loso"]["subjects"] == 6
+
+
+def test_start_checks_what_papermill_injected(home):
+    namespace = dict(notebook.defaults("02_train_loso"))
+    work, settings = notebook.start("02_train_loso", namespace)
+    assert work.profile == "smoke"
+    assert settings == namespace
+    with pytest.raises(ParameterError, match="has no parameter 'epoch'"):
+        notebook.start("02_train_loso", namespace | {"In": ["", "# Parameters\nepoch = 3\nseeds = [2]"]})
+    with pytest.raises(ParameterError, match="seeds is 1, a int"):
+        notebook.start("02_train_loso", namespace | {"seeds": 1})
+    with pytest.raises(ParameterError, match=r"profile is '\.\./x'"):
+        notebook.start("02_train_loso", namespace | {"profile": "../x"})
+    with pytest.raises(ValueError, match="data is 'real'; choose one of synthetic, licensed"):
+        notebook.start("02_train_loso", namespace | {"data": "real"})
+
+
+def test_licensed_data_need_their_roots(tmp_path):
+    settings = {"data": "licensed", "releases": ["casme2", "samm"], "casme2_root": str(tmp_path), "samm_root": ""}
+    settings |= {"options": {}, "align": "", "casme2_variant": 0}
+    with pytest.raises(ValueError, match=r"samm_root is not set; give the folder .* SAMM_ROOT=/path/to/it"):
+        check_data(settings)
+    with pytest.raises(ValueError, match=r"casme2_root: .* is no folder"):
+        check_data(settings | {"casme2_root": str(tmp_path / "x")})
+    one = settings | {"releases": ["casme2"]}
+    check_data(one)
+    check_data(settings | {"data": "synthetic"})
+    for change, message in [
+        ({"releases": ["mmew"]}, "unknown 'mmew'; choose from casme2, samm"),
+        ({"releases": ["mmew"], "other_roots": {}}, r"other_roots is not set; .*other_roots=\{'mmew': ...\}"),
+        ({"options": {"casme2": {"errate": False}}}, "casme2 has no option 'errate'; it has variant, images, errata"),
+        ({"options": {"smic": {}}}, "unknown 'smic'"),
+        ({"align": "face"}, "align is 'face'; choose one of none, whole-frame, crop, similarity, or ''"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            check_data(one | change)
+    check_data(one | {"releases": ["mmew"], "other_roots": {"mmew": str(tmp_path)}})
+
+
+def test_options_reach_the_adapter():
+    settings = {"options": {"casme2": {"images": "raw"}, "samm": {"count_ref": False}}, "casme2_variant": 255}
+    assert options_of("casme2", settings) == {"images": "raw", "variant": 255}
+    assert options_of("samm", settings) == {"count_ref": False}
+    assert options_of("mmew", settings) == {}

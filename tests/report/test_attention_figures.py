@@ -1,0 +1,345 @@
+"""Figures 1 and 3 and those of the maps: they show what they are given, at their size, and repeat to the byte."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+
+from aullm_lib import engine, explain
+from aullm_lib.experiment import Experiment
+from aullm_lib.explain import probes, sanity
+from aullm_lib.explain.localisation import NO_MODEL, RANDOM
+from aullm_lib.explain.probes import BEFORE, PART, VISUAL
+from aullm_lib.llm import load
+from aullm_lib.model import AULLM
+from aullm_lib.recipe import Recipe
+from aullm_lib.report import figures, tokens
+from aullm_lib.report.figures import fig1, fig3, maps
+from aullm_lib.runs import Run
+from aullm_lib.support.tiny import build_tiny
+
+EVIL = "a$x_1$b<c>&\\frac{"
+RNG = np.random.default_rng(0)
+
+
+def words(figure):
+    figure.draw_without_rendering()
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def row(**changes):
+    values = {
+        "frames": RNG.integers(0, 255, (6, 8, 8), np.uint8), "plain": RNG.random((5, 8, 8)),
+        "ours": RNG.random((5, 8, 8)), "se": RNG.random((4, 64)), "mask": RNG.random((8, 8)) > 0.5,
+    }  # fmt: skip
+    return fig3.Row("AU12 " + EVIL, **values | changes)
+
+
+def scored():
+    """Rows of two models and none, over two AUs and six subjects."""
+    keys = [("M", "Grad-CAM"), ("M", "occlusion"), ("N", "Grad-CAM"), ("M" + RANDOM, "Grad-CAM"), (NO_MODEL, "centre")]
+    values = [
+        (model, method, f"s{s}", au, RNG.random(), 0.2 + 0.1 * g, 0.3, 0.6, 0.05)
+        for g, (model, method) in enumerate(keys) for s in range(6) for au in ("AU4", "AU12")
+    ]  # fmt: skip
+    columns = ["model", "method", "subject", "au", "hit", "energy", "deletion", "insertion", "area"]
+    lines = [
+        (*key, curve, share, 0.1 + 0.1 * g + share / 5)
+        for g, key in enumerate(keys) for curve in ("deletion", "insertion") for share in (0, 0.5, 1)
+    ]  # fmt: skip
+    curves = pd.DataFrame(lines, columns=["model", "method", "curve", "share", "probability"])
+    return sanity.summary(pd.DataFrame(values, columns=columns)), curves
+
+
+def test_the_clips_of_figure_3_are_the_papers_or_the_closest():
+    table = pd.DataFrame(
+        {"AU4": [1, 1, 0, 1, 0, 0], "AU12": [0, 1, 1, 0, 1, 0], "AU15": [0, 0, 0, 1, 0, 0], "AU17": [0, 0, 0, 1, 0, 0]},
+        index=list("abcdef"),
+    ).assign(subject=["s1", "s1", "s1", "s2", "s3", "s3"])
+    aus = (4, 12, 15, 17)
+    assert fig3.chosen(table, aus, ["s1", "s2", "s3"]) == {"c": [12], "d": [4, 15, 17]}
+    assert fig3.chosen(table, aus, ["s1", "s3"]) == {"c": [12], "a": [4]}
+    assert fig3.chosen(table, (12, 17), ["s3"]) == {"e": [12]}
+    assert fig3.chosen(table, aus, ["s2"]) == {"d": [4, 15, 17]}  # has no AU12, and is there once
+    assert fig3.chosen(table, aus, []) == {}
+    assert fig3.chosen(table, (1,), ["s1"]) == {}
+
+
+def test_joined_maps_are_the_largest_of_each_scaled_to_its_top():
+    maps = np.array([[[[0.0, 2.0], [4.0, 0.0]]], [[[0.1, 0.0], [0.1, 0.2]]], [[[0.0, 0.0], [0.0, 0.0]]]])
+    assert fig3.joined(maps).tolist() == [[[0.5, 0.5], [1.0, 1.0]]]
+
+
+def test_figure_3_shows_frames_both_models_maps_and_se_weights():
+    one, other = row(), row(mask=None, plain=np.zeros((5, 8, 8)))
+    figure = fig3.figure3([one, other], "note " + EVIL)
+    assert figure.get_figwidth() == 7
+    pictures = [axis for axis in figure.axes if axis.images and len(axis.images[0].get_array()) == 8]
+    assert len(pictures) == 2 * 3 * 6
+    grey = [np.repeat(frame[..., None] / 255, 3, 2) for frame in one.frames]
+    shown = [np.asarray(axis.images[0].get_array()) for axis in pictures]
+    for t in range(6):
+        np.testing.assert_allclose(shown[t], grey[t])  # (a)
+    np.testing.assert_allclose(shown[6], grey[0])  # frame 0 has no map
+    tops = [np.unravel_index(maps.argmax(), maps.shape) for maps in (one.plain, one.ours)]
+    for at, (t, y, x) in zip((6, 12), tops, strict=True):
+        colour = shown[at + t + 1][y, x]
+        np.testing.assert_allclose(colour, 0.15 * grey[t + 1][y, x] + 0.85 * np.array([128, 0, 38]) / 255, atol=0.01)
+    np.testing.assert_allclose(shown[18 + 6 + 3], other.frames[3][..., None].repeat(3, 2) / 255)  # an empty map
+    outlined = [bool(axis.collections) for axis in pictures]
+    assert outlined == [False] * 6 + [True] * 12 + [False] * 18
+    se = [axis.images[0].get_array() for axis in figure.axes if axis.images and len(axis.images[0].get_array()) == 64]
+    assert len(se) == 2 and (se[0] == one.se.T).all()
+    text = words(figure)
+    assert {"(a) frames", "(b) plain 3D-CNN", "(c) AU-LLM's backbone", "(d) SE weights over time"} <= set(text)
+    assert not any("shut" in t for t in text) and sum(EVIL in t for t in text) == 3
+
+
+def test_figure_3_says_that_the_bottleneck_is_shut_and_goes_without_se():
+    half = np.full((4, 64), 0.5)
+    half[0] = RNG.random(64)
+    text = " ".join(words(fig3.figure3([row(se=half)])))
+    assert "SE's bottleneck is shut in 75% of the steps in (d): there all its weights are 0.5" in text
+    bare = fig3.figure3([row(se=None)])
+    assert len(bare.axes) == 18 and "(d) SE weights over time" not in words(bare)
+
+
+def test_localisation_shows_every_map_with_its_interval_and_chance():
+    scores, _ = scored()
+    figure = maps.localisation(scores, "note " + EVIL)
+    assert figure.get_figwidth() == 7 and len(figure.axes) == 6
+    order = [("M", "Grad-CAM"), ("M", "occlusion"), ("N", "Grad-CAM"), ("M" + RANDOM, "Grad-CAM"), (NO_MODEL, "centre")]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["Grad-CAM, M", "occlusion, M", "Grad-CAM, N", "Grad-CAM, M, untrained", "centre"]
+    for k, (measure, au) in enumerate((m, au) for m in ("hit", "energy") for au in ("AU4", "AU12", "all")):
+        lines = figure.axes[k].lines
+        for y, key in enumerate(order):
+            line = scores.loc[(*key, au)]
+            assert list(lines[2 * y].get_xdata()) == pytest.approx(
+                [100 * line[f"{measure}_low"], 100 * line[f"{measure}_high"]]
+            )
+            assert lines[2 * y + 1].get_xdata()[0] == pytest.approx(100 * line[measure])
+            assert (lines[2 * y + 1].get_markerfacecolor() == "white") == key[0].endswith(RANDOM)
+        assert lines[-1].get_xdata()[0] == pytest.approx(5)  # chance
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["0", "50", "100"]
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["AU4\n6 clips", "AU12\n6 clips", "all\n12 maps"]
+    assert not any("No interval" in text for text in words(figure))
+    rare = scores.assign(subjects=scores["subjects"].where(scores.index.get_level_values("au") != "AU4", 1))
+    assert any("No interval for AU4: a single subject." in text for text in words(maps.localisation(rare, "n")))
+
+
+def test_curves_are_the_models_own_and_those_of_no_model():
+    scores, lines = scored()
+    figure = maps.curves(lines, scores, "M")
+    assert figure.get_figwidth() == 3.4
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["Grad-CAM (0.30, 0.60)", "occlusion (0.30, 0.60)", "centre (0.30, 0.60)"]
+    for axis in figure.axes:
+        assert [list(line.get_ydata()) for line in axis.lines] == [
+            pytest.approx([0.1 + 0.1 * g, 0.2 + 0.1 * g, 0.3 + 0.1 * g]) for g in (0, 1, 4)
+        ]
+        assert axis.get_ylim()[1] > lines["probability"].max()
+
+
+def test_a_sheet_shows_every_map_over_its_frame():
+    frame, heat = RNG.integers(0, 255, (8, 8), np.uint8), RNG.random((8, 8))
+    figure = maps.sheet({"one " + EVIL: (frame, {"a": heat, "b": np.zeros((8, 8))}, heat > 0.5)}, "n")
+    shown = [axis.images[0].get_array() for axis in figure.axes]
+    assert len(shown) == 3 and figure.get_figwidth() == 7
+    grey = frame[..., None].repeat(3, 2) / 255
+    np.testing.assert_allclose(shown[0], grey)
+    np.testing.assert_allclose(shown[2], grey)  # an empty map
+    assert np.abs(shown[1] - grey).max() > 0.1 and all(axis.collections for axis in figure.axes)
+
+
+def test_led_is_drawn_before_and_after():
+    matrices = {
+        BEFORE: np.triu(np.full((6, 6), 2.0)),
+        "a": np.triu(np.full((6, 6), 1.0)),
+        "b": np.triu(np.full((6, 6), 4.0)),
+    }
+    cycles = np.linspace(0, 0.5, 5)
+    figure = fig3.led(matrices, cycles, {name: m[0, 0] * cycles / 4 for name, m in matrices.items()}, "n")
+    shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+    assert (shown[0] == matrices[BEFORE]).all() and (shown[1] == 2.5 * (matrices[BEFORE] > 0)).all()
+    ends = [line.get_ydata()[-1] for line in figure.axes[-1].lines]
+    assert ends == pytest.approx([0.125, 0.5, 0.3125, 0.25])  # two folds, their mean, before
+    assert "after, mean of 2 folds" in words(figure)
+
+
+def test_attention_is_coloured_as_a_multiple_of_looking_everywhere_alike():
+    weights = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    figure = fig3.llm(["a", "b", VISUAL], weights, "n")
+    image = figure.axes[0].images[0]
+    np.testing.assert_allclose(image.get_array(), np.maximum(3 * weights.T, 1 / 3))
+    assert image.norm(1.0) == pytest.approx(0.5) and (image.norm.vmin, image.norm.vmax) == pytest.approx((1 / 3, 3))
+    assert any("Attention is 0.3 to 2.4 times" in " ".join(text.split()) for text in words(figure))
+    assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["0.333×", "1×", "3×"]
+    nearly = fig3.llm(["a", "b", VISUAL], np.array([[0.333, 0.334, 0.333]]), "n").axes[0].images[0]
+    assert (nearly.norm.vmin, nearly.norm.vmax) == pytest.approx((1 / fig3.LEAST, fig3.LEAST))
+
+
+def test_tokens_are_numbered_and_chinese_ones_are_said_in_english():
+    prompt = Recipe.released().prompt
+    assert "".join(tokens.WORDS) == prompt
+    pieces = [prompt[0], prompt[1], PART, prompt[2], prompt[3:7], *prompt[7:], VISUAL]
+    labels, said = tokens.named(["<s>", *pieces])
+    assert labels[:6] == ["1 <s>", "2 please", "3 analyse", "4 analyse …", "5 analyse", "6 fuse after"]
+    assert labels[6] == "7 face" and labels[-2:] == [f"{len(pieces)} :", f"{len(pieces) + 1} {VISUAL}"]
+    assert tokens.MEANING in said and said.isprintable()
+    figure = fig3.llm(pieces, np.full((2, len(pieces)), 1 / len(pieces)), "n")
+    drawn = " ".join(" ".join(words(figure)).split())
+    assert tokens.MEANING in drawn and "U+" not in drawn
+    assert tokens.named(["$x$", " facial", " ", VISUAL]) == (["1 $x$", "2 facial", "3 ␣", f"4 {VISUAL}"], "")
+    assert tokens.named(["请a", PART])[0] == ["1 U+8BF7a", "2 …"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return load(build_tiny(tmp_path_factory.mktemp("llm") / "tiny", hidden=32, heads=2, kv_heads=1))
+
+
+@pytest.mark.parametrize(
+    "variant", ["all", "3d-cnn", "efp-", "prompt-learning", "mid", "frame-difference", "frozen-llm"]
+)
+def test_figure_1_counts_every_parameter_once_and_has_the_real_shapes(tiny, variant):
+    torch.manual_seed(0)
+    model = AULLM(Recipe.released(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny, variant=variant).eval()
+    clips = torch.randint(0, 256, (2, 6, 64, 64), dtype=torch.uint8)
+    found = {part.name: part for part in fig1.parts(model, clips)}
+    for trained in (True, False):
+        expected = sum(p.numel() for p in model.parameters() if p.requires_grad == trained)
+        assert sum(part.trained if trained else part.frozen for part in found.values()) == expected
+    with torch.no_grad():
+        features = model.backbone(clips)
+        cnn = next(part for part in found.values() if "F_mid" in part.out)
+        assert cnn.out["F_mid"] == features.mid.shape[1:] == (64, 2, 9, 9)
+        assert cnn.out.get("F_high", ()) == (tuple(features.high.shape[1:]) if variant != "mid" else ())
+        assert found["head"].out["logits"] == model(clips).shape[1:]
+        assert ("LLM" in found, "LED" in found) == (
+            model.llm is not None,
+            variant not in ("3d-cnn", "frame-difference"),
+        )
+        if model.efp is not None:
+            part = found["projector" if variant == "efp-" else "EFP"]
+            assert part.out["visual token"] == model.token(clips).shape[1:]
+    assert not any(module._forward_hooks for module in model.backbone.modules())
+    table = fig1.table(found.values())
+    assert table["trained"].sum() == sum(part.trained for part in found.values())
+    drawn = words(fig1.figure1(list(found.values()), note="n"))
+    assert {"F_mid\n64×2×9×9", "clip\n6×64×64"} <= set(drawn)
+    assert ("F_high\n256" in drawn) == (variant != "mid")
+
+
+def test_figure_1_shows_the_tokens_in_their_order_and_the_clips_probabilities(tiny):
+    torch.manual_seed(0)
+    model = AULLM(Recipe.paper(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny).eval()
+    clips = torch.randint(0, 256, (1, 6, 64, 64), dtype=torch.uint8)
+    given = probes.attention(model, clips, tiny[1]).tokens
+    said = pd.Series([0.1, 0.8, 0.3], index=["AU1", "AU4", "AU12"])
+    figure = fig1.figure1(
+        fig1.parts(model, clips),
+        frames=clips[0].numpy(),
+        tokens=given,
+        probabilities=said,
+        truth=["AU4"],
+        note=EVIL,
+    )
+    assert figure.get_figwidth() == 7
+    assert f"visual token, {len(given) - 1} prompt tokens" in words(figure)
+    assert sum(len(axis.images) for axis in figure.axes) == 6
+    bars = figure.axes[-1].patches
+    assert [bar.get_width() for bar in bars] == [0.1, 0.8, 0.3]
+    assert [to_hex(bar.get_facecolor()).upper() == figures.ORANGE for bar in bars] == [False, True, False]
+    assert [fig1._short(n) for n in (520, 7168, 74_016_000, 1_543_714_304)] == [
+        "520",
+        "7.17 k",
+        "74 M",
+        "1.54 B",
+    ]
+
+
+def test_the_rows_are_explained_by_the_folds_that_did_not_train_on_them(hand_store, tiny_llm, tmp_path):
+    recipe = Recipe.released(size=32, epochs=2, batch_size=4, lr=1e-3, efp_hidden=16, llm_dtype="float32")
+    full, plain = (
+        Run(
+            engine.run(
+                Experiment(name=variant, aus=(1, 4, 12), recipe=recipe, variant=variant, llm=tiny_llm),
+                hand_store, out=tmp_path, keep_weights=True, device="cpu",
+            )
+        )
+        for variant in ("all", "3d-cnn")
+    )  # fmt: skip
+    llm, clip_id = load(tiny_llm), hand_store.ids[6]
+    (made,) = fig3.explained(full, plain, hand_store, {clip_id: [4, 12]}, llm=llm)
+    assert made.title == f"{clip_id}: AU4 + AU12 (model of fold hand-s1)" and made.mask is None
+    x = hand_store.sample([clip_id] * 2)
+    assert (made.frames == x[0].numpy()).all()
+    for run, made_maps in ((full, made.ours), (plain, made.plain)):
+        expected = explain.grad_cam(run.model("hand-s1", llm), x, torch.tensor([1, 2])).numpy()
+        np.testing.assert_allclose(made_maps, fig3.joined(expected), rtol=1e-4, atol=1e-6)
+    weights = probes.frame_weights(full.model("hand-s1", llm), x[:1])[0]
+    np.testing.assert_allclose(made.se, weights.numpy(), rtol=1e-5)
+
+
+def test_everything_is_the_same_bytes_twice_with_embedded_fonts(tmp_path, tiny):
+    scores, lines = scored()
+    clip = row()
+    torch.manual_seed(0)
+    model = AULLM(Recipe.paper(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny).eval()
+    parts = fig1.parts(model, torch.zeros(1, 6, 64, 64, dtype=torch.uint8))
+    heat = RNG.random((8, 8))
+    makers = {
+        "fig3": lambda: fig3.figure3([clip], EVIL),
+        "fig1": lambda: fig1.figure1(parts, tokens=[VISUAL, "a"], note=EVIL),
+        "localisation": lambda: maps.localisation(scores, EVIL),
+        "curves": lambda: maps.curves(lines, scores, "M", EVIL),
+        "sheet": lambda: maps.sheet({EVIL: (clip.frames[0], {"a": heat}, heat > 0.5)}, EVIL),
+        "led": lambda: fig3.led(
+            {BEFORE: np.eye(6), "a": np.eye(6)}, np.arange(3), {BEFORE: np.ones(3), "a": np.ones(3)}, EVIL
+        ),
+        "llm": lambda: fig3.llm([EVIL, VISUAL], np.full((2, 2), 0.5), EVIL),
+    }
+    for name, make in makers.items():
+        one = make()
+        first = {p.name: p.read_bytes() for p in figures.save(one, tmp_path / "1" / name, {"synthetic": True})}
+        again = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "2" / name, {"synthetic": True})}
+        assert first == again
+        assert any(EVIL in text for text in words(one))
+        assert b"/FontFile2" in first[f"{name}.pdf"] and b"/Type3" not in first[f"{name}.pdf"]
+        assert json.loads(first[f"{name}.json"]) == {"synthetic": True}
+
+
+def test_notes_stay_inside_their_figures():
+    scores, lines = scored()
+    note = "who holds the copyright " * 30
+    for figure in (
+        fig3.figure3([row()], note),
+        maps.localisation(scores, note),
+        maps.curves(lines, scores, "M", note),
+    ):
+        figure.draw_without_rendering()
+        text = next(t for t in figure.findobj(Text) if "copyright" in t.get_text())
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_names_of_runs_stay_whole_in_notes(tiny):
+    scores, lines = scored()
+    model = AULLM(Recipe.paper(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny).eval()
+    name = "casme2-to-samm-all-tiny-released-seed1-5f1530de7f"
+    note, frame = f"{name}. " * 9, np.zeros((8, 8), np.uint8)
+    for figure in (
+        fig3.figure3([row()], note),
+        fig3.llm(["a", VISUAL], np.full((2, 2), 0.5), note),
+        fig1.figure1(fig1.parts(model, torch.zeros(1, 6, 64, 64, dtype=torch.uint8)), note=note),
+        maps.localisation(scores, note),
+        maps.curves(lines, scores, "M", note),
+        maps.sheet({"one": (frame, {"a": np.ones((8, 8))}, None)}, note),
+    ):
+        (text,) = (text for text in words(figure) if name in text)
+        assert text.split().count(f"{name}.") == 9 and "\n" in text

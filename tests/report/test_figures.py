@@ -1,0 +1,325 @@
+"""Tables and figures: they show the numbers given, escape text from data, and repeat to the byte."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from aullm_lib import metrics
+from aullm_lib.report import figures, render
+from aullm_lib.report.figures import clips, differences
+from aullm_lib.report.tables import Block, Cell, Group, Table, compared
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"d/s{c % 4}/c{c}", f"s{c % 4}", f"AU{a}", int(c % 3 == 0), rng.random()) for c in range(24) for a in (1, 4)
+    ]
+    return pd.DataFrame(rows, columns=["clip_id", "subject", "au", "label", "probability"])
+
+
+@pytest.fixture(scope="module")
+def scored(predictions):
+    good = predictions.assign(probability=0.2 + 0.6 * predictions["label"])
+    return {"<b>evil</b> & co": metrics.score(good), "random": metrics.score(predictions)}, metrics.floors(predictions)
+
+
+EVIL = "<b>evil</b> & co|100%_$x^2~{#}\\\\ [a]--b 中 é → × – `*"
+
+
+@pytest.fixture
+def shown():
+    """A table with every kind of cell, and text from data that no format takes as it is."""
+    ours = {EVIL: [Cell(81.25, 70.06, 90.5), Cell(50.0), Cell()], "other": [Cell(60.0), Cell(why="not run"), Cell()]}
+    low = Group("floor", {"all-absent": [Cell(61.0), Cell(50.0), Cell()]})
+    apart = Group("difference", {EVIL: [Cell(3.04, -1.96, 6.5), Cell(-0.04), Cell()]}, signed=True)
+    block = Block("F1 (%)", [low, compared(Group("ours " + EVIL, ours), [low]), apart])
+    return Table(
+        f"T {EVIL}", [("left & right", "AU1"), ("left & right", "AU2"), ("", "blank")], [block], [EVIL], number=3
+    )
+
+
+def test_every_format_shows_the_same_numbers_marks_and_reasons(shown, tmp_path):
+    paths = render.write(tmp_path / "t", shown, {"runs": ["x"]})
+    markdown, page, tex, _, made = (path.read_text(encoding="utf-8") for path in paths)
+    for number in ("**81.2** [70.1, 90.5]", "*50.0*", "*60.0*", "+3.0 [−2.0, 6.5]", "| 0.0 |", "(a)", "(a) not run"):
+        assert number in markdown
+    for number in ("<b>81.2</b><small>[70.1, 90.5]</small>", '<td class="floor">50.0</td>', "+3.0", "(a) not run"):
+        assert number in page
+    assert '<td class="empty" title="not run">(a)</td>' in page
+    minus = r"\ensuremath{-}"
+    for number in (r"\textbf{81.2}", r"\textcolor{black!55}{50.0}", f"{{[}}{minus}2.0, 6.5{{]}}", "(a) not run"):
+        assert number in tex
+    assert "blank" not in markdown + page + tex  # no cell of that column holds anything
+    stored = pd.read_csv(paths[3]).set_index(["group", "row", "column"])
+    assert stored.loc[("ours " + EVIL, EVIL, "AU1"), ["value", "low", "high"]].tolist() == [81.25, 70.06, 90.5]
+    assert stored.loc[("ours " + EVIL, "other", "AU2"), "why"] == "not run"
+    assert json.loads(made) == {"runs": ["x"]}
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in render.write(tmp_path / "t", shown, {"runs": ["x"]})] == before
+
+
+def test_text_from_data_is_escaped_in_every_format(shown):
+    page, tex, markdown = render.page(shown), render.latex(shown, "t"), render.markdown(shown)
+    assert "<b>evil" not in page
+    assert "&lt;b&gt;evil&lt;/b&gt; &amp; co" in page
+    assert "http" not in page
+    rules = re.search(r"<style>(.*?)</style>", page)[1].split("}")
+    assert all(part.startswith(".aullm") for part in rules if part)  # nothing of JupyterLab's own page changes
+    assert r"\<b>evil\</b>".replace(">", ">") in markdown.replace(r"\>", ">")
+    assert len({line.count(" | ") for line in markdown.splitlines() if line.startswith("| ")}) == 1
+    assert tex.isascii()
+    assert render.tex(EVIL) == (
+        r"\textless{}b\textgreater{}evil\textless{}/\allowbreak{}b\textgreater{} \& co\textbar{}100\%\_\allowbreak{}\$x"
+        r"\textasciicircum{}2\textasciitilde{}\{\#\}\textbackslash{}\textbackslash{} {[}a{]}-{}-b \texttt{U+4E2D} "
+        r"\'{e} \ensuremath{\rightarrow} \ensuremath{\times} -- \textasciigrave{}*"
+    )
+
+
+def test_the_latex_document_compiles(shown, tmp_path):
+    program = shutil.which("pdflatex")
+    if not program:
+        pytest.skip("pdflatex is not on this machine (Debian: texlive-latex-recommended)")
+    (tmp_path / "t.tex").write_text(render.document({"a": shown, "b_2": shown}), encoding="utf-8")
+    done = subprocess.run(
+        [program, "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+    assert (tmp_path / "t.pdf").stat().st_size > 1000
+    assert set(re.findall(r"usepackage\{(.*?)\}", (tmp_path / "t.tex").read_text())) == {"booktabs", "xcolor", "array"}
+
+
+def test_a_table_too_long_for_a_page_goes_on_in_another():
+    groups = [Group(f"g{i}", {f"m{i}{j}": [Cell(50.0, 40.0, 60.0)] for j in range(20)}) for i in range(3)]
+    text = render.latex(Table("t", [("", "a")], [Block("F1 (%)", groups)]), "t")
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
+    assert text.count("F1 (\\%), continued") == 2
+    assert len(set(re.findall(r"\\label\{(.*?)\}", text))) == 3
+    assert all(text.count(f"m{i}{j} &") == 1 for i in range(3) for j in range(20))
+
+
+def test_a_row_of_the_wrong_length_is_refused():
+    with pytest.raises(ValueError, match="m: 1 cells for 2 columns"):
+        Table("t", [("", "a"), ("", "b")], [Block("h", [Group("g", {"m": [Cell(1.0)]})])])
+
+
+def test_only_the_best_above_the_floor_is_bold_and_ties_are_bold_together():
+    rows = {"a": [Cell(50.0), Cell(40.0)], "b": [Cell(50.03), Cell(45.0)], "c": [Cell(49.0), Cell()]}
+    made = compared(Group("g", rows), [Group("f", {"x": [Cell(48.0), Cell(45.0)], "y": [Cell(49.0), Cell()]})])
+    assert [[cell.bold for cell in row] for row in made.rows.values()] == [[True, False], [True, False], [False, False]]
+    assert [[cell.grey for cell in row] for row in made.rows.values()] == [[False, True], [False, True], [True, False]]
+    assert not compared(Group("g", {"alone": [Cell(50.0)]})).rows["alone"][0].bold
+
+
+def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path):
+    scores, floors = scored
+    points = pd.DataFrame(
+        {"intensity": [0.0, 0.0, 1.0, 1.0], "seed": [1, 2, 1, 2], "f1_macro": [0.45, 0.46, 0.8, 0.7]}
+    ).assign(**{"all-absent": 0.45, "prior-random": 0.5})
+    log = pd.DataFrame({"fold": ["a", "a", "b", "b"], "epoch": [1, 2, 1, 2], "loss": [1.0, 0.5, 1.1, 0.4]})
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    makers = {
+        "scores": lambda: figures.per_au({"x": scores}, {"x": floors["all-absent"]}, note="n"),
+        "curve": lambda: figures.intensity_curve(points, note="n"),
+        "losses": lambda: figures.losses(log, "t"),
+        "counts": lambda: figures.au_counts({"casme2": pd.Series({"AU1": 3, "AU5": 1})}),
+        "film": lambda: clips.film({"a": [image], "b": [image - 100.0]}, ["t"], signed=["b"]),
+        "pipeline": lambda: clips.pipeline(
+            np.stack([image] * 6),
+            np.stack([image - 9.0] * 5),
+            [("A", "b")],
+            pd.Series({"AU1": 0.2, "AU4": 0.9}),
+            ["AU4"],
+        ),
+        "alignment": lambda: clips.alignment({"t": (image, np.array([[1.0, 0, -2], [0, 1, -2]]), image[2:10, 2:10])}),
+        "contact_sheet": lambda: clips.contact_sheet({"AU4": ("c", np.stack([image] * 3))}, "n"),
+        "cooccurrence": lambda: figures.cooccurrence({"samm": pd.DataFrame({"AU2": [1, 0], "AU4": [1, 1]})}),
+        "lengths": lambda: figures.lengths({"samm": pd.DataFrame({"n_frames": [4, 9]})}),
+        "ablations": lambda: figures.ablation_bars({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {}, "n"),
+        "reliability": lambda: differences.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.2}), "n"),
+    }
+    for name, make in makers.items():
+        first = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "1" / name, {"a": 1})}
+        again = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "2" / name, {"a": 1})}
+        assert first == again
+        assert {p.rsplit(".")[-1] for p in first} == {"pdf", "png", "json"}
+    drawn = makers["scores"]()
+    assert {text.get_text() for text in drawn.legends[0].get_texts()} == {*scores, "all-absent predictor"}
+    bars = drawn.axes[0].containers
+    assert bars[0].lines[0].get_ydata()[-1] == pytest.approx(100)
+
+
+def ablation_frame():
+    rows = [("Q2", "all", 80.0, 75.0, 83.0, 78.8), ("Q2", "F_high", 70.0, 60.0, 81.0, 79.8), ("tiny", "all", 50.0, 40.0,
+            60.0, np.nan), ("Q2", "EFP-", np.nan, np.nan, np.nan, np.nan)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["llm", "variant", "score", "low", "high", "published"])
+
+
+def test_ablation_bars_stand_for_the_scores_and_empty_slots_say_so():
+    figure = figures.ablation_bars({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {"CASME II": 49.9})
+    axis = figure.axes[0]
+    assert sorted(bar.get_height() for bar in axis.patches) == [50.0, 70.0, 80.0]
+    assert all(bar.get_y() == 0 for bar in axis.patches)
+    ends = {tuple(path[:, 1]) for lines in axis.collections for path in lines.get_segments()}
+    assert {(75.0, 83.0), (60.0, 81.0), (40.0, 60.0)} <= ends
+    assert sorted(y for line in axis.lines if line.get_marker() == "D" for y in line.get_ydata()) == [78.8, 79.8]
+    assert [text.get_text() for text in axis.texts] == ["not run"] * 7
+    assert [text.get_text() for text in figure.axes[1].texts] == ["not run"]
+    assert any(list(line.get_ydata()) == [49.9, 49.9] for line in axis.lines)
+    hatches = {(bar.get_hatch(), bar.get_facecolor()) for bar in axis.patches}
+    assert len(hatches) == 2
+    assert figure.get_figwidth() == 3.4
+
+
+def calibrated():
+    columns = ["au", "bin", "mean_probability", "frequency", "count"]
+    return pd.DataFrame(
+        [("AU1", 0, 0.1, 0.2, 9), ("AU1", 1, np.nan, np.nan, 0), ("AU4", 1, 0.7, 0.5, 3)], columns=columns
+    )
+
+
+def test_reliability_draws_the_bins_that_hold_clips():
+    figure = differences.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.204}))
+    assert [axis.get_title(loc="left") for axis in figure.axes[:2]] == ["AU1, error 10 %", "AU4, error 20 %"]
+    assert [list(axis.collections[0].get_offsets()[0]) for axis in figure.axes[:2]] == [[0.1, 0.2], [0.7, 0.5]]
+    sizes = [axis.collections[0].get_sizes()[0] - 4 for axis in figure.axes[:2]]
+    assert sizes[0] / sizes[1] == pytest.approx(9 / 3)  # areas as clips
+    assert any("up to 9 clips" in text for text in words(figure))
+
+
+def words(figure):
+    """Every text of a figure, by its content."""
+    figure.draw_without_rendering()
+    return {text.get_text(): text for text in figure.findobj(Text) if text.get_text()}
+
+
+def table(**columns):
+    made = pd.DataFrame(columns)
+    made.attrs = {"dataset": "casme2", "synthetic": True}
+    return made
+
+
+def test_au_bars_are_the_counts_with_the_documented_ones_beside_them():
+    counts = {"casme2": pd.Series({"AU1": 26, "AU4": 129, "AU12": 3}), "mmew": pd.Series({"AU1": 5})}
+    figure = figures.au_counts(counts, {"casme2": {1: 26, 4: 130, 17: 25}}, note="n")
+    bars, pointers = figure.axes[0].patches, figure.axes[0].lines
+    assert [bar.get_height() for bar in bars] == [26, 129, 3, 0]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "4", "12", "17"]
+    assert list(pointers[0].get_ydata()) == [26, 130, 25]
+    assert [round(x) for x in pointers[0].get_xdata()] == [0, 1, 3]
+    assert {"26", "129\n(130)", "3", "0\n(25)"} <= set(words(figure))
+    assert [bar.get_height() for bar in figure.axes[1].patches] == [5]
+    assert len(figure.legends) == 1
+    assert not figure.axes[1].lines
+    assert not figures.au_counts(counts).legends
+
+
+def test_cooccurrence_counts_pairs_and_keeps_aus_that_never_occur():
+    made = table(AU4=[1, 1, 0, 1], AU12=[1, 0, 0, 0], AU25=[1, 1, 1, 1])
+    drawn = figures.cooccurrence({"samm": made, "casme": table(AU1=[1] * 6, AU2=[0, 1] * 3), "4dme": made})
+    names = [[label.get_text() for label in axis.get_yticklabels()] for axis in drawn.axes[:3]]
+    assert names == [["2", "4", "7", "12"], ["1"], ["4", "12", "25"]]  # scored; of 5 clips or more; all
+    shown = drawn.axes[0].images[0].get_array()
+    assert shown.tolist() == [[0, 0, 0, 0], [0, 3, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]]
+    cells = [text.get_text() for text in drawn.axes[0].texts if text.get_text() != "AU"]
+    assert cells == [str(count) for count in shown.ravel()]
+    assert drawn.axes[2].images[0].get_array().tolist() == [[3, 1, 3], [1, 1, 1], [3, 1, 4]]
+    assert "synthetic SAMM: 4 clips" in words(drawn)
+
+
+@pytest.mark.parametrize("frames", [[3, 6, 6, 8, 20], [30, 29, 59], [731, 2, 10, 10]])
+def test_a_histogram_of_lengths_holds_every_clip_in_bins_of_whole_frames(frames):
+    axis = figures.lengths({"casme2": table(n_frames=frames)}).axes[0]
+    assert sum(bar.get_height() for bar in axis.patches) == len(frames)
+    for bar in axis.patches:
+        low, high = bar.get_x(), bar.get_x() + bar.get_width()
+        assert (low + 0.5) % 1 == pytest.approx(0)
+        assert bar.get_height() == sum(low < n < high for n in frames)
+    assert [line.get_xdata()[0] for line in axis.lines] == [np.median(frames), 6]
+    short = sum(n < 6 for n in frames)
+    assert (f"{short} shorter than six" in axis.get_title(loc="left")) == (short > 0)
+
+
+def test_a_contact_sheet_shows_the_three_frames_and_their_motion():
+    frames = np.random.default_rng(0).integers(0, 255, (3, 8, 8), dtype=np.uint8)
+    drawn = clips.contact_sheet({f"AU{n}": (f"clip {n}", frames) for n in (4, 7, 12)}, "credit")
+    assert len(drawn.axes) == 12
+    images = [axis.images[0] for axis in drawn.axes]
+    for image, expected in zip(images[:3], frames, strict=True):
+        assert (image.get_array() == expected).all()
+        assert image.get_clim() == (0, 255)
+    motion = frames[1].astype(float) - frames[0]
+    assert (images[3].get_array() == motion).all()
+    limit = np.quantile(np.abs(motion), 0.98)
+    assert images[3].get_clim() == (-limit, limit)
+    assert {"AU4 Brow Lowerer", "clip 4", "AU7 Lid Tightener", "apex − onset", f"±{limit:.0f}"} <= set(words(drawn))
+    assert any("credit" in text for text in words(drawn))
+    still = clips.contact_sheet({"AU4": ("c", np.stack([frames[0]] * 3))}).axes[3].images[0]
+    assert still.get_clim() == (-1, 1)  # noise below a grey level is not blown up
+
+
+@pytest.mark.parametrize(("degrees", "scale", "shift"), [(0, 1.0, (0, 0)), (12, 0.5, (-3, 4)), (-30, 2.0, (40, 9))])
+def test_the_outline_in_the_frame_is_where_the_stored_corners_come_from(degrees, scale, shift):
+    c, s = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
+    matrix = np.array([[c, -s, shift[0]], [s, c, shift[1]]])
+    frame, stored = np.zeros((48, 64), np.uint8), np.full((16, 16), 7, np.uint8)
+    drawn = clips.alignment({f"t{i}": (frame, matrix, stored) for i in range(5)})  # the fifth in a line of its own
+    with_images = [axis for axis in drawn.axes if axis.images]
+    assert len(with_images) == 10
+    assert [axis.images[0].get_array().shape for axis in with_images] == [(48, 64)] * 4 + [(16, 16)] * 4 + [
+        (48, 64), (16, 16)]  # fmt: skip
+    axis = with_images[0]
+    corners = axis.patches[0].get_xy()[:4] @ matrix[:, :2].T + matrix[:, 2]
+    assert corners == pytest.approx(np.array([(-0.5, -0.5), (15.5, -0.5), (15.5, 15.5), (-0.5, 15.5)]))
+    (left, right), (low, top) = axis.get_xlim(), axis.get_ylim()
+    outline = axis.patches[0].get_xy()
+    assert left <= outline[:, 0].min()
+    assert right >= outline[:, 0].max()
+    assert top <= outline[:, 1].min()
+    assert low >= outline[:, 1].max()
+
+
+def test_a_whole_squashed_frame_is_outlined_at_its_border():
+    matrix = np.array([[16 / 64, 0, 0.5 * 16 / 64 - 0.5], [0, 16 / 48, 0.5 * 16 / 48 - 0.5]])
+    sample = np.zeros((48, 64), np.uint8), matrix, np.zeros((16, 16), np.uint8)
+    outline = clips.alignment({"t": sample}).axes[0].patches[0].get_xy()[:4]
+    assert outline == pytest.approx(np.array([(-0.5, -0.5), (63.5, -0.5), (63.5, 47.5), (-0.5, 47.5)]))
+    with pytest.raises(ValueError, match="Singular"):
+        clips.alignment({"t": (sample[0], np.zeros((2, 3)), sample[2])})
+
+
+def test_text_from_data_is_drawn_as_it_is(tmp_path):
+    evil = "a$x_1$b<c>&\\frac{"
+    image = np.zeros((8, 8), np.uint8)
+    drawn = {
+        "sheet": clips.contact_sheet({"AU4": (evil, np.stack([image] * 3))}, evil),
+        "alignment": clips.alignment({evil: (image, np.eye(2, 3), image)}, evil),
+        "film": clips.film({evil: [image]}, [evil], note=evil),
+        "counts": figures.au_counts({evil: pd.Series({"AU1": 3})}, note=evil),
+        "pairs": figures.cooccurrence({evil: table(AU1=[1])}, evil),
+        "lengths": figures.lengths({evil: table(n_frames=[9])}, evil),
+    }
+    for name, figure in drawn.items():
+        figures.save(figure, tmp_path / name, {})  # a formula that cannot be read would raise here
+        shown = [text for content, text in words(figure).items() if evil in content]
+        assert shown
+        assert not any(text.get_parse_math() for text in shown)
+
+
+def test_notes_are_wrapped_inside_their_figure():
+    note = "who holds the copyright " * 20 + "\nand a line of its own"
+    for figure in (figures.lengths({"x": table(n_frames=[9])}, note), clips.contact_sheet(
+        {"AU4": ("c", np.zeros((3, 8, 8)))}, note)):  # fmt: skip
+        found = next(text for content, text in words(figure).items() if "copyright" in content)
+        box = found.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y0 >= 0
