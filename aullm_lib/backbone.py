@@ -14,13 +14,13 @@ the frames of all clips, channels last, which is several times as fast as the th
 same numbers but for the order of summation; elsewhere they are the plain layers.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aullm_lib.led import LED, FrameDifference
+from aullm_lib.support.frame_conv import FrameConv, FramePool
 
 FILTERS = ("led", "raw", "difference")
 
@@ -55,87 +55,6 @@ class SqueezeExcitation(nn.Module):
         z = x.mean((3, 4)).transpose(1, 2)  # b t c
         weights = self.gate(self.excite(torch.relu(self.squeeze(z))))  # b t c
         return x * weights.transpose(1, 2)[..., None, None]  # b c t h w
-
-
-class FrameConv(nn.Conv3d):
-    """A convolution of one channel, each frame by itself: ``Conv3d(1, channels, (1, kernel, kernel))``."""
-
-    def __init__(self, channels: int, kernel: int) -> None:
-        super().__init__(1, channels, (1, kernel, kernel))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[b, 1, t, h, w]` -> `[b, c, t, h', w']`, on a CPU with the channels last in memory."""
-        if not _by_frame(x):
-            return super().forward(x)
-        assert self.bias is not None
-        out = _FrameConvolution.apply(x.flatten(0, 2), self.weight[:, :, 0], self.bias)  # b*t c h' w'
-        return out.unflatten(0, (len(x), -1)).transpose(1, 2)
-
-
-class FramePool(nn.MaxPool3d):
-    """The maximum over squares of each frame: ``MaxPool3d((1, size, size))``."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__((1, size, size))
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[b, c, t, h, w]` -> `[b, c, t, h', w']`."""
-        if not _by_frame(x):
-            return super().forward(x)
-        out = F.max_pool2d(x.transpose(1, 2).flatten(0, 1), self.size)  # b*t c h' w'
-        return out.unflatten(0, (len(x), -1)).transpose(1, 2)
-
-
-def _by_frame(x: Tensor) -> bool:
-    """Whether the forms for a CPU are right: under autocast the layers' own type is not the result's."""
-    return x.device.type == "cpu" and x.is_floating_point() and not torch.is_autocast_enabled("cpu")
-
-
-class _FrameConvolution(torch.autograd.Function):
-    """A 2-D convolution of one channel, stride 1, no padding, channels last, with a faster gradient of its input.
-
-    That gradient is a convolution of many channels into a single one, for which a CPU's vectors stay nearly empty.
-    Here one position of a kernel wider by 3 gives a square of 4 x 4 pixels as 16 channels: two and a half times the
-    products, a third of the time.
-    """
-
-    _SQUARE = 4
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """x `[n, h, w]`, weight `[c, 1, k, k]`, bias `[c]` -> `[n, c, h', w']`."""
-        ctx.save_for_backward(x, weight)
-        return F.conv2d(_single_channel(x), weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        g = gradients[0].contiguous(memory_format=torch.channels_last)  # n c h' w'
-        need_x, need_weight, need_bias = ctx.needs_input_grad
-        dx = dweight = dbias = None
-        if need_x:
-            s, (c, _, k, _), (h, w) = _FrameConvolution._SQUARE, weight.shape, x.shape[1:]
-            wide = weight.new_zeros(s, s, c, k + s - 1, k + s - 1)
-            for i in range(s):
-                for j in range(s):
-                    wide[i, j, :, i : i + k, j : j + k] = weight[:, 0].flip(1, 2)
-            over = [-size % s for size in (w, h)]  # up to whole squares
-            g_over = F.pad(g, (0, over[0], 0, over[1])) if any(over) else g
-            squares = F.conv2d(g_over, wide.flatten(0, 1), stride=s, padding=k - 1)  # n s*s h/s w/s
-            dx = F.pixel_shuffle(squares, s)[:, 0, :h, :w]
-        if need_weight:
-            dweight = torch.ops.aten.convolution_backward(
-                g, _single_channel(x), weight, None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, (False, True, False)
-            )[1]
-        if need_bias:
-            dbias = g.permute(0, 2, 3, 1).flatten(1).sum(0).view(-1, len(weight)).sum(0)  # in the order of memory
-        return dx, dweight, dbias
-
-
-def _single_channel(x: Tensor) -> Tensor:
-    """`[n, h, w]` -> `[n, 1, h, w]` whose strides say that channels are last; PyTorch asks them, not the shape."""
-    return x.contiguous()[..., None].permute(0, 3, 1, 2)
 
 
 class VisualBackbone(nn.Module):
@@ -182,22 +101,15 @@ class VisualBackbone(nn.Module):
             self.led = LED(frames=frames, alpha=led_alpha, r1=led_r1, r2=led_r2, eps=led_eps)
         elif led == "difference":
             self.led = FrameDifference()
-        # ReLU and maximum commute, so pooling first gives the same numbers from a ninth of the ReLUs.
-        self.block1 = nn.Sequential(
-            FrameConv(32, 5),
-            FramePool(3),
-            nn.ReLU(),
-            nn.BatchNorm3d(32),
-            nn.Dropout3d(dropout),
-        )
-        self.block2 = nn.Sequential(
-            nn.Conv3d(32, 64, (2, 3, 3)),
-            nn.ReLU(),
-            nn.BatchNorm3d(64),
-            SqueezeExcitation(channels=64, reduction=se_reduction) if se else nn.Identity(),
-            nn.MaxPool3d(2),
-            nn.Dropout3d(dropout),
-        )
+        self.conv1 = FrameConv(32, 5)
+        self.pool1 = FramePool(3)
+        self.norm1 = nn.BatchNorm3d(32)
+        self.drop1 = nn.Dropout3d(dropout)
+        self.conv2 = nn.Conv3d(32, 64, (2, 3, 3))
+        self.norm2 = nn.BatchNorm3d(64)
+        self.se = SqueezeExcitation(channels=64, reduction=se_reduction) if se else None
+        self.pool2 = nn.MaxPool3d(2)
+        self.drop2 = nn.Dropout3d(dropout)
         self.d_mid = 64 * t * s * s
         self.d_high = d_high
         self.fc = (
@@ -209,6 +121,10 @@ class VisualBackbone(nn.Module):
         x = x if x.is_floating_point() else x.float()  # b t h w
         x = x if self.led is None else self.led(x)  # b t h w
         x = x[:, None, 1:]  # b 1 t-1 h w
-        mid = self.block2(self.block1(x))  # b 64 t' h' w'
+        # ReLU and maximum commute, so pooling first gives the same numbers from a ninth of the ReLUs.
+        x = self.drop1(self.norm1(torch.relu(self.pool1(self.conv1(x)))))  # b 32 t-1 h" w"
+        x = self.norm2(torch.relu(self.conv2(x)))  # b 64 t-2 h" w"
+        x = x if self.se is None else self.se(x)  # b 64 t-2 h" w"
+        mid = self.drop2(self.pool2(x))  # b 64 t' h' w'
         high = mid.new_zeros(len(mid), 0) if self.fc is None else self.fc(mid.flatten(1))  # b d_high
         return Features(mid, high)

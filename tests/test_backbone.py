@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from aullm_lib import backbone
 from aullm_lib.backbone import FILTERS, SqueezeExcitation, VisualBackbone
+from aullm_lib.support import frame_conv
 
 
 def clips(b=2, t=6, size=64, seed=0):
@@ -58,10 +58,10 @@ def test_numbers_are_those_of_the_layers_in_the_scripts_order(led, se):
             h, p[name + ".running_mean"], p[name + ".running_var"], p[name + ".weight"], p[name + ".bias"]
         )
 
-    h = F.conv3d(f[:, 1:].unsqueeze(1), p["block1.0.weight"], p["block1.0.bias"])
-    h = norm(F.max_pool3d(F.relu(h), (1, 3, 3)), "block1.3")  # the script's order: ReLU, then pooling
-    h = norm(F.relu(F.conv3d(h, p["block2.0.weight"], p["block2.0.bias"])), "block2.2")
-    h = net.block2[3](h) if se else h
+    h = F.conv3d(f[:, 1:].unsqueeze(1), p["conv1.weight"], p["conv1.bias"])
+    h = norm(F.max_pool3d(F.relu(h), (1, 3, 3)), "norm1")  # the script's order: ReLU, then pooling
+    h = norm(F.relu(F.conv3d(h, p["conv2.weight"], p["conv2.bias"])), "norm2")
+    h = net.se(h) if se else h
     h = F.max_pool3d(h, 2)
     high = F.relu(F.linear(h.flatten(1), p["fc.0.weight"], p["fc.0.bias"]))
     got = net(x)
@@ -71,7 +71,7 @@ def test_numbers_are_those_of_the_layers_in_the_scripts_order(led, se):
 
 
 def test_pooling_before_relu_gives_equal_values_and_gradients():
-    conv, pool = VisualBackbone().block1[0], VisualBackbone().block1[1]
+    conv, pool = VisualBackbone().conv1, VisualBackbone().pool1
     x = torch.randn(2, 1, 5, 20, 20)
     grads = []
     for f in (lambda h: torch.relu(pool(h)), lambda h: pool(torch.relu(h))):
@@ -90,14 +90,14 @@ def test_the_form_for_a_cpu_gives_the_plain_layers_values_and_gradients(frames, 
     for name, module in net.named_modules():
         module.register_forward_hook(lambda m, args, out, name=name: seen.setdefault(name, []).append(out))
     for by_frame in (lambda x: True, lambda x: False):  # the latter is what runs on other devices
-        monkeypatch.setattr(backbone, "_by_frame", by_frame)
+        monkeypatch.setattr(frame_conv, "_by_frame", by_frame)
         inputs = x.clone().requires_grad_()
         mid, high = net(inputs)
         leaves = [inputs, *net.parameters()]
         results.append((mid, high, *torch.autograd.grad((high * weight).sum() + (mid * mid).sum(), leaves)))
     for fast, plain in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-10 * plain.abs().max().item())
-    assert len(seen) == 21
+    assert len(seen) == 17
     for name, (fast, plain) in seen.items():  # every layer can be watched as ever
         if name:
             assert fast.shape == plain.shape
@@ -108,7 +108,7 @@ def test_the_temporal_filter_gets_the_plain_layers_gradient(monkeypatch):
     net = VisualBackbone(dropout=0, size=32).double()
     gradients = []
     for by_frame in (lambda x: True, lambda x: False):
-        monkeypatch.setattr(backbone, "_by_frame", by_frame)
+        monkeypatch.setattr(frame_conv, "_by_frame", by_frame)
         loss = net(clips(size=32).double()).high.square().sum()
         gradients.append(torch.autograd.grad(loss, list(net.led.parameters())))
     for fast, plain in zip(*gradients, strict=True):
@@ -117,17 +117,17 @@ def test_the_temporal_filter_gets_the_plain_layers_gradient(monkeypatch):
 
 def test_layers_can_be_explained_and_keep_their_names():
     net, seen = VisualBackbone(), []
-    net.block2[0].register_full_backward_hook(lambda module, into, out: seen.append(out[0]))  # as Grad-CAM does
+    net.conv2.register_full_backward_hook(lambda module, into, out: seen.append(out[0]))  # as Grad-CAM does
     net(clips()).high.sum().backward()
     assert seen[0].shape == (2, 64, 4, 18, 18) and seen[0].abs().max() > 0
-    shapes = {name: tuple(p.shape) for name, p in net.named_parameters() if "block" in name and p.ndim > 2}
-    assert shapes == {"block1.0.weight": (32, 1, 1, 5, 5), "block2.0.weight": (64, 32, 2, 3, 3)}
+    shapes = {name: tuple(p.shape) for name, p in net.named_parameters() if "conv" in name and p.ndim > 2}
+    assert shapes == {"conv1.weight": (32, 1, 1, 5, 5), "conv2.weight": (64, 32, 2, 3, 3)}
 
 
 def test_the_form_for_a_cpu_is_for_a_cpu_in_full_precision():
-    assert backbone._by_frame(torch.zeros(1)) and not backbone._by_frame(torch.zeros(1, device="meta"))
+    assert frame_conv._by_frame(torch.zeros(1)) and not frame_conv._by_frame(torch.zeros(1, device="meta"))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not backbone._by_frame(torch.zeros(1))
+        assert not frame_conv._by_frame(torch.zeros(1))
         assert VisualBackbone()(clips()).high.dtype == torch.bfloat16
     assert VisualBackbone(led="raw").to("meta")(clips().to("meta")).mid.shape == (2, 64, 2, 9, 9)
 
@@ -148,9 +148,9 @@ def test_se_is_the_per_frame_formula():
 
 def test_se_weights_can_be_read_and_follow_their_own_frame():
     net, seen = settled(VisualBackbone()), []
-    w = net.block2[3].squeeze.weight.data
+    w = net.se.squeeze.weight.data
     w[2:] = -w[:2]  # so that some of the four ReLUs let through, whatever was drawn
-    net.block2[3].gate.register_forward_hook(lambda module, args, out: seen.append(out.detach()))
+    net.se.gate.register_forward_hook(lambda module, args, out: seen.append(out.detach()))
     x = clips()
     net(x)
     x[:, 5] = 255 - x[:, 5]

@@ -43,7 +43,11 @@ def test_both_ways_give_the_same_logits_and_gradients(tiny_llm, training_mode):
     released = training.ReleasedModel(causal, size=32, dropout=0.0, lora_dropout=0.0).train(training_mode)
 
     named = dict(released.named_parameters())
-    pairs = {f"backbone.{name}": p for name, p in named.items() if name.startswith(("block", "fc."))}
+    layers = {"block1.0": "conv1", "block1.3": "norm1", "block2.0": "conv2", "block2.2": "norm2", "block2.3": "se"}
+    layers |= {f"fc.{i}": f"fc.{i}" for i in range(3)}
+    pairs = {}
+    for block, layer in layers.items():
+        pairs |= {f"backbone.{layer}{n.removeprefix(block)}": p for n, p in named.items() if n.startswith(f"{block}.")}
     pairs |= {f"efp.mlp.{name.removeprefix('efp.')}": p for name, p in named.items() if name.startswith("efp.")}
     pairs |= {name: p for name, p in named.items() if name.startswith("head.")}
     for i, layer in enumerate(kit.llm.lora.names):

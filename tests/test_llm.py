@@ -417,7 +417,7 @@ def test_a_killed_build_leaves_nothing_that_looks_done(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as m:
-        m.setattr("aullm_lib.tiny.Qwen2ForCausalLM.save_pretrained", full)
+        m.setattr("aullm_lib.support.tiny.Qwen2ForCausalLM.save_pretrained", full)
         with pytest.raises(OSError, match="No space"):
             build_tiny(tmp_path / "x" / "t")
     assert not list((tmp_path / "x").iterdir())

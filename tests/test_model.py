@@ -50,9 +50,9 @@ def test_every_variant_runs_and_every_trainable_parameter_gets_a_gradient(tiny, 
 def test_what_trains_is_led_cnn_efp_lora_and_head(tiny):
     model = build(tiny)
     names = {n for n, p in model.named_parameters() if p.requires_grad}
-    bn = {f"backbone.{b}.{w}" for b in ("block1.3", "block2.2") for w in ("weight", "bias")}
-    cnn = {f"backbone.{c}.{w}" for c in ("block1.0", "block2.0", "fc.0") for w in ("weight", "bias")}
-    se = {f"backbone.block2.3.{w}.weight" for w in ("squeeze", "excite")}
+    bn = {f"backbone.{b}.{w}" for b in ("norm1", "norm2") for w in ("weight", "bias")}
+    cnn = {f"backbone.{c}.{w}" for c in ("conv1", "conv2", "fc.0") for w in ("weight", "bias")}
+    se = {f"backbone.se.{w}.weight" for w in ("squeeze", "excite")}
     led = {f"backbone.led.{w}" for w in ("log_alpha", "logit_r1", "logit_r2")}
     efp = {f"efp.mlp.{i}.{w}" for i in (0, 3) for w in ("weight", "bias")}
     lora = {f"llm.lora.{ab}.{i}" for ab in "AB" for i in range(4)}

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from aullm_lib.backbone import FrameConv, FramePool
 from aullm_lib.baselines import views
 from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay, two_way_loss, two_way_probabilities
 from aullm_lib.clips import ClipStore
 from aullm_lib.led import LED
 from aullm_lib.recipe import setting
+from aullm_lib.support.frame_conv import FrameConv, FramePool
 
 RGB = False
 PAPER, MEB = "LED paper", "meb's LED notebook"

@@ -104,7 +104,7 @@ class _Learner:
             recipe.loss, gamma_pos=recipe.gamma_pos, gamma_neg=recipe.gamma_neg, clip=recipe.clip, reduction="none"
         )
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        telling = ("backbone.led.", "backbone.block1.0.weight", "llm.")
+        telling = ("backbone.led.", "backbone.conv1.weight", "llm.")
         self.telling = [p for n, p in self.model.named_parameters() if p.requires_grad and n.startswith(telling)]
         self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
         self.order = torch.Generator().manual_seed(self.seed)  # on the CPU: the same batches on every device

@@ -15,7 +15,6 @@ two frames; a frame gets the mean of the cells that see it.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,8 +42,7 @@ def grad_cam(model: AULLM, clips: Tensor, unit: int | Tensor, *, at_once: int = 
     `[b]`. A cell is the sum over channels of activation times mean gradient, ReLU after it.
     Raises ValueError for a model in training mode or a unit that it does not have.
     """
-    blocks: Any = (model.backbone.block1, model.backbone.block2)
-    first, pool, last = blocks[0][0], blocks[0][1].size, blocks[1][0]
+    first, pool, last = model.backbone.conv1, model.backbone.pool1.size, model.backbone.conv2
     edge = first.kernel_size[1] // 2 + pool * (last.kernel_size[1] // 2)  # pixels before those of the first cell
 
     def one(x: Tensor, units: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def frame_weights(model: AULLM, clips: Tensor) -> Tensor:
 
     Raises ValueError for a model without SE.
     """
-    se = model.backbone.block2[3]
+    se = model.backbone.se
     if not isinstance(se, SqueezeExcitation):
         raise ValueError("this model has no squeeze-and-excitation layer (Recipe.se=False)")
     found: list[Tensor] = []

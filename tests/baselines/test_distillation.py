@@ -7,9 +7,10 @@ import pytest
 import torch
 from conftest import make_table
 
-from aullm_lib import baselines, engine, metrics, preprocess
+from aullm_lib import baselines, engine, preprocess
 from aullm_lib.baselines import at, distil, dvasp, fitnet, resnet, sp, teacher
 from aullm_lib.experiment import Experiment
+from aullm_lib.metrics import predictions
 from aullm_lib.runs import Run
 
 TINY = {"size": 32, "width": 4, "batch_size": 4, "epochs": 2}
@@ -197,7 +198,7 @@ def test_a_run_is_complete_the_same_twice_and_its_weights_come_back(method, data
     run, again = (Run(engine.run(one, store, out=tmp_path / k, keep_weights=True)) for k in "ab")
     assert (run.path / "predictions.csv").read_bytes() == (again.path / "predictions.csv").read_bytes()
     found = run.predictions()
-    metrics.check(found, clips=store.ids, folds=run.folds)
+    predictions.check(found, clips=store.ids, folds=run.folds)
     part = found[found["fold"] == run.folds[1]]
     model = run.model(run.folds[1])  # needs no teacher any more
     own = model.probabilities(resnet.prepare(one.recipe, store), store.positions(part["clip_id"].unique()))

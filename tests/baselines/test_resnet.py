@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config, ResNetConfig, ResNetForImageClassification
 
-from aullm_lib import baselines, engine, metrics, preprocess
+from aullm_lib import baselines, engine, preprocess
 from aullm_lib.baselines import checkpoint, resnet
 from aullm_lib.experiment import Experiment
+from aullm_lib.metrics import predictions
 from aullm_lib.runs import Run
 from aullm_lib.support.hub import quiet
 
@@ -129,7 +130,7 @@ def test_a_run_is_complete_the_same_twice_and_its_weights_come_back(method, stor
     run, again = (Run(engine.run(one, store, out=tmp_path / k, keep_weights=True)) for k in "ab")
     assert (run.path / "predictions.csv").read_bytes() == (again.path / "predictions.csv").read_bytes()
     found = run.predictions()
-    metrics.check(found, clips=store.ids, folds=run.folds)
+    predictions.check(found, clips=store.ids, folds=run.folds)
     part = found[found["fold"] == run.folds[1]]
     model = run.model(run.folds[1])
     inputs = resnet.prepare(one.recipe, store)

@@ -4,8 +4,9 @@ import nbformat
 import pandas as pd
 import pytest
 
-from aullm_lib import datasets, engine, facs, metrics, notebook, preprocess
+from aullm_lib import datasets, engine, facs, metrics, preprocess
 from aullm_lib.experiment import Experiment
+from aullm_lib.notebook import parameters
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
 
@@ -47,7 +48,7 @@ def test_with_motion_it_clears_every_floor(scored):
     ],
 )
 def test_the_quickstart_says_only_what_its_intervals_can_tell(capsys, levels, lows, leaks, words):
-    book = nbformat.read(notebook.SOURCE / "00_quickstart.ipynb", as_version=4)
+    book = nbformat.read(parameters.SOURCE / "00_quickstart.ipynb", as_version=4)
     (check,) = (cell.source for cell in book.cells if "leaks = " in cell.source)
     floors = {"prior-random": 0.5, "all-absent": 0.45, "f1_macro": 0.5}
     known = {"points": pd.DataFrame({"intensity": levels, "f1_macro_low": lows} | floors)}

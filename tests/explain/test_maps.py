@@ -42,7 +42,7 @@ def clips(b=3, seed=0):
 def by_hand(model, clip, unit):
     """Grad-CAM with autograd hooks, placed by linear interpolation between the cells' centres."""
     kept = {}
-    handle = model.backbone.block2[0].register_forward_hook(lambda m, i, out: kept.update(a=out))
+    handle = model.backbone.conv2.register_forward_hook(lambda m, i, out: kept.update(a=out))
     logits = model(clip[None].requires_grad_())
     handle.remove()
     kept["a"].retain_grad()
@@ -75,7 +75,8 @@ def test_a_cell_of_the_last_convolution_sees_the_pixels_around_its_centre():
     """Where the map's cells are put is where autograd says that they look: 13 pixels around 3 i + 6, two frames."""
     backbone = VisualBackbone(size=28, led="raw", se=False).double().eval()
     x = clips(48).requires_grad_()
-    cells = backbone.block2[0](backbone.block1(x[:, None, 1:]))  # b 64 4 6 6
+    first = backbone.norm1(torch.relu(backbone.pool1(backbone.conv1(x[:, None, 1:]))))
+    cells = backbone.conv2(first)  # b 64 4 6 6
     for t, i, j in ((0, 0, 0), (2, 3, 1), (3, 5, 5)):
         (seen,) = torch.autograd.grad(cells[:, :, t, i, j].abs().sum(), x, retain_graph=True)
         frames, rows, columns = (seen.abs().sum(dim).nonzero()[:, 0] for dim in ((0, 2, 3), (0, 1, 3), (0, 1, 2)))
@@ -199,6 +200,6 @@ def test_weights_drawn_anew_are_those_of_no_training(runs):
     trained = run.model(run.folds[0]).state_dict()
     assert one.keys() == trained.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
-    for name in ("backbone.block2.0.weight", "head.weight", "backbone.block2.3.squeeze.weight"):
+    for name in ("backbone.conv2.weight", "head.weight", "backbone.se.squeeze.weight"):
         assert not torch.equal(one[name], other[name]) and not torch.equal(one[name], trained[name])
         assert torch.corrcoef(torch.stack([one[name].flatten(), trained[name].flatten()]))[0, 1].abs() < 0.2

@@ -41,9 +41,10 @@ def test_se_weights_are_those_of_the_equation(tiny):
     model = built(tiny)
     found = probes.frame_weights(model, clips())
     assert found.shape == (3, 4, 64) and not found.requires_grad
-    blocks, se = (model.backbone.block1, model.backbone.block2), model.backbone.block2[3]
+    net, se = model.backbone, model.backbone.se
     with torch.no_grad():
-        x = blocks[1][:3](blocks[0](model.backbone.led(clips())[:, None, 1:]))  # b 64 4 h w, before SE
+        x = net.norm1(torch.relu(net.pool1(net.conv1(net.led(clips())[:, None, 1:]))))
+        x = net.norm2(torch.relu(net.conv2(x)))  # b 64 4 h w, before SE
         for b in range(3):
             for t in range(4):
                 z = torch.relu(se.squeeze.weight @ x[b, :, t].mean((1, 2)))
@@ -57,7 +58,7 @@ def test_a_shut_bottleneck_is_told(tiny):
     model = built(tiny)
     assert probes.dead(probes.frame_weights(model, clips())) < 1
     with torch.no_grad():
-        model.backbone.block2[3].squeeze.weight.zero_()
+        model.backbone.se.squeeze.weight.zero_()
     shut = probes.frame_weights(model, clips())
     assert (shut == 0.5).all() and probes.dead(shut) == 1
     shut[0, 2, 63] = 0.51

@@ -16,6 +16,7 @@ from sklearn.metrics import (
 
 from aullm_lib import facs, metrics
 from aullm_lib.metrics import thresholds
+from aullm_lib.metrics.predictions import check
 
 AUS = [f"AU{number}" for number in facs.NAMES]  # AU1, AU2, AU4, AU5, ...
 CASME2 = {"AU1": 26, "AU2": 22, "AU4": 130, "AU7": 39, "AU12": 34, "AU14": 27, "AU15": 16, "AU17": 25}
@@ -173,9 +174,9 @@ def test_anything_but_a_frame_is_refused():
 def test_a_missing_clip_or_fold_is_refused_by_name(expected, message):
     frame = predictions([[1, 0], [0, 1]], [[0.5, 0.5], [0.1, 0.9]])
     frame = frame.assign(fold=frame["subject"])
-    metrics.check(frame, clips=["d/s0/c0", "d/s1/c1"], folds=["s0", "s1"])
+    check(frame, clips=["d/s0/c0", "d/s1/c1"], folds=["s0", "s1"])
     with pytest.raises(ValueError, match=message):
-        metrics.check(frame, **expected)
+        check(frame, **expected)
 
 
 @given(st.integers(0, 10**6), st.sampled_from(list(thresholds.POLICIES)))

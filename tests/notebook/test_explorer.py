@@ -350,7 +350,8 @@ def test_an_executed_notebook_shows_the_figure_as_html(world, tmp_path):
     code = f"""
 from pathlib import Path
 import json, pandas as pd
-from aullm_lib import clips, explorer, runs, viewing
+from aullm_lib import clips, runs
+from aullm_lib.notebook import explorer, viewing
 store = clips.ClipStore({str(world.store.path)!r})
 frames = {{k: tuple(map(Path, v)) for k, v in json.loads({frames!r}).items()}}
 table = store.table.assign(frames=pd.Series(frames))

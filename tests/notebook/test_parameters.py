@@ -2,7 +2,7 @@
 
 import pytest
 
-from aullm_lib import notebook
+from aullm_lib.notebook import parameters
 from aullm_lib.notebook.parameters import ParameterError
 from aullm_lib.notebook.workspace import check_data, options_of
 
@@ -10,10 +10,10 @@ from aullm_lib.notebook.workspace import check_data, options_of
 @pytest.fixture
 def profiles(tmp_path, monkeypatch):
     """A copy of the notebooks' folder in which profiles may be written."""
-    for name in notebook.names():
-        (tmp_path / f"{name}.ipynb").write_bytes((notebook.SOURCE / f"{name}.ipynb").read_bytes())
+    for name in parameters.names():
+        (tmp_path / f"{name}.ipynb").write_bytes((parameters.SOURCE / f"{name}.ipynb").read_bytes())
     (tmp_path / "profiles").mkdir()
-    monkeypatch.setattr(notebook, "SOURCE", tmp_path)
+    monkeypatch.setattr(parameters, "SOURCE", tmp_path)
     return lambda text: (tmp_path / "profiles" / "mine.yaml").write_text(text)
 
 
@@ -21,24 +21,24 @@ def profiles(tmp_path, monkeypatch):
 def test_shipped_profiles_are_sound_and_hold_only_differences(name):
     import yaml
 
-    plan = notebook.profile(name)
-    assert list(plan) == notebook.names()
-    content = yaml.safe_load((notebook.SOURCE / "profiles" / f"{name}.yaml").read_text()) or {}
+    plan = parameters.profile(name)
+    assert list(plan) == parameters.names()
+    content = yaml.safe_load((parameters.SOURCE / "profiles" / f"{name}.yaml").read_text()) or {}
     shared = content.pop("all", {}) or {}
     for book, settings in plan.items():
         assert settings["profile"] == name
-        schema = notebook.defaults(book)
+        schema = parameters.defaults(book)
         for key, value in (content.get(book) or {}).items():
             assert value != schema[key], f"{name}.yaml: {book}.{key} repeats the default"
     for key, value in shared.items():
-        assert any(value != notebook.defaults(book).get(key, value) for book in plan), f"{name}.yaml: {key}"
+        assert any(value != parameters.defaults(book).get(key, value) for book in plan), f"{name}.yaml: {key}"
 
 
 def test_parameters_of_the_same_name_have_the_same_default():
     """01 builds what 02 reads, so alone each must mean the same release."""
     seen = {}
-    for name in notebook.names():
-        for key, value in notebook.defaults(name).items():
+    for name in parameters.names():
+        for key, value in parameters.defaults(name).items():
             assert seen.setdefault(key, value) == value, (name, key)
 
 
@@ -60,20 +60,20 @@ def test_parameters_of_the_same_name_have_the_same_default():
 def test_a_bad_profile_names_file_key_and_what_is_expected(profiles, text, message):
     profiles(text)
     with pytest.raises(ParameterError, match=message):
-        notebook.profile("mine")
+        parameters.profile("mine")
 
 
 def test_unknown_profiles_and_notebooks_list_the_known_ones(profiles):
     profiles("")
     with pytest.raises(ParameterError, match=r"unknown profile 'smok'; .* holds mine"):
-        notebook.profile("smok")
+        parameters.profile("smok")
     with pytest.raises(ParameterError, match="no notebook '99'; there are 00_quickstart"):
-        notebook.defaults("99")
+        parameters.defaults("99")
 
 
 def test_whole_numbers_do_for_floats_and_overrides_win(profiles):
     profiles("all: {intensity: 2, subjects: 5}\n02_train_loso: {subjects: 6}")
-    plan = notebook.profile("mine")
+    plan = parameters.profile("mine")
     assert plan["01_preprocess"]["intensity"] == 2.0
     assert isinstance(plan["01_preprocess"]["intensity"], float)
     assert plan["01_preprocess"]["subjects"] == 5
@@ -81,18 +81,18 @@ def test_whole_numbers_do_for_floats_and_overrides_win(profiles):
 
 
 def test_start_checks_what_papermill_injected(home):
-    namespace = dict(notebook.defaults("02_train_loso"))
-    work, settings = notebook.start("02_train_loso", namespace)
+    namespace = dict(parameters.defaults("02_train_loso"))
+    work, settings = parameters.start("02_train_loso", namespace)
     assert work.profile == "smoke"
     assert settings == namespace
     with pytest.raises(ParameterError, match="has no parameter 'epoch'"):
-        notebook.start("02_train_loso", namespace | {"In": ["", "# Parameters\nepoch = 3\nseeds = [2]"]})
+        parameters.start("02_train_loso", namespace | {"In": ["", "# Parameters\nepoch = 3\nseeds = [2]"]})
     with pytest.raises(ParameterError, match="seeds is 1, a int"):
-        notebook.start("02_train_loso", namespace | {"seeds": 1})
+        parameters.start("02_train_loso", namespace | {"seeds": 1})
     with pytest.raises(ParameterError, match=r"profile is '\.\./x'"):
-        notebook.start("02_train_loso", namespace | {"profile": "../x"})
+        parameters.start("02_train_loso", namespace | {"profile": "../x"})
     with pytest.raises(ValueError, match="data is 'real'; choose one of synthetic, licensed"):
-        notebook.start("02_train_loso", namespace | {"data": "real"})
+        parameters.start("02_train_loso", namespace | {"data": "real"})
 
 
 def test_licensed_data_need_their_roots(tmp_path):

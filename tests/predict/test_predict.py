@@ -17,7 +17,7 @@ import torch
 from aullm_lib import datasets, engine, explain, predict, preprocess, trained
 from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import Experiment
-from aullm_lib.predict import reading
+from aullm_lib.predict import reading, scoring
 from aullm_lib.predict.reading import BadFootage
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.preprocess.building import NoFace
@@ -376,7 +376,7 @@ def test_a_long_video_takes_the_memory_of_a_short_one(world, tmp_path, monkeypat
         return image
 
     monkeypatch.setattr(reading.Video, "_look", look)
-    monkeypatch.setattr(predict, "WAITING", 8)  # windows, each a few small frames: as full in the short video
+    monkeypatch.setattr(scoring, "WAITING", 8)  # windows, each a few small frames: as full in the short video
     peaks = []
     for count in (24, 120):
         source = film(tmp_path / f"{count}.avi", list(itertools.islice(itertools.cycle(images), count)))

@@ -254,7 +254,7 @@ def test_figure_1_shows_the_tokens_in_their_order_and_the_clips_probabilities(ti
     assert sum(len(axis.images) for axis in figure.axes) == 6
     bars = figure.axes[-1].patches
     assert [bar.get_width() for bar in bars] == [0.1, 0.8, 0.3]
-    assert [to_hex(bar.get_facecolor()).upper() == figures.ORANGE for bar in bars] == [False, True, False]
+    assert [to_hex(bar.get_facecolor()).upper() == figures.scores.ORANGE for bar in bars] == [False, True, False]
     assert [fig1._short(n) for n in (520, 7168, 74_016_000, 1_543_714_304)] == [
         "520",
         "7.17 k",

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor, nn
 
-from aullm_lib.backbone import SqueezeExcitation
 from aullm_lib.explain.probes import VISUAL
 from aullm_lib.led import LED
 from aullm_lib.model import AULLM
@@ -43,8 +42,8 @@ class Part:
 def parts(model: AULLM, clips: Tensor) -> list[Part]:
     """The parts of a model in the order of the data, from a forward pass of some clips `[b, t, h, w]`."""
     backbone, shapes = model.backbone, dict[nn.Module, tuple[int, ...]]()
-    blocks: Any = (backbone.block1, backbone.block2)
-    watched = [m for m in (backbone.led, *blocks, blocks[0][0], blocks[1][0], backbone.fc, model.efp, model.llm) if m]
+    layers = (backbone.led, backbone.conv1, backbone.pool1, backbone.conv2, backbone.pool2, backbone.fc)
+    watched = [module for module in (*layers, model.efp, model.llm) if module]
 
     def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
         shapes[module] = tuple(output.shape[1:])
@@ -63,15 +62,15 @@ def parts(model: AULLM, clips: Tensor) -> list[Part]:
             ("LED", f"{frames}×{frames} matrix") if isinstance(backbone.led, LED) else ("filter", "differences")
         )
         found.append(Part(name, (line,), {"": shapes[backbone.led]}, *_counted(backbone.led)))
-    se, size = blocks[1][3], [block[0].kernel_size for block in blocks]
-    lines = [f"conv {_by(size[0])}: {_by(shapes[blocks[0][0]])}", f"pool: {_by(shapes[blocks[0]])}"]
-    lines += [f"conv {_by(size[1])}: {_by(shapes[blocks[1][0]])}"]
-    if isinstance(se, SqueezeExcitation):
+    se, conv1, conv2 = backbone.se, backbone.conv1, backbone.conv2
+    lines = [f"conv {_by(conv1.kernel_size)}: {_by(shapes[conv1])}", f"pool: {_by(shapes[backbone.pool1])}"]
+    lines += [f"conv {_by(conv2.kernel_size)}: {_by(shapes[conv2])}"]
+    if se is not None:
         lines.append(f"SE {se.squeeze.in_features} → {se.squeeze.out_features} → {se.excite.out_features}")
     lines += ["pool"] + [f"linear: {backbone.d_high}"] * (backbone.fc is not None)
-    levels = {"F_mid": shapes[blocks[1]]} | ({"F_high": shapes[backbone.fc]} if backbone.fc is not None else {})
-    inner = [m for m in (*blocks, backbone.fc) if m is not None]
-    name = "3D-CNN with SE" if isinstance(se, SqueezeExcitation) else "3D-CNN"
+    levels = {"F_mid": shapes[backbone.pool2]} | ({"F_high": shapes[backbone.fc]} if backbone.fc is not None else {})
+    inner = [module for name, module in backbone.named_children() if name != "led"]
+    name = "3D-CNN" if se is None else "3D-CNN with SE"
     found.append(Part(name, tuple(lines), levels, *_counted(*inner)))
     if model.efp is not None:
         layers = [m for m in model.efp.modules() if isinstance(m, nn.Linear)]

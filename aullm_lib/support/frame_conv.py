@@ -1,0 +1,91 @@
+"""Convolution and pooling of single frames in the form that a CPU is fast at: two-dimensional, channels last.
+
+Elsewhere they are the plain three-dimensional layers; the numbers are the same but for the order of summation.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FrameConv(nn.Conv3d):
+    """A convolution of one channel, each frame by itself: ``Conv3d(1, channels, (1, kernel, kernel))``."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__(1, channels, (1, kernel, kernel))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, 1, t, h, w]` -> `[b, c, t, h', w']`, on a CPU with the channels last in memory."""
+        if not _by_frame(x):
+            return super().forward(x)
+        assert self.bias is not None
+        out = _FrameConvolution.apply(x.flatten(0, 2), self.weight[:, :, 0], self.bias)  # b*t c h' w'
+        return out.unflatten(0, (len(x), -1)).transpose(1, 2)
+
+
+class FramePool(nn.MaxPool3d):
+    """The maximum over squares of each frame: ``MaxPool3d((1, size, size))``."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__((1, size, size))
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, c, t, h, w]` -> `[b, c, t, h', w']`."""
+        if not _by_frame(x):
+            return super().forward(x)
+        out = F.max_pool2d(x.transpose(1, 2).flatten(0, 1), self.size)  # b*t c h' w'
+        return out.unflatten(0, (len(x), -1)).transpose(1, 2)
+
+
+def _by_frame(x: Tensor) -> bool:
+    """Whether the forms for a CPU are right: under autocast the layers' own type is not the result's."""
+    return x.device.type == "cpu" and x.is_floating_point() and not torch.is_autocast_enabled("cpu")
+
+
+class _FrameConvolution(torch.autograd.Function):
+    """A 2-D convolution of one channel, stride 1, no padding, channels last, with a faster gradient of its input.
+
+    That gradient is a convolution of many channels into a single one, for which a CPU's vectors stay nearly empty.
+    Here one position of a kernel wider by 3 gives a square of 4 x 4 pixels as 16 channels: two and a half times the
+    products, a third of the time.
+    """
+
+    _SQUARE = 4
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """x `[n, h, w]`, weight `[c, 1, k, k]`, bias `[c]` -> `[n, c, h', w']`."""
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(_single_channel(x), weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        g = gradients[0].contiguous(memory_format=torch.channels_last)  # n c h' w'
+        need_x, need_weight, need_bias = ctx.needs_input_grad
+        dx = dweight = dbias = None
+        if need_x:
+            s, (c, _, k, _), (h, w) = _FrameConvolution._SQUARE, weight.shape, x.shape[1:]
+            wide = weight.new_zeros(s, s, c, k + s - 1, k + s - 1)
+            for i in range(s):
+                for j in range(s):
+                    wide[i, j, :, i : i + k, j : j + k] = weight[:, 0].flip(1, 2)
+            over = [-size % s for size in (w, h)]  # up to whole squares
+            g_over = F.pad(g, (0, over[0], 0, over[1])) if any(over) else g
+            squares = F.conv2d(g_over, wide.flatten(0, 1), stride=s, padding=k - 1)  # n s*s h/s w/s
+            dx = F.pixel_shuffle(squares, s)[:, 0, :h, :w]
+        if need_weight:
+            dweight = torch.ops.aten.convolution_backward(
+                g, _single_channel(x), weight, None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, (False, True, False)
+            )[1]
+        if need_bias:
+            dbias = g.permute(0, 2, 3, 1).flatten(1).sum(0).view(-1, len(weight)).sum(0)  # in the order of memory
+        return dx, dweight, dbias
+
+
+def _single_channel(x: Tensor) -> Tensor:
+    """`[n, h, w]` -> `[n, 1, h, w]` whose strides say that channels are last; PyTorch asks them, not the shape."""
+    return x.contiguous()[..., None].permute(0, 3, 1, 2)
