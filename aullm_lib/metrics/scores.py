@@ -1,4 +1,4 @@
-"""Scores from stored probabilities: both F1s in use, precision, recall, ranking, intervals, comparisons, floors.
+"""Scores from stored probabilities: both F1s in use, precision, recall, ranking, intervals, comparisons.
 
 The paper words its measure as the F1 of Eq. 5 averaged over AUs; its released script, and the LED baseline, take for
 each AU the mean of the F1 of "present" and the F1 of "absent" (two-class macro F1) on predictions pooled over all
@@ -7,17 +7,15 @@ over folds that hold a single class. Where the threshold comes from is in ``thre
 ``intervals``.
 """
 
-from collections.abc import Mapping, Sequence
-from math import erf, sqrt
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from aullm_lib import facs
 from aullm_lib.metrics import bootstrap
 from aullm_lib.metrics.predictions import Arrays
-from aullm_lib.metrics.thresholds import GRID, best, f1, limits, on_grid
+from aullm_lib.metrics.thresholds import f1, limits, on_grid, tuned
 
 COUNTS = ["TP", "FP", "FN", "TN"]
 SCORES = ["f1", "f1_macro"]
@@ -25,7 +23,7 @@ RANKS = ["roc_auc", "average_precision"]
 MEASURES = [*SCORES, "precision", "recall", *RANKS]
 
 
-def _decided(counts: np.ndarray) -> np.ndarray:
+def decided(counts: np.ndarray) -> np.ndarray:
     """Confusion counts [..., 4] -> [..., 4]: both F1s, precision, recall; NaN where there is no positive."""
     tp, fp, fn, _ = np.moveaxis(counts, -1, 0)
     # Nothing said to be present: precision is 0, as in F1. Undefined, it would spare a method its silent AUs in a mean.
@@ -65,17 +63,17 @@ def _scores(
     """
     taken = limits(arrays, policy, threshold)  # also raises for a policy that cannot be
     if policy == "test-tuned":
-        counts = _tuned(np.tensordot(weights, on_grid(arrays), 1))
+        counts = tuned(np.tensordot(weights, on_grid(arrays), 1))
     else:
         counts = np.tensordot(weights, arrays.by_subject(arrays.probability >= taken[arrays.fold]), 1)
     if not ranked:
-        return _decided(counts), counts
+        return decided(counts), counts
     clips = weights[:, arrays.subject].astype(float)  # [r, n]
     ranks = [_ranked(arrays.probability[:, j], arrays.label[:, j], clips) for j in range(len(arrays.units))]
-    return np.concatenate([_decided(counts), np.stack(ranks, 1)], -1), counts
+    return np.concatenate([decided(counts), np.stack(ranks, 1)], -1), counts
 
 
-def _frame(units: Sequence[str], point: np.ndarray, resampled: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
+def table(units: Sequence[str], point: np.ndarray, resampled: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
     """The table of ``score``: measures [a + 1, m], the same in each resample [r, a + 1, m], counts [a, 4]."""
     low, high = bootstrap.interval(resampled)
     out = pd.DataFrame(index=pd.Index([*units, "mean"], name="au"))
@@ -108,7 +106,7 @@ def score(
     (point,), (counts,) = _scores(arrays, policy, threshold, np.ones((1, len(arrays.subjects))))
     drawn, _ = _scores(arrays, policy, threshold, bootstrap.draws(len(arrays.subjects), resamples, seed))
     resampled = bootstrap.with_mean(drawn, over=~np.isnan(point))
-    return _frame(arrays.units, bootstrap.with_mean(point), resampled, counts.astype(int))
+    return table(arrays.units, bootstrap.with_mean(point), resampled, counts.astype(int))
 
 
 def compare(
@@ -189,110 +187,3 @@ def over_seeds(predictions: Sequence[pd.DataFrame], **options: Any) -> pd.DataFr
     out = pd.concat(tables).groupby(level="au", sort=False).agg(["mean", "std", "min", "max"])
     out.columns = pd.Index([f"{name}_{what}" for name, what in out.columns])
     return out.assign(seeds=len(tables))
-
-
-def _random_scores(positives: np.ndarray, negatives: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Confusion counts over GRID [draws, 16, a, 4] of scores that know each AU's base rate and nothing of the clip.
-
-    Their logit is normal with standard deviation 1 around the logit of the base rate. Which of GRID's 17 bins a clip
-    falls into is all that matters, so the bins are drawn, not the clips.
-    """
-    if draws < 1:
-        raise ValueError(f"draws={draws}: expected 1 or more")
-    rate = positives / (positives + negatives)
-    rate = np.where((positives > 0) & (negatives > 0), rate, 0.5)  # of one class: undefined in the end
-    logit = [np.log(p / (1 - p)) for p in (GRID, rate)]
-    below = np.array([[(1 + erf((t - centre) / sqrt(2))) / 2 for t in logit[0]] for centre in logit[1]])  # [a, 16]
-    bins = np.diff(below, axis=1, prepend=0.0, append=1.0)  # [a, 17]
-    rng = np.random.default_rng([seed, 1])
-    found = [rng.multinomial(n, bins, (draws, len(rate))) for n in (positives, negatives)]  # each [draws, a, 17]
-    tp, fp = (np.cumsum(x[..., :0:-1], -1)[..., ::-1].swapaxes(1, 2) for x in found)  # [draws, 16, a]
-    return np.stack([tp, fp, positives - tp, negatives - fp], -1)
-
-
-def _tuned(tried: np.ndarray) -> np.ndarray:
-    """Confusion counts over GRID [..., 16, a, 4] -> those at each AU's best threshold [..., a, 4]."""
-    return np.take_along_axis(tried, best(tried)[..., None, :, None], -3)[..., 0, :, :]
-
-
-def _simulated_frames(
-    units: Sequence[str], positives: np.ndarray, negatives: np.ndarray, draws: int, seed: int
-) -> dict[str, pd.DataFrame]:
-    """The simulated floors as ``score`` frames: means over the draws, their quantiles, mean counts."""
-    tuned = _tuned(_random_scores(positives, negatives, draws, seed))
-    rng, rate = np.random.default_rng(seed), positives / (positives + negatives)
-    tp, fp = (rng.binomial(n, rate, (draws, len(rate))) for n in (positives, negatives))
-    guessed = np.stack([tp, fp, positives - tp, negatives - fp], -1)
-    out = {}
-    for name, counts in {"prior-random": guessed, "random, test-tuned": tuned}.items():
-        decided = _decided(counts)
-        scores = bootstrap.with_mean(np.concatenate([decided, np.full((*decided.shape[:-1], 2), np.nan)], -1))
-        out[name] = _frame(units, scores.mean(0), scores, counts.mean(0))
-    return out
-
-
-def floors(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, pd.DataFrame]:
-    """What predictors that never look at a clip score on these labels, as ``score`` frames.
-
-    "all-absent" and "all-present" are constant. "prior-random" guesses each AU at its own base rate. "random,
-    test-tuned" draws scores around the base rate (their logit normal with standard deviation 1) and then takes the
-    threshold that is best on these labels, as the released script does: the floor for numbers tuned that way, and for
-    no other. The last two are means over simulated draws (seeded), with the draws' 2.5 % and 97.5 % quantiles and mean
-    counts; ``roc_auc`` and ``average_precision``, which no threshold changes, are NaN there: their floors, 0.5 and the
-    base rate, are in the constants' rows.
-    """
-    out = {name: score(predictions.assign(probability=p)) for name, p in (("all-absent", 0.0), ("all-present", 1.0))}
-    positives, negatives = (out["all-present"][c].to_numpy()[:-1] for c in ("TP", "FP"))
-    return out | _simulated_frames(list(out["all-absent"].index[:-1]), positives, negatives, draws, seed)
-
-
-def floors_of_counts(
-    positives: Mapping[str, int], n: int, *, draws: int = 2000, seed: int = 0
-) -> dict[str, pd.DataFrame]:
-    """``floors`` from label counts alone, for tables whose clips are not at hand.
-
-    positives: AU -> how many of the n clips show it. The constants have no ``_low`` and ``_high`` (NaN), for want of
-    subjects. Raises ValueError naming the AU whose name or count is impossible.
-    """
-    units, present, absent = _classes(positives, n)
-    ranks = np.stack([np.where(present * absent > 0, 0.5, np.nan), np.where(present > 0, present / n, np.nan)], -1)
-    none = np.zeros_like(present)
-    constants = {"all-absent": [none, none, present, absent], "all-present": [present, absent, none, none]}
-    out = {}
-    for name, cells in constants.items():
-        counts = np.stack(cells, -1)  # [a, 4]
-        point = bootstrap.with_mean(np.concatenate([_decided(counts), ranks], -1))
-        out[name] = _frame(units, point, np.empty((0, *point.shape)), counts)
-    return out | _simulated_frames(units, present, absent, draws, seed)
-
-
-def tuning(positives: Mapping[str, int], n: int, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """What thresholds tuned on the labels that are scored give scores that know nothing of the clip.
-
-    The scores are those of the floor "random, test-tuned". Rows "random, 0.5", "random, test-tuned" and "gain", which
-    is their difference draw by draw; columns ``f1_macro`` (the mean over AUs, 0 to 1, over the draws), ``_low`` and
-    ``_high`` (the draws' 2.5 % and 97.5 % quantiles). Raises as ``floors_of_counts``.
-    """
-    _, present, absent = _classes(positives, n)
-    tried = _random_scores(present, absent, draws, seed)
-    plain, tuned = (np.nanmean(f1(counts)[..., 1], -1) for counts in (tried[:, list(GRID).index(0.5)], _tuned(tried)))
-    drawn = np.stack([plain, tuned, tuned - plain], -1)  # [draws, 3]
-    low, high = bootstrap.interval(drawn)
-    return pd.DataFrame(
-        {"f1_macro": drawn.mean(0), "f1_macro_low": low, "f1_macro_high": high},
-        index=pd.Index(["random, 0.5", "random, test-tuned", "gain"]),
-    )
-
-
-def _classes(positives: Mapping[str, int], n: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """AUs in order, and of each how many of n clips show it and how many do not: int [a]."""
-    if not positives:
-        raise ValueError("positives: no AU given")
-    for au, count in positives.items():
-        if au not in {f"AU{number}" for number in facs.NAMES}:
-            raise ValueError(f"{au}: not an AU that FACS has (AU1, AU2, ...)")
-        if count != int(count) or not 0 <= count <= n:
-            raise ValueError(f"{au}: {count} positives, expected a whole number from 0 to n={n}")
-    units = sorted(positives, key=lambda au: int(au[2:]))
-    present = np.array([int(positives[au]) for au in units])
-    return units, present, int(n) - present

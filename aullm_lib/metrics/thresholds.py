@@ -1,8 +1,8 @@
 """From stored probabilities to decisions: predictions checked, the threshold policies, confusion counts, their F1.
 
 The paper gives no threshold. Its released script takes, for each AU, the best of 16 thresholds on the pooled test
-labels, the very labels that it then scores; the baselines beside it take a fixed decision. A scorer that knows nothing
-gains 3 to 4 points of two-class macro F1 that way (``metrics.tuning``). Each policy is therefore a column of its own,
+labels, the very labels that it then scores; the baselines beside it take a fixed decision. Random scores
+gain 3 to 4 points of two-class macro F1 that way (``metrics.tuning``). Each policy is therefore a column of its own,
 from the same probabilities and by name.
 """
 
@@ -52,6 +52,11 @@ def best(counts: np.ndarray) -> np.ndarray:
     macro = np.nan_to_num(f1(counts)[..., 1], nan=-1.0)
     # Rounded, so that equal fractions that differ in their last bit still tie.
     return _ORDER[np.round(macro[..., _ORDER, :], 12).argmax(-2)]
+
+
+def tuned(counts: np.ndarray) -> np.ndarray:
+    """Confusion counts over GRID [..., 16, a, 4] -> those at each AU's best threshold [..., a, 4]."""
+    return np.take_along_axis(counts, best(counts)[..., None, :, None], -3)[..., 0, :, :]
 
 
 def limits(arrays: Arrays, policy: str, threshold: float = 0.5) -> np.ndarray:

@@ -17,17 +17,8 @@ THRESHOLD = 0.5
 LEVEL = 0.05  # of the family-wise error
 
 
-def floors(counts: Counts, aus: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """``metrics.floors_of_counts`` on the documented labels of some AUs, which must be documented."""
-    return metrics.floors_of_counts(_positives(counts, aus), counts.clips)
-
-
-def tuning(counts: Counts, aus: Iterable[str]) -> pd.DataFrame:
-    """``metrics.tuning`` on the documented labels of some AUs, which must be documented."""
-    return metrics.tuning(_positives(counts, aus), counts.clips)
-
-
-def _positives(counts: Counts, aus: Iterable[str]) -> dict[str, int]:
+def positives(counts: Counts, aus: Iterable[str]) -> dict[str, int]:
+    """Documented positives of some AUs, which must be documented, by name."""
     return {au: counts.positives[int(au[2:])] for au in aus}
 
 
@@ -41,10 +32,10 @@ def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFra
     """
     fitting: dict[tuple, list[str]] = {}
     for name, counts in versions.items():
-        known = floors(counts, cells.columns)
-        for predictor in ("all-absent", "all-present"):
+        classifiers = metrics.trivial_of_counts(positives(counts, cells.columns), counts.clips)
+        for predictor in ("always-negative", "always-positive"):
             for au in cells:
-                score = 1000 * known[predictor].loc[au, "f1_macro"]
+                score = 1000 * classifiers[predictor].loc[au, "f1_macro"]
                 for method, printed in cells[au].items():
                     if round(10 * printed) in (round(score), floor(score)):
                         fitting.setdefault((method, au, printed, predictor), []).append(name)
@@ -53,21 +44,22 @@ def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFra
 
 
 def below(cells: pd.DataFrame, counts: Counts) -> pd.DataFrame:
-    """The published cells that are lower than what always saying absent scores: method, au, printed, all-absent."""
-    absent = 100 * floors(counts, cells.columns)["all-absent"]["f1_macro"]
+    """The published cells below the always-negative classifier: method, au, printed, always-negative."""
+    classifiers = metrics.trivial_of_counts(positives(counts, cells.columns), counts.clips)
+    negative = (100 * classifiers["always-negative"]["f1_macro"]).round(1)
     rows = [
-        (method, au, printed, round(absent[au], 1))
+        (method, au, printed, negative[au])
         for au in cells
         for method, printed in cells[au].items()
-        if printed < round(absent[au], 1)
+        if printed < negative[au]
     ]
-    return pd.DataFrame(rows, columns=["method", "au", "printed", "all-absent"])
+    return pd.DataFrame(rows, columns=["method", "au", "printed", "always-negative"])
 
 
 def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The predictions of one run as they would be reported under three ways to choose the epoch.
 
-    "last epoch" looks at nothing. "best epoch on test" takes the one epoch with the best pooled two-class macro F1 on
+    "last epoch" uses no test label. "best epoch on test" takes the one epoch with the best pooled two-class macro F1 on
     the test clips; "best epoch a subject", common in the field, takes for each held-out subject the epoch with the most
     right decisions on that subject's own clips (the first of several). Both look at the test labels.
     predictions: ``Run.predictions()``; trace: ``Run.trace()``. Each value is a predictions frame.

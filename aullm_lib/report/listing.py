@@ -100,7 +100,7 @@ def notes(
     if scored and TUNED in policies:
         out.append(
             "Tuned on the test labels: every resample is tuned anew, so these intervals lie too high, as the numbers "
-            f'do. The floor "random, {TUNED}" counts for them alone.'
+            f'do. The trivial classifier "random scores, {TUNED}" counts for them alone.'
         )
     if any(r.synthetic for r in scored):
         out.append(

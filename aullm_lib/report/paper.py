@@ -104,12 +104,12 @@ def _slots(number: int, columns: Sequence[Column], mine: Sequence[Result]) -> di
 
 
 def ablation_panels(found: Sequence[Result], policy: str = "fixed") -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
-    """Figure 2 for ``figures.ablation_bars``: panels and floors by data set, from the average two-class macro F1.
+    """Figure 2 for ``figures.ablation_bars``: panels, and the best trivial classifier, by data set.
 
-    Each panel has a row a (llm, variant): score, low, high, published, in percent; NaN where it was not run, and
-    published only for licensed runs. The floor is the best of those that look at nothing, at the threshold's policy.
+    Each panel has one row per (llm, variant): the average two-class macro F1 as score, low, high, published, in
+    percent; NaN where it was not run, and published only for licensed runs.
     """
-    panels, floors = {}, {}
+    panels, trivial = {}, {}
     printed = published.table(3)
     for release in RELEASES:
         here = [r for r in found if r.where == release and not r.baseline]
@@ -127,6 +127,6 @@ def ablation_panels(found: Sequence[Result], policy: str = "fixed") -> tuple[dic
         name = results.in_words(scored) or title(release)
         panels[name] = pd.DataFrame(rows)
         if scored:
-            fair = [frame for key, frame in scored[0].floors.items() if policy == TUNED or TUNED not in key]
-            floors[name] = max(100 * float(frame.loc["mean", "f1_macro"]) for frame in fair)
-    return panels, floors
+            fair = [frame for key, frame in scored[0].trivial.items() if policy == TUNED or TUNED not in key]
+            trivial[name] = max(100 * float(frame.loc["mean", "f1_macro"]) for frame in fair)
+    return panels, trivial

@@ -22,13 +22,13 @@ _STYLE = (
     ".aullm thead th{font-weight:600}"
     ".aullm th.span{text-align:center}"
     ".aullm tbody th.group{font-style:italic;padding-top:.7em}.aullm tbody+tbody{border-top:1px solid #bbb}"
-    ".aullm td.floor{color:#767676}.aullm td.empty{color:#767676}"
+    ".aullm td.trivial{color:#767676}.aullm td.empty{color:#767676}"
     ".aullm small{display:block;font-size:11px;line-height:1.2;opacity:.8}"
     ".aullm caption{text-align:left;padding:.3em 0;font-weight:600}"
     ".aullm footer{opacity:.75;font-size:13px}.aullm footer p{margin:.2em 0;overflow-wrap:anywhere}"
 )
 _MINUS = "−"
-_MARKS = "Bold: the best of its group, or bold in print. {}: not above a predictor that looks at nothing."
+_MARKS = "Bold: the best of its group, or bold in print. {}: not above the best trivial classifier."
 
 
 def number(value: float, signed: bool = False) -> str:
@@ -51,7 +51,7 @@ def _legend(table: Table) -> list[str]:
 
 
 def markdown(table: Table) -> str:
-    """Best in bold, not above the floor in italics, intervals in brackets."""
+    """Best in bold, not above the best trivial classifier in italics, intervals in brackets."""
     letters = table.reasons()
 
     def row(cells: list[str]) -> str:
@@ -111,7 +111,7 @@ def _td(cell: Cell, signed: bool, letters: dict[str, str]) -> str:
     text, spread = number(cell.value, signed), interval(cell)
     text = f"<b>{text}</b>" if cell.bold else text
     text += f"<small>{spread}</small>" if spread else ""
-    return f'<td class="floor">{text}</td>' if cell.grey else f"<td>{text}</td>"
+    return f'<td class="trivial">{text}</td>' if cell.grey else f"<td>{text}</td>"
 
 
 def whole_page(table: Table) -> str:

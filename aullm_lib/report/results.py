@@ -87,8 +87,8 @@ class Result:
         return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
     @cached_property
-    def floors(self) -> dict[str, pd.DataFrame]:
-        return metrics.floors(self.predictions[0])
+    def trivial(self) -> dict[str, pd.DataFrame]:
+        return metrics.trivial(self.predictions[0])
 
     def score(self, policy: str = "fixed") -> pd.DataFrame:
         """``metrics.score``, averaged over seeds cell by cell, intervals too."""

@@ -1,4 +1,4 @@
-"""One table of the publication from its columns and rows of ours: floors, the published numbers, ours, the difference.
+"""One table of the publication: trivial classifiers, the published numbers, ours, and the difference.
 
 A difference to a published number is given only for a run on the licensed release: a synthetic run is no result on
 CASME II or SAMM, and its numbers stand beside the published ones without being compared.
@@ -79,15 +79,15 @@ def made(
     """The table. rows: name -> a slot a column; used: the results behind it, those without a score too."""
     places = list(dict.fromkeys(column.place for column in columns))
     scored = [r for r in used if not r.why]
-    floors = {place: next((r.floors for r in scored if r.where == place), {}) for place in places}
+    trivial = {place: next((r.trivial for r in scored if r.where == place), {}) for place in places}
     data, brief = results.in_words(scored), results.in_words(scored, brief=True)
     blocks = []
     for measure, heading in HEADINGS.items():
-        chance = _chance(floors, columns, measure, [column.ours for column in columns])
-        groups = [Group(f"looks at nothing, {brief}", chance)] if chance else []
+        classifiers = _trivial(trivial, columns, measure, [column.ours for column in columns])
+        groups = [Group(f"trivial classifiers, {brief}", classifiers)] if classifiers else []
         groups += _published(number, columns) if measure == "f1_macro" else []
         for policy in policies:
-            fair = {name: cells for name, cells in chance.items() if policy == TUNED or TUNED not in name}
+            fair = {name: cells for name, cells in classifiers.items() if policy == TUNED or TUNED not in name}
             label = f"ours, {brief}; {POLICIES[policy]}" if scored else "ours"
             kept = {m: s for m, s in rows.items() if policy == policies[0] or any(x.result for x in s)}
             ours = Group(label, {m: [slot.cell(measure, policy) for slot in slots] for m, slots in kept.items()})
@@ -108,42 +108,47 @@ def made(
         number,
     )
     scores: dict[tuple[str, ...], pd.DataFrame] = {
-        (place, name, "", ""): frame for place, known in floors.items() for name, frame in known.items()
+        (place, name, "", ""): frame for place, frames in trivial.items() for name, frame in frames.items()
     }
     scores |= {(r.where, r.name, r.variant, policy): r.score(policy) for r in scored for policy in policies}
     return Made(NAMES[number], table, {"table": number, "published": published.place(number)} | origin, scores)
 
 
 def _published(number: int, columns: Sequence[Column]) -> list[Group]:
-    """The published rows, bold as in print, grey where an answer without a look scores as much on the same labels."""
+    """The published rows, bold as in print, grey where a trivial classifier scores as much on the same labels."""
     aus: dict[str, dict[str, None]] = {}
     for column in columns:
         aus.setdefault(column.place, {}).update({column.au: None} if column.au != "mean" else {})
-    floors = {place: published.floors(place.split(" → ")[-1], tuple(units)) for place, units in aus.items()}
-    chance = _chance(floors, columns, "f1_macro", [column.printed is not None for column in columns])
-    floor = [max(cells[i].value for name, cells in chance.items() if TUNED not in name) for i in range(len(columns))]
+    trivial = {place: published.trivial(place.split(" → ")[-1], tuple(units)) for place, units in aus.items()}
+    classifiers = _trivial(trivial, columns, "f1_macro", [column.printed is not None for column in columns])
+    level = [
+        max(cells[i].value for name, cells in classifiers.items() if TUNED not in name) for i in range(len(columns))
+    ]
     printed, bold = published.table(number), published.bold(number)
     rows = {}
     for method in printed.index:
         numbers = [NAN if c.printed is None else float(printed.loc[method, c.printed]) for c in columns]
         rows[str(method)] = [
             Cell() if c.printed is None else Cell(n, bold=bool(bold.loc[method, c.printed]), grey=n <= round(low, 1))
-            for c, n, low in zip(columns, numbers, floor, strict=True)
+            for c, n, low in zip(columns, numbers, level, strict=True)
         ]
     names = " and ".join(title(release) for release in RELEASES if any(release in place for place in aus))
-    return [Group(f"looks at nothing, documented labels of {names}", chance), Group(f"published, {names}", rows)]
+    return [
+        Group(f"trivial classifiers, documented labels of {names}", classifiers),
+        Group(f"published, {names}", rows),
+    ]
 
 
-def _chance(
-    floors: Mapping[str, Mapping[str, pd.DataFrame]], columns: Sequence[Column], measure: str, shown: Sequence[bool]
+def _trivial(
+    trivial: Mapping[str, Mapping[str, pd.DataFrame]], columns: Sequence[Column], measure: str, shown: Sequence[bool]
 ) -> dict[str, list[Cell]]:
-    """What each predictor that looks at nothing scores in each column. floors: place -> name -> score."""
+    """What each trivial classifier scores in each column. trivial: place -> name -> score."""
     return {
         name: [
-            _cell(floors[c.place][name], c.au, measure, spread="random" in name)
-            if there and name in floors[c.place]
+            _cell(trivial[c.place][name], c.au, measure, spread="random" in name)
+            if there and name in trivial[c.place]
             else Cell()
             for c, there in zip(columns, shown, strict=True)
         ]
-        for name in dict.fromkeys(name for known in floors.values() for name in known)
+        for name in dict.fromkeys(name for frames in trivial.values() for name in frames)
     }

@@ -1,6 +1,7 @@
 """A table of scores as one structure, which ``render`` turns into Markdown, HTML, LaTeX and CSV.
 
-A table has blocks (one a measure), a block has groups of rows (floors, published, ours), a row has a cell a column.
+A table has blocks (one a measure), a block has groups of rows (trivial classifiers, published, ours), a row has
+one cell per column.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ class Cell:
     low: float = NAN
     high: float = NAN
     bold: bool = False  # the best of those it is compared with, or printed so
-    grey: bool = False  # not above what a predictor that looks at nothing scores
+    grey: bool = False  # not above the best trivial classifier
     why: str = ""  # why it is empty
 
     @property
@@ -112,24 +113,24 @@ def _letters(i: int) -> str:
     return (_letters(i // 26 - 1) if i > 25 else "") + chr(ord("a") + i % 26)
 
 
-def compared(group: Group, floors: Iterable[Group] = ()) -> Group:
-    """The group with the best of each column in bold, if it is above the floors and not alone; cells not above grey.
+def compared(group: Group, trivial: Iterable[Group] = ()) -> Group:
+    """The best of each column in bold, if it exceeds the trivial classifiers and is not alone; grey where it does not.
 
     The best to the decimal that is shown, as the publication has it: of equal ones, all.
     """
     columns = list(zip(*group.rows.values(), strict=True))
-    lows = zip(*(row for floor in floors for row in floor.rows.values()), strict=True)
+    lows = zip(*(row for classifiers in trivial for row in classifiers.rows.values()), strict=True)
     out = []
     for cells, low in zip(columns, list(lows) or [()] * len(columns), strict=True):
         known = [cell.value for cell in cells if not cell.empty]
-        floor = max((cell.value for cell in low if not cell.empty), default=-float("inf"))
+        level = max((cell.value for cell in low if not cell.empty), default=-float("inf"))
         best = max(known) if len(known) > 1 else NAN
         out.append(
             [
                 dataclasses.replace(
                     cell,
-                    bold=bool(floor < cell.value) and f"{cell.value:.1f}" == f"{best:.1f}",
-                    grey=bool(cell.value <= floor),
+                    bold=bool(level < cell.value) and f"{cell.value:.1f}" == f"{best:.1f}",
+                    grey=bool(cell.value <= level),
                 )
                 for cell in cells
             ]

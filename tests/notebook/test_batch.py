@@ -55,7 +55,7 @@ def test_tables_say_what_they_are_and_come_from_the_runs(inside):
     text = (inside / "figures" / "smoke" / "table1_casme2.md").read_text()
     assert "synthetic release" in text
     assert "its numbers are no result on CASME II or SAMM" in text
-    assert "all-absent" in text
+    assert "always-negative" in text
     for entry in Workspace("smoke").recorded("02_train_loso")["runs"]:
         run = Run(entry["path"])
         assert run.missing == []

@@ -16,12 +16,12 @@ from aullm_lib.runs import Run
 
 def test_constant_cells_are_found_to_the_decimal():
     counts = Counts("ten clips", 10, 2, {4: 2, 12: 5})
-    # all-absent on AU4: absent F1 = 16 / 18, so 44.44; all-present: 4 / 12, so 16.67; AU12: 33.33 both ways
+    # always-negative on AU4: absent F1 = 16 / 18, so 44.44; always-positive: 4 / 12, so 16.67; AU12: 33.33 both ways
     cells = pd.DataFrame({"AU4": [44.4, 16.6, 44.5], "AU12": [33.3, 60.0, 33.4]}, index=["a", "b", "c"])
     found = audit.constants(cells, {"ten": counts})
     assert set(found.itertuples(index=False, name=None)) == {
-        ("a", "AU4", 44.4, "all-absent", "ten"), ("b", "AU4", 16.6, "all-present", "ten"),
-        ("a", "AU12", 33.3, "all-absent", "ten"), ("a", "AU12", 33.3, "all-present", "ten"),
+        ("a", "AU4", 44.4, "always-negative", "ten"), ("b", "AU4", 16.6, "always-positive", "ten"),
+        ("a", "AU12", 33.3, "always-negative", "ten"), ("a", "AU12", 33.3, "always-positive", "ten"),
     }  # fmt: skip
     low = audit.below(cells, counts)
     assert low.to_numpy().tolist() == [["b", "AU4", 16.6, 44.4]]

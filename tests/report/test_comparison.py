@@ -14,12 +14,12 @@ def closed():
     plt.close("all")
 
 
-def test_every_score_interval_floor_and_published_number_is_drawn():
+def test_every_score_interval_trivial_classifier_and_published_number_is_drawn():
     frame = pd.DataFrame(
         {"score": [50.0, 61.0], "low": [45.0, 55.0], "high": [56.0, 66.0], "published": [np.nan, 70.0]},
         index=["lbp-top", "sca"],
     )
-    figure = comparison.methods({"CASME II": frame}, {"CASME II": {"all-absent": 45.4}}, note="a note")
+    figure = comparison.methods({"CASME II": frame}, {"CASME II": {"always-negative": 45.4}}, note="a note")
     (ax,) = figure.axes
     dots, marks = (line for line in ax.lines if line.get_marker() in ("o", "D"))
     assert list(dots.get_xdata()) == [50, 61] and list(dots.get_ydata()) == [0, 1]

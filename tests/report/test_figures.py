@@ -28,7 +28,7 @@ def predictions():
 @pytest.fixture(scope="module")
 def scored(predictions):
     good = predictions.assign(probability=0.2 + 0.6 * predictions["label"])
-    return {"<b>evil</b> & co": metrics.score(good), "random": metrics.score(predictions)}, metrics.floors(predictions)
+    return {"<b>evil</b> & co": metrics.score(good), "random": metrics.score(predictions)}, metrics.trivial(predictions)
 
 
 EVIL = "<b>evil</b> & co|100%_$x^2~{#}\\\\ [a]--b 中 é → × – `*"
@@ -38,7 +38,7 @@ EVIL = "<b>evil</b> & co|100%_$x^2~{#}\\\\ [a]--b 中 é → × – `*"
 def shown():
     """A table with every kind of cell, and text from data that no format takes as it is."""
     ours = {EVIL: [Cell(81.25, 70.06, 90.5), Cell(50.0), Cell()], "other": [Cell(60.0), Cell(why="not run"), Cell()]}
-    low = Group("floor", {"all-absent": [Cell(61.0), Cell(50.0), Cell()]})
+    low = Group("trivial classifiers", {"always-negative": [Cell(61.0), Cell(50.0), Cell()]})
     apart = Group("difference", {EVIL: [Cell(3.04, -1.96, 6.5), Cell(-0.04), Cell()]}, signed=True)
     block = Block("F1 (%)", [low, compared(Group("ours " + EVIL, ours), [low]), apart])
     return Table(
@@ -51,7 +51,7 @@ def test_every_format_shows_the_same_numbers_marks_and_reasons(shown, tmp_path):
     markdown, page, tex, _, made = (path.read_text(encoding="utf-8") for path in paths)
     for number in ("**81.2** [70.1, 90.5]", "*50.0*", "*60.0*", "+3.0 [−2.0, 6.5]", "| 0.0 |", "(a)", "(a) not run"):
         assert number in markdown
-    for number in ("<b>81.2</b><small>[70.1, 90.5]</small>", '<td class="floor">50.0</td>', "+3.0", "(a) not run"):
+    for number in ("<b>81.2</b><small>[70.1, 90.5]</small>", '<td class="trivial">50.0</td>', "+3.0", "(a) not run"):
         assert number in page
     assert '<td class="empty" title="not run">(a)</td>' in page
     minus = r"\ensuremath{-}"
@@ -111,7 +111,7 @@ def test_a_row_of_the_wrong_length_is_refused():
         Table("t", [("", "a"), ("", "b")], [Block("h", [Group("g", {"m": [Cell(1.0)]})])])
 
 
-def test_only_the_best_above_the_floor_is_bold_and_ties_are_bold_together():
+def test_only_the_best_above_the_trivial_classifiers_is_bold_and_ties_are_bold_together():
     rows = {"a": [Cell(50.0), Cell(40.0)], "b": [Cell(50.03), Cell(45.0)], "c": [Cell(49.0), Cell()]}
     made = compared(Group("g", rows), [Group("f", {"x": [Cell(48.0), Cell(45.0)], "y": [Cell(49.0), Cell()]})])
     assert [[cell.bold for cell in row] for row in made.rows.values()] == [[True, False], [True, False], [False, False]]
@@ -120,14 +120,14 @@ def test_only_the_best_above_the_floor_is_bold_and_ties_are_bold_together():
 
 
 def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path):
-    scores, floors = scored
+    scores, trivial = scored
     points = pd.DataFrame(
         {"intensity": [0.0, 0.0, 1.0, 1.0], "seed": [1, 2, 1, 2], "f1_macro": [0.45, 0.46, 0.8, 0.7]}
-    ).assign(**{"all-absent": 0.45, "prior-random": 0.5})
+    ).assign(**{"always-negative": 0.45, "base-rate random": 0.5})
     log = pd.DataFrame({"fold": ["a", "a", "b", "b"], "epoch": [1, 2, 1, 2], "loss": [1.0, 0.5, 1.1, 0.4]})
     image = np.arange(256, dtype=np.uint8).reshape(16, 16)
     makers = {
-        "scores": lambda: figures.per_au({"x": scores}, {"x": floors["all-absent"]}, note="n"),
+        "scores": lambda: figures.per_au({"x": scores}, {"x": trivial["always-negative"]}, note="n"),
         "curve": lambda: figures.intensity_curve(points, note="n"),
         "losses": lambda: figures.losses(log, "t"),
         "counts": lambda: figures.au_counts({"casme2": pd.Series({"AU1": 3, "AU5": 1})}),
@@ -152,7 +152,7 @@ def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path
         assert first == again
         assert {p.rsplit(".")[-1] for p in first} == {"pdf", "png", "json"}
     drawn = makers["scores"]()
-    assert {text.get_text() for text in drawn.legends[0].get_texts()} == {*scores, "all-absent predictor"}
+    assert {text.get_text() for text in drawn.legends[0].get_texts()} == {*scores, "always-negative classifier"}
     bars = drawn.axes[0].containers
     assert bars[0].lines[0].get_ydata()[-1] == pytest.approx(100)
 

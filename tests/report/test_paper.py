@@ -202,12 +202,12 @@ def test_ablations_are_compared_in_the_column_of_their_llm(record):
     assert values(apart["EFP-"])[5] == pytest.approx(ours["EFP-"][5].value - 55.3)
     assert values(apart["all"])[2] == pytest.approx(ours["all"][2].value - 79.5)
     assert list(values(group(made, "published").rows["F_high"])) == [80.1, 79.8, 78.8, 54.5, 55.5, 54.3]
-    panels, floors = paper.ablation_panels(results.load({"runs": entries}))
+    panels, trivial = paper.ablation_panels(results.load({"runs": entries}))
     frame = panels["SAMM"].set_index(["llm", "variant"])
     assert frame.loc[("Q2.5", "EFP-"), "published"] == 55.3
     assert frame.loc[("Q2.5", "EFP-"), "score"] == ours["EFP-"][5].value
     assert frame.loc["Q2"].isna().all().all()
-    assert set(floors) == {"CASME II", "SAMM"}
+    assert set(trivial) == {"CASME II", "SAMM"}
 
 
 def test_cross_domain_has_both_directions_and_no_nested_thresholds(record):
@@ -221,17 +221,17 @@ def test_cross_domain_has_both_directions_and_no_nested_thresholds(record):
     assert any("does not say which LLM" in note for note in made.table.notes)
 
 
-def test_every_policy_is_a_group_of_its_own_with_its_own_floors(record):
+def test_every_policy_is_a_group_with_its_own_trivial_classifiers(record):
     found = results.load({"runs": [record(skill=0.0), record(skill=0.0, llm="tiny")]})
     made = paper.per_release(2, found, ["fixed", "nested", "test-tuned"])
     tuned = group(made, "ours, SAMM; threshold tuned on the test labels").rows["AU-LLM, tiny"]
     assert values(tuned) == [100 * x for x in metrics.score(found[1].predictions[0], policy="test-tuned")["f1_macro"]]
-    chance = group(made, "looks at nothing, SAMM").rows
-    floor = max(row[-1].value for row in chance.values())
-    assert floor == chance["random, test-tuned"][-1].value
-    assert tuned[-1].grey == (tuned[-1].value <= floor)
+    trivial = group(made, "trivial classifiers, SAMM").rows
+    level = max(row[-1].value for row in trivial.values())
+    assert level == trivial["random scores, test-tuned"][-1].value
+    assert tuned[-1].grey == (tuned[-1].value <= level)
     fixed = group(made, "ours, SAMM; threshold 0.5").rows["AU-LLM, tiny"]
-    fair = max(row[-1].value for name, row in chance.items() if name != "random, test-tuned")
+    fair = max(row[-1].value for name, row in trivial.items() if name != "random scores, test-tuned")
     assert fixed[-1].grey == (fixed[-1].value <= fair)
 
 
@@ -245,7 +245,7 @@ def test_the_same_runs_give_the_same_bytes(record, tmp_path):
     assert written[0] == written[1]
     scores = pd.read_csv(tmp_path / "1" / "table3_ablations_scores.csv", keep_default_na=False)
     assert {"TP", "FP", "FN", "TN"} <= set(scores.columns)
-    assert {"all-absent", "AU-Qwen2.5(1.5B)"} <= set(scores["method"])
+    assert {"always-negative", "AU-Qwen2.5(1.5B)"} <= set(scores["method"])
     assert json.loads((tmp_path / "1" / "table3_ablations.json").read_text())["table"] == 3
 
 

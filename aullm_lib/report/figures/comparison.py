@@ -1,4 +1,4 @@
-"""Methods side by side: averages with intervals, published numbers, and what looking at nothing scores."""
+"""Methods side by side: averages with intervals, published numbers, and trivial classifiers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from matplotlib.lines import Line2D
 
 from aullm_lib.report.figures.scores import BLUE, GREY, ORANGE, STYLE, caption
 
-DASHES: Any = ((0, (1, 1.5)), (0, (5, 2)))  # of the predictors that look at nothing
+DASHES: Any = ((0, (1, 1.5)), (0, (5, 2)))  # of the trivial classifiers
 
 
-def methods(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, Mapping[str, float]], note: str = "") -> Figure:
+def methods(panels: Mapping[str, pd.DataFrame], trivial: Mapping[str, Mapping[str, float]], note: str = "") -> Figure:
     """Two-class macro F1 of each method on each set of clips, in percent.
 
     panels: title -> a row a method, in the order to draw from above: columns score, low, high, published (NaN where
-    there is none). floors: title -> name of a predictor that looks at nothing -> its score; drawn as lines.
+    there is none). trivial: title -> trivial classifier -> its score; drawn as lines.
     """
     with plt.rc_context(STYLE | {"axes.grid.axis": "x"}):
         longest = max(map(len, panels.values()))
@@ -26,14 +26,14 @@ def methods(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, Mapping[str
         )
         for ax, (title, frame) in zip(axes[0], panels.items(), strict=True):
             lines = range(len(frame))
-            for dashes, value in zip(DASHES, floors.get(title, {}).values(), strict=False):
+            for dashes, value in zip(DASHES, trivial.get(title, {}).values(), strict=False):
                 ax.axvline(value, color=GREY, linestyle=dashes, linewidth=1)
             ax.hlines(lines, frame["low"], frame["high"], color=BLUE, linewidth=1.6)
             ax.plot(frame["score"], lines, "o", color=BLUE, markersize=5)
             ax.plot(frame["published"], lines, "D", color=ORANGE, markerfacecolor="none", markersize=5)
             ax.set(title=title, yticks=lines, yticklabels=frame.index, ylim=(len(frame) - 0.4, -0.6))
             ax.set_xlabel("average two-class macro F1 (%)")
-        shown = list(dict.fromkeys(name for known in floors.values() for name in known))
+        shown = list(dict.fromkeys(name for scores in trivial.values() for name in scores))
         handles = [
             Line2D([], [], color=BLUE, marker="o", linewidth=1.6, label="ours, 95 % interval"),
             *(Line2D([], [], color=GREY, linestyle=d, label=name) for d, name in zip(DASHES, shown, strict=False)),

@@ -79,10 +79,10 @@ def _title(release: str, data: pd.DataFrame | pd.Series) -> str:
     return "synthetic " * bool(data.attrs.get("synthetic")) + TITLES.get(release, release)
 
 
-def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str, pd.DataFrame], note: str) -> Figure:
-    """Two-class macro F1 an AU, a panel a release: a dot with its interval a method, a line for the all-absent score.
+def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], trivial: Mapping[str, pd.DataFrame], note: str) -> Figure:
+    """Two-class macro F1 per AU, one panel per release: a dot with its interval per method, a line for always-negative.
 
-    panels: release -> method -> ``metrics.score``; floors: release -> the all-absent predictor's score.
+    panels: release -> method -> ``metrics.score``; trivial: release -> the score of the always-negative classifier.
     """
     every = list(dict.fromkeys(method for methods in panels.values() for method in methods))
     drawn: dict[str, Any] = {}  # name -> what stands for it in the legend
@@ -92,9 +92,9 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str
             1, len(panels), figsize=(1.6 + 0.62 * sum(widths), 3.2), sharey=True, width_ratios=widths, squeeze=False
         )
         for axis, (release, methods) in zip(axes[0], panels.items(), strict=True):
-            floor = 100 * floors[release]["f1_macro"]
-            x = np.arange(len(floor))
-            drawn["all-absent predictor"] = axis.hlines(floor, x - 0.38, x + 0.38, color=GREY, lw=2, zorder=1)
+            level = 100 * trivial[release]["f1_macro"]
+            x = np.arange(len(level))
+            drawn["always-negative classifier"] = axis.hlines(level, x - 0.38, x + 0.38, color=GREY, lw=2, zorder=1)
             for i, (method, score) in enumerate(methods.items()):
                 offset = (i - (len(methods) - 1) / 2) * min(0.25, 0.7 / len(methods))
                 y = 100 * score["f1_macro"]
@@ -104,12 +104,12 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], floors: Mapping[str
                     x + offset, y, np.clip([low, high], 0, None), fmt=MARKERS[k], ms=5, lw=1.2, capsize=2.5,
                     color=PALETTE[k],
                 )  # fmt: skip
-            axis.set_xticks(x, [*floor.index[:-1], "mean"])
+            axis.set_xticks(x, [*level.index[:-1], "mean"])
             axis.axvspan(x[-1] - 0.5, x[-1] + 0.5, color="#f2f2f2", zorder=0)
             axis.set(title=release, ylim=(0, 103), xlim=(-0.6, x[-1] + 0.5))
             axis.tick_params(axis="x", length=0)
         axes[0, 0].set_ylabel("two-class macro F1 (%)")
-        names = ["all-absent predictor", *every]
+        names = ["always-negative classifier", *every]
         figure.legend([drawn[name] for name in names], names, loc="outside upper center", ncols=4)
         caption(figure, note, ha="left", x=0.01)
     plt.close(figure)
@@ -234,18 +234,18 @@ def losses(logs: pd.DataFrame, title: str, note: str = "") -> Figure:
 
 
 def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
-    """Score over the synthetic release's intensity: a dot a seed, a line through the means, and two floors.
+    """Score over the synthetic release's intensity: one dot per seed, a line through the means, trivial classifiers.
 
-    points: intensity, seed, f1_macro, all-absent, prior-random (0 to 1).
+    points: intensity, seed, f1_macro, always-negative, base-rate random (0 to 1).
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(4.6, 3.1))
         sns.lineplot(data=points, x="intensity", y=100 * points["f1_macro"], errorbar=None, color=BLUE, ax=axis,
                      label="3D-CNN, linear head (mean)")  # fmt: skip
         axis.plot(points["intensity"], 100 * points["f1_macro"], "o", color=BLUE, alpha=0.5, ms=4, label="one seed")
-        means = points.groupby("intensity")[["all-absent", "prior-random"]].mean()
-        axis.plot(means.index, 100 * means["all-absent"], "--", color=GREY, label="always saying absent")
-        axis.plot(means.index, 100 * means["prior-random"], ":", color=GREY, label="guessing at the base rate")
+        means = points.groupby("intensity")[["always-negative", "base-rate random"]].mean()
+        axis.plot(means.index, 100 * means["always-negative"], "--", color=GREY, label="always-negative")
+        axis.plot(means.index, 100 * means["base-rate random"], ":", color=GREY, label="base-rate random")
         axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)", ylim=(35, 100))
         axis.legend(loc="upper left", fontsize=8)
         caption(figure, note)
@@ -254,19 +254,19 @@ def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
 
 
 def policies(points: pd.DataFrame, scored: Sequence[str], note: str = "") -> Figure:
-    """Score over the synthetic release's intensity under each threshold policy, with the floors, means over seeds.
+    """Score over the synthetic release's intensity under each threshold policy and of trivial classifiers.
 
-    points: ``intensity``, ``seed``, a column in percent for each policy in ``scored``, and for the floors "all-absent",
-    "prior-random" and "random, test-tuned".
+    points: ``intensity``, ``seed``, one column in percent for each policy in ``scored``, and for the classifiers
+    "always-negative", "base-rate random" and "random scores, test-tuned".
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(5.2, 3.7))
         means = points.groupby("intensity").mean()
         for i, name in enumerate(scored):
             axis.plot(means.index, means[name], "-" + MARKERS[i], color=PALETTE[i], ms=4.5, lw=1.4, label=name)
-        floors = {"all-absent": "--", "prior-random": ":", "random, test-tuned": "-."}
-        for name, style in floors.items():
-            axis.plot(means.index, means[name], style, color=GREY, lw=1.1, label=f"floor: {name}")
+        trivial = {"always-negative": "--", "base-rate random": ":", "random scores, test-tuned": "-."}
+        for name, style in trivial.items():
+            axis.plot(means.index, means[name], style, color=GREY, lw=1.1, label=name)
         axis.set(xlabel="intensity of the synthetic AUs", ylabel="two-class macro F1 (%)")
         figure.legend(loc="outside upper center", ncols=2, fontsize=7)
         caption(figure, note)
@@ -281,11 +281,11 @@ BARS = {
 """Variant of the paper's Table 3 -> its name in Figure 2, and a colour and a hatch that differ in grey too."""
 
 
-def ablation_bars(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, float], note: str = "") -> Figure:
+def ablation_bars(panels: Mapping[str, pd.DataFrame], trivial: Mapping[str, float], note: str = "") -> Figure:
     """Figure 2: the average F1 of every ablation by LLM, a panel a data set, as wide as a column of two.
 
     panels: title -> llm, variant (of ``BARS``), score, low, high, published, in percent; score is NaN where it was not
-    run, published where there is nothing to compare with. floors: title -> the best of those that look at nothing.
+    run, published where there is nothing to compare with. trivial: title -> the best trivial classifier.
     """
     with plt.rc_context(STYLE | {"font.size": 7, "axes.titlesize": 8, "hatch.linewidth": 0.5}):
         figure, axes = plt.subplots(len(panels), 1, figsize=(3.4, 0.55 + 1.75 * len(panels)), squeeze=False)
@@ -308,8 +308,8 @@ def ablation_bars(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, float
                         axis.errorbar(x, score, spread, fmt="none", ecolor="black", lw=0.8, capsize=1.6)
                     if not np.isnan(published):
                         axis.plot(x, published, "D", mfc="white", mec=ORANGE, mew=1, ms=3.6, zorder=4)
-            if title in floors:
-                axis.axhline(floors[title], color=GREY, lw=1, ls="--", zorder=3)
+            if title in trivial:
+                axis.axhline(trivial[title], color=GREY, lw=1, ls="--", zorder=3)
             if not llms:
                 axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color=GREY)
             axis.set_xticks(range(len(llms)), [textwrap.fill(llm, 16) for llm in llms])
@@ -319,8 +319,8 @@ def ablation_bars(panels: Mapping[str, pd.DataFrame], floors: Mapping[str, float
         handles: list[Any] = [
             Patch(fc=colour, hatch=hatch, ec="#333333", lw=0.5, label=name) for name, colour, hatch in BARS.values()
         ]
-        if floors:
-            handles.append(Line2D([], [], color=GREY, lw=1, ls="--", label="looks at nothing"))
+        if trivial:
+            handles.append(Line2D([], [], color=GREY, lw=1, ls="--", label="best trivial classifier"))
         if any(frame["published"].notna().any() for frame in panels.values() if len(frame)):
             marker = Line2D([], [], marker="D", ls="", mfc="white", mec=ORANGE, mew=1, ms=3.6, label="published")
             handles.append(marker)

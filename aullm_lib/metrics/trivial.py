@@ -1,0 +1,141 @@
+"""Trivial (no-skill) classifiers: what a method must exceed before its score says anything about the clips.
+
+None of them uses a clip. Where thresholds are tuned on the test labels chance level rises too, hence "random scores,
+test-tuned", which is the reference for numbers that were tuned that way and for no others.
+"""
+
+from collections.abc import Mapping
+from math import erf, sqrt
+
+import numpy as np
+import pandas as pd
+
+from aullm_lib import facs
+from aullm_lib.metrics import bootstrap
+from aullm_lib.metrics.scores import decided, score, table
+from aullm_lib.metrics.thresholds import GRID, f1, tuned
+
+
+def trivial(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """Scores of the trivial classifiers on the labels of some predictions.
+
+    Args:
+        predictions: As ``score``; the probabilities are not used.
+        draws: Simulations of each random classifier.
+        seed: Of the simulations.
+
+    Returns:
+        Classifier -> a table as ``score`` gives it:
+
+        - "always-negative" and "always-positive", with intervals over subjects.
+        - "base-rate random": each AU is guessed at its own base rate.
+        - "random scores, test-tuned": scores around the base rate (their logit is normal with standard deviation 1),
+          decided at the threshold that is best on these labels, as in the released script.
+
+        The random classifiers have the means over the draws, their 2.5 % and 97.5 % quantiles as ``_low`` and
+        ``_high``, and mean counts. Their ``roc_auc`` and ``average_precision`` are NaN; no threshold changes those, and
+        chance level (0.5 and the base rate) is in the rows of the constant classifiers.
+
+    Raises:
+        ValueError: As ``score``; fewer than one draw.
+    """
+    answers = {"always-negative": 0.0, "always-positive": 1.0}
+    constant = {name: score(predictions.assign(probability=p)) for name, p in answers.items()}
+    counts = constant["always-positive"].drop(index="mean")
+    n = int(counts[["TP", "FP"]].iloc[0].sum())
+    return trivial_of_counts(counts["TP"].to_dict(), n, draws=draws, seed=seed) | constant
+
+
+def trivial_of_counts(
+    positives: Mapping[str, int], n: int, *, draws: int = 2000, seed: int = 0
+) -> dict[str, pd.DataFrame]:
+    """The same as ``trivial`` from label counts alone, for published tables.
+
+    Args:
+        positives: AU -> how many of the clips show it.
+        n: Number of clips.
+        draws: Simulations of each random classifier.
+        seed: Of the simulations.
+
+    Returns:
+        As ``trivial``; without subjects the constant classifiers have no interval (NaN).
+
+    Raises:
+        ValueError: No AU, an AU that FACS does not have, an impossible count, fewer than one draw.
+    """
+    aus, present, absent = _classes(positives, n)
+    zero = np.zeros_like(present)
+    ranks = np.stack([np.where(present * absent > 0, 0.5, np.nan), np.where(present > 0, present / n, np.nan)], -1)
+    out = {}
+    for name, cells in {
+        "always-negative": (zero, zero, present, absent),
+        "always-positive": (present, absent, zero, zero),
+    }.items():
+        counts = np.stack(cells, -1)  # a 4
+        point = bootstrap.with_mean(np.concatenate([decided(counts), ranks], -1))
+        out[name] = table(aus, point, np.empty((0, *point.shape)), counts)
+    rng = np.random.default_rng(seed)
+    tp, fp = (rng.binomial(k, present / n, (draws, len(aus))) for k in (present, absent))
+    guessed = np.stack([tp, fp, present - tp, absent - fp], -1)  # draws a 4
+    best = tuned(_random_scores(present, absent, draws, seed))
+    for name, counts in {"base-rate random": guessed, "random scores, test-tuned": best}.items():
+        unranked = np.full((*counts.shape[:-1], ranks.shape[-1]), np.nan)
+        scores = bootstrap.with_mean(np.concatenate([decided(counts), unranked], -1))
+        out[name] = table(aus, scores.mean(0), scores, counts.mean(0))
+    return out
+
+
+def tuning(positives: Mapping[str, int], n: int, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """What tuning thresholds on the test labels adds to scores that are random.
+
+    Args:
+        positives: As ``trivial_of_counts``, like the others; the scores are those of "random scores, test-tuned".
+
+    Returns:
+        Rows "random scores, 0.5", "random scores, test-tuned" and "gain", their difference draw by draw. Columns
+        ``f1_macro`` (mean over AUs and draws, 0 to 1), ``f1_macro_low`` and ``f1_macro_high`` (2.5 % and 97.5 %
+        quantiles of the draws).
+
+    Raises:
+        ValueError: As ``trivial_of_counts``.
+    """
+    _, present, absent = _classes(positives, n)
+    counts = _random_scores(present, absent, draws, seed)
+    fixed, best = (np.nanmean(f1(c)[..., 1], -1) for c in (counts[:, list(GRID).index(0.5)], tuned(counts)))
+    drawn = np.stack([fixed, best, best - fixed], -1)  # draws 3
+    low, high = bootstrap.interval(drawn)
+    return pd.DataFrame(
+        {"f1_macro": drawn.mean(0), "f1_macro_low": low, "f1_macro_high": high},
+        index=pd.Index(["random scores, 0.5", "random scores, test-tuned", "gain"]),
+    )
+
+
+def _random_scores(present: np.ndarray, absent: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Confusion counts over GRID [draws, 16, a, 4] of random scores around each AU's base rate.
+
+    Only the bin of GRID that a score falls into matters, so bins are drawn, not scores.
+    """
+    if draws < 1:
+        raise ValueError(f"draws={draws}: expected 1 or more")
+    rate = np.where((present > 0) & (absent > 0), present / (present + absent), 0.5)  # one class: NaN in the end
+    edges, centres = (np.log(p / (1 - p)) for p in (GRID, rate))
+    below = np.array([[(1 + erf((edge - centre) / sqrt(2))) / 2 for edge in edges] for centre in centres])  # a 16
+    bins = np.diff(below, axis=1, prepend=0.0, append=1.0)  # a 17
+    rng = np.random.default_rng([seed, 1])
+    drawn = [rng.multinomial(k, bins, (draws, len(rate))) for k in (present, absent)]  # each draws a 17
+    tp, fp = (np.cumsum(x[..., :0:-1], -1)[..., ::-1].swapaxes(1, 2) for x in drawn)  # draws 16 a
+    return np.stack([tp, fp, present - tp, absent - fp], -1)
+
+
+def _classes(positives: Mapping[str, int], n: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The AUs in order, and how many of n clips show each and do not: int [a]."""
+    if not positives:
+        raise ValueError("positives: no AU given")
+    for au, count in positives.items():
+        if au not in {f"AU{number}" for number in facs.NAMES}:
+            raise ValueError(f"{au}: not an AU that FACS has (AU1, AU2, ...)")
+        if count != int(count) or not 0 <= count <= n:
+            raise ValueError(f"{au}: {count} positives, expected a whole number from 0 to n={n}")
+    aus = sorted(positives, key=lambda au: int(au[2:]))
+    present = np.array([int(positives[au]) for au in aus])
+    return aus, present, int(n) - present
