@@ -1,7 +1,7 @@
-"""AC4AU: what changes in a face without what stays, and experts that share the AUs (ACM MM 2025; not in the paper).
+"""AC4AU: the varying part of a face's features, and experts shared by the AUs (ACM MM 2025; not in the paper).
 
 Each frame goes through a face-recognition network and a spatial transformer; a Fourier transform over time splits the
-result into what is constant, from which the subject must be told, and what varies, from which the AUs must.
+result into a constant part, which must identify the subject, and a varying part, which must identify the AUs.
 
 The authors' code is not public; this follows the paper's recipe. Where it departs, and why:
 - Its face-recognition weights cannot be had in a safe format here: random, unless ``weights`` is given. The paper's own
@@ -10,6 +10,10 @@ The authors' code is not public; this follows the paper's recipe. Where it depar
   not in our notes: chosen here. So are a frame's vector (a linear layer on all its tokens, so that each place of the
   face has weights of its own, as in MobileFaceNet's own head), the positions that both transformers learn, and a batch
   norm that brings a micro-expression's small variation to their scale.
+- Of MobileFaceNet (Chen, Liu, Gao, Han 2018, Table 1) the last two layers are left out, the global depthwise
+  convolution and the embedding of 128: what follows reads its 7x7 map of 512 channels. Random weights begin with blocks
+  that pass on their input where they can (a last scale of 0, Goyal et al. 2017): fifty random layers amplify a shift by
+  a fraction of a pixel so much that no motion could be told from another.
 - The inverse transform without frequency 0 is written as what it is, the deviation from the mean over time.
 - An AU that no (or every) training clip shows would have weight 0 and be left at its random start: its rate counts as
   that of one clip (or all but one).
@@ -18,7 +22,6 @@ The subject's loss sees who is in a training clip, of the fold's training subjec
 0.3 MB a clip at the paper's size.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,8 +32,7 @@ from torch import Tensor, nn
 
 from aullm_lib import clips
 from aullm_lib.asl import AsymmetricLoss
-from aullm_lib.baselines import pretrained, views
-from aullm_lib.baselines.mobilefacenet import MobileFaceNet
+from aullm_lib.baselines import views, weights
 from aullm_lib.baselines.network import Network, NetworkRecipe
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
@@ -38,6 +40,8 @@ from aullm_lib.recipe import setting
 RGB = True
 GREY = (0.299, 0.587, 0.114)  # what red, green and blue add to lightness (ITU-R BT.601)
 PAPER, OURS = "AC4AU paper", "ours, the paper's is not in our notes"
+STAGES = ((2, 1, 5, 2), (4, 2, 1, 2), (2, 2, 6, 1), (4, 2, 1, 2), (2, 2, 2, 1))
+"""Of each stage: expansion, channels as a multiple of the width, blocks, stride of the first block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,7 @@ class Recipe(NetworkRecipe):
 
 
 class Inputs(NamedTuple):
-    """What AC4AU sees of a store's clips."""
+    """AC4AU's inputs of a store's clips."""
 
     frames: Tensor  # n t h w 3, uint8
     subjects: Tensor  # n, a number for each person
@@ -89,14 +93,12 @@ class Fold(NamedTuple):
 def check(recipe: Recipe, store: ClipStore) -> None:
     """Raises ValueError for a clip of one frame or weights that do not fit, FileNotFoundError where there are none."""
     views.refuse_still(store)
-    if recipe.weights:
-        with torch.device("meta"):
-            pretrained.check(recipe.weights, MobileFaceNet(width=recipe.backbone_width))
+    weights.check(Model, recipe, store)
 
 
 def sources(recipe: Recipe) -> dict[str, str]:
     """The identity of the initial weights, if there are any."""
-    return {"weights": pretrained.identity(recipe.weights)} if recipe.weights else {}
+    return weights.sources(Model, recipe)
 
 
 def prepare(recipe: Recipe, store: ClipStore) -> Inputs:
@@ -111,10 +113,13 @@ def prepare(recipe: Recipe, store: ClipStore) -> Inputs:
 
 
 def augmented(x: Tensor, *, rotation: float, jitter: float, order: torch.Generator) -> Tensor:
-    """Each clip mirrored half of the time, turned, and its colours changed, all its frames alike.
+    """Augments clips: mirrored half of the time, rotated, and with colour jitter, the same for all frames of a clip.
 
-    x: `[b, t, 3, h, w]`, 0..1. rotation: degrees, at most, to either side. jitter: brightness, contrast and saturation
-    are each multiplied by 1 - jitter .. 1 + jitter. order: CPU generator.
+    Args:
+        x: `[b, t, 3, h, w]`, 0..1.
+        rotation: most degrees to either side.
+        jitter: brightness, contrast and saturation are each multiplied by 1 - jitter .. 1 + jitter.
+        order: CPU generator.
     """
     b = len(x)
     draws = 2 * torch.rand(5, b, generator=order).to(x.device) - 1  # -1..1
@@ -133,20 +138,95 @@ def augmented(x: Tensor, *, rotation: float, jitter: float, order: torch.Generat
     return (level + (x - level) * contrast).clamp(0, 1)
 
 
+class ConvUnit(nn.Sequential):
+    """Convolution, batch norm, and PReLU unless ``linear``.
+
+    Args:
+        d_in, d_out: channels.
+        kernel, stride: of the convolution, padded so that stride 1 keeps the size.
+        groups: of the convolution; ``d_in`` makes it depthwise.
+        linear: whether PReLU is left out.
+    """
+
+    def __init__(
+        self, *, d_in: int, d_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, linear: bool = False
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(d_in, d_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(d_out),
+            *([] if linear else [nn.PReLU(d_out)]),
+        )
+
+
+class Bottleneck(nn.Module):
+    """Wider by a 1x1 convolution, 3x3 in each channel by itself, narrow again; beside a shortcut where shapes agree.
+
+    Args:
+        d_in, d_out: channels.
+        expansion: how many times as wide it is inside.
+        stride: of the depthwise convolution.
+    """
+
+    def __init__(self, *, d_in: int, d_out: int, expansion: int, stride: int = 1) -> None:
+        super().__init__()
+        d = expansion * d_in
+        self.expand = ConvUnit(d_in=d_in, d_out=d)
+        self.depthwise = ConvUnit(d_in=d, d_out=d, kernel=3, stride=stride, groups=d)
+        self.project = ConvUnit(d_in=d, d_out=d_out, linear=True)
+        self.shortcut = stride == 1 and d_in == d_out
+        if self.shortcut:
+            nn.init.zeros_(self.project.get_parameter("1.weight"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, d_in, h, w]` -> `[b, d_out, h', w']`, each side ceil(side / stride)."""
+        out = self.project(self.depthwise(self.expand(x)))  # b d_out h' w'
+        return out + x if self.shortcut else out
+
+
+class MobileFaceNet(nn.Module):
+    """A face -> its feature map. Its state_dict is what ``weights`` files hold.
+
+    Args:
+        width: channels of the first layer (64 in the paper); the map has 8 times as many.
+    """
+
+    def __init__(self, *, width: int = 64) -> None:
+        super().__init__()
+        self.stem = ConvUnit(d_in=3, d_out=width, kernel=3, stride=2)
+        self.depthwise = ConvUnit(d_in=width, d_out=width, kernel=3, groups=width)
+        blocks, d = list[nn.Module](), width
+        for expansion, multiple, count, stride in STAGES:
+            for i in range(count):
+                d_in, d = d, multiple * width
+                blocks.append(Bottleneck(d_in=d_in, d_out=d, expansion=expansion, stride=1 if i else stride))
+        self.blocks = nn.Sequential(*blocks)
+        self.last = ConvUnit(d_in=d, d_out=8 * width)
+        self.d_out = 8 * width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, 3, h, w]` -> `[b, 8 width, h/16, w/16]`, rounded up; comments for 112 x 112."""
+        if x.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last)  # depthwise: half the time, there
+        x = self.stem(x)  # b 64 56 56
+        x = self.depthwise(x)  # b 64 56 56
+        x = self.blocks(x)  # b 128 7 7
+        return self.last(x)  # b 512 7 7
+
+
 def split(x: Tensor) -> tuple[Tensor, Tensor]:
     """`[b, t, d]` -> frequency 0 over time, `[b, d]` (the mean), and the sum of all others, `[b, t, d]`."""
     dc = x.mean(1)  # b d
     return dc, x - dc[:, None]
 
 
-def arcface(x: Tensor, prototypes: Tensor, own: Tensor, *, scale: float, margin: float) -> Tensor:
-    """Scaled cosines `[b, s]` of embeddings `[b, d]` and prototypes `[s, d]`, each own angle made wider by the margin.
+def arcface(x: Tensor, prototypes: Tensor, subjects: Tensor, *, scale: float, margin: float) -> Tensor:
+    """Scaled cosines `[b, s]` of embeddings `[b, d]` and prototypes `[s, d]`.
 
-    own: the right prototype `[b]`.
+    The angle to the embedding's own prototype, numbered in ``subjects`` `[b]`, is widened by the margin in radians.
     """
     cosines = F.normalize(x) @ F.normalize(prototypes).T  # b s
     angles = cosines.clamp(-1 + 1e-6, 1 - 1e-6).acos()  # b s; at 0 and pi it has no gradient
-    return scale * torch.cos(angles + margin * F.one_hot(own, len(prototypes)))
+    return scale * torch.cos(angles + margin * F.one_hot(subjects, len(prototypes)))
 
 
 class Transformer(nn.Module):
@@ -176,7 +256,7 @@ class Experts(nn.Module):
     """Experts that all AUs share, mixed for each AU by a softmax gate of its own, and a logit from each mixture.
 
     Args:
-        d: width of the features and of what an expert says.
+        d: width of the features and of an expert's output.
         experts: how many.
         n_aus: number of AUs.
     """
@@ -190,13 +270,12 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[b, d]` -> `[b, n_aus]`."""
-        said = self.experts(x)  # b e d
-        mixed = self.gates(x) @ said  # b n_aus d
+        mixed = self.gates(x) @ self.experts(x)  # b n_aus d
         return (mixed * self.weight).sum(2) + self.bias  # b n_aus
 
 
 class Model(Network):
-    """RGB frames -> a logit for each AU, and the embedding that tells the subject."""
+    """RGB frames -> a logit for each AU, and the embedding that identifies the subject."""
 
     def __init__(self, recipe: Recipe, n_aus: int) -> None:
         super().__init__(recipe)
@@ -231,11 +310,11 @@ class Model(Network):
         assert self.fold
         frames, rows = x
         logits, dc = self(frames)  # b n_aus, b d
-        weights = targets * (1 - self.fold.alpha) + (1 - targets) * self.fold.alpha  # b n_aus
-        own = self.fold.subjects[rows]  # b
+        balance = targets * (1 - self.fold.alpha) + (1 - targets) * self.fold.alpha  # b n_aus
+        subjects = self.fold.subjects[rows]  # b
         r = self.recipe
-        cosines = arcface(dc, self.fold.prototypes, own, scale=r.scale, margin=r.margin)  # b s
-        return (weights * self.focal(logits, targets)).mean() + r.dc_weight * F.cross_entropy(cosines, own)
+        cosines = arcface(dc, self.fold.prototypes, subjects, scale=r.scale, margin=r.margin)  # b s
+        return (balance * self.focal(logits, targets)).mean() + r.dc_weight * F.cross_entropy(cosines, subjects)
 
     def decide(self, x: tuple[Tensor, Tensor]) -> Tensor:
         return torch.sigmoid(self(x[0])[0])
@@ -243,22 +322,16 @@ class Model(Network):
     def groups(self) -> list[list[nn.Parameter]]:
         return [[*self.parameters(), *([self.fold.prototypes] if self.fold else [])]]
 
-    def begin(self) -> None:
-        if self.recipe.weights:
-            pretrained.load(self.recipe.weights, self.backbone)
+    def initial(self) -> list[tuple[str, nn.Module]]:
+        return [("weights", self.backbone)]
 
-    def fit(
-        self,
-        inputs: Inputs,
-        rows: Tensor,
-        targets: Tensor,
-        order: torch.Generator,
-        after: Callable[[int, float], None],
-    ) -> None:
-        known, own = inputs.subjects[rows].unique(return_inverse=True)
-        subjects = torch.full_like(inputs.subjects, -1).index_put_((rows,), own)  # n
-        prototypes = nn.Parameter(torch.randn(len(known), self.recipe.width, device=rows.device))
+    def begin(self, inputs: Inputs, rows: Tensor, targets: Tensor) -> None:
+        super().begin(inputs, rows, targets)
+        people, index = inputs.subjects[rows].unique(return_inverse=True)
+        subjects = torch.full_like(inputs.subjects, -1).index_put_((rows,), index)  # n
+        prototypes = nn.Parameter(torch.randn(len(people), self.recipe.width, device=rows.device))
         alpha = targets.mean(0).clamp(1 / len(rows), 1 - 1 / len(rows))
         self.fold = Fold(subjects, prototypes, alpha)
-        super().fit(inputs, rows, targets, order, after)
+
+    def end(self) -> None:
         self.fold = None

@@ -1,28 +1,25 @@
-"""AT: a student looks where the teacher looks, at five stages.
+"""AT: a student learns the teacher's spatial attention, at five stages.
 
 Source: the public script of DVASP, which compares itself with this loss (attention transfer, with squares of the
 features). Where this departs, and why: the rows' "-18" reads as one ResNet18, here taught by the teacher's first view.
 Its weight is the script's for every loss that it distils with.
 """
 
-from dataclasses import dataclass
-
+import torch.nn.functional as F
 from torch import Tensor
 
 from aullm_lib.baselines import distil
-from aullm_lib.baselines.distil import check as check
-from aullm_lib.baselines.distil import sources as sources
-from aullm_lib.baselines.resnet import RGB as RGB
-from aullm_lib.baselines.resnet import prepare as prepare
+from aullm_lib.baselines.distil import RGB, Recipe, check, prepare, sources
+
+__all__ = ["RGB", "Model", "Recipe", "check", "prepare", "sources"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe(distil.Recipe):
-    """The public script's settings."""
+def at_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Attention transfer: mean squared error of the attentions to `[b, c, h, w]`."""
+    return F.mse_loss(distil.attention(student), distil.attention(teacher))
 
 
 class Model(distil.Student):
     """ResNet18 beside the teacher's first view."""
 
-    def distance(self, own: distil.Maps, shown: distil.Maps) -> Tensor:
-        return distil.over_stages(distil.at_loss, own, shown)
+    stage_loss = staticmethod(at_loss)

@@ -1,27 +1,27 @@
-"""What FitNet, SP, AT and DVASP share: a student of ``resnet`` that also learns what a frozen teacher sees.
+"""What FitNet, SP, AT and DVASP share: a student of ``resnet`` that also learns the features of a frozen teacher.
 
-Source: the public script of DVASP, which has a switch for each of them. Teacher and student look at the same crop of
-the same frame, in 0..1. Where this departs, and why: the teacher's own mean and deviation are applied inside it, as in
+Source: the public script of DVASP, which has a switch for each of them. Teacher and student see the same crop of the
+same frame, in 0..1. Where this departs, and why: the teacher's own mean and deviation are applied inside it, as in
 its training (script: not); the first of the five stages is the stem with its pooling (script: its convolution alone);
 the script trains its teacher on EmotioNet and web faces, here it is whatever ``teacher.train`` was given.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aullm_lib.baselines import resnet, teacher
 from aullm_lib.baselines.network import two_way_loss
-from aullm_lib.baselines.resnet import DV, Seen
+from aullm_lib.baselines.resnet import DV, RGB, Output, prepare
 from aullm_lib.baselines.two_view import TwoView
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
 
-SHARED = "teacher"  # what ``weights`` may say beside a place
+__all__ = ["METHODS", "RGB", "SHARED", "Maps", "Recipe", "Student", "attention", "check", "prepare", "sources"]
+SHARED = "teacher"  # a value of ``weights`` beside names and folders
 METHODS = ("fitnet", "sp", "at", "dvasp")
 Maps = Sequence[Tensor]  # of the stem and four stages, b c h w each; c may differ between student and teacher
 
@@ -35,29 +35,29 @@ class Recipe(resnet.Recipe):
 
 
 def check(recipe: Recipe, store: ClipStore) -> TwoView:
-    """The teacher. Raises FileNotFoundError or ValueError for weights or a teacher that cannot be had or do not fit."""
-    shown = teacher.check(recipe.teacher, store)
+    """The teacher. Raises FileNotFoundError or ValueError for a teacher or weights that do not exist or do not fit."""
+    model = teacher.check(recipe.teacher, store)
     if recipe.weights != SHARED:
         resnet.check(recipe, store)
-        return shown
+        return model
     for name in ("depth", "width"):
-        own, its = getattr(recipe, name), getattr(shown.recipe, name)
-        if own != its:
+        value, needed = getattr(recipe, name), getattr(model.recipe, name)
+        if value != needed:
             raise ValueError(
-                f"Recipe.{name}={own}, but the teacher {recipe.teacher} has {its}: with weights={SHARED!r} the student "
-                "starts as the teacher's view and must be as deep and as wide"
+                f"Recipe.{name}={value}, but the teacher {recipe.teacher} has {needed}: with weights={SHARED!r} the "
+                "student starts as the teacher's view and must be as deep and as wide"
             )
-    return shown
+    return model
 
 
 def sources(recipe: Recipe) -> dict[str, str]:
     """The identity of the teacher, and of other initial weights, if there are any."""
-    found = {} if recipe.weights == SHARED else resnet.sources(recipe)
-    return found | {"teacher": teacher.identity(recipe.teacher)}
+    initial = {} if recipe.weights == SHARED else resnet.sources(recipe)
+    return initial | {"teacher": teacher.identity(recipe.teacher)}
 
 
 def attention(maps: Tensor) -> Tensor:
-    """How much happens at each place: squares summed over channels, then divided by their norm over the places.
+    """Spatial attention: squares summed over channels, divided by their norm over the positions.
 
     `[b, c, h, w]` -> `[b, 1, h, w]`.
     """
@@ -65,77 +65,44 @@ def attention(maps: Tensor) -> Tensor:
     return energy / (torch.linalg.vector_norm(energy, dim=(2, 3), keepdim=True) + 1e-6)
 
 
-def similarity(maps: Tensor) -> Tensor:
-    """How like each other the batch's samples are: inner products, each row scaled to norm 1.
-
-    `[b, ...]` -> `[b, b]`.
-    """
-    flat = maps.flatten(1)  # b chw
-    return F.normalize(flat @ flat.T)
-
-
-def sp_loss(own: Tensor, shown: Tensor) -> Tensor:
-    """Similarity-preserving: mean squared error of the student's and the teacher's similarities."""
-    return F.mse_loss(similarity(own), similarity(shown))
-
-
-def attentive_sp_loss(own: Tensor, shown: Tensor) -> Tensor:
-    """Similarity-preserving, each map weighted by its own attention first."""
-    return sp_loss(attention(own) * own, attention(shown) * shown)
-
-
-def at_loss(own: Tensor, shown: Tensor) -> Tensor:
-    """Attention transfer: mean squared error of the attentions."""
-    return F.mse_loss(attention(own), attention(shown))
-
-
-def over_stages(loss: Callable[[Tensor, Tensor], Tensor], own: Maps, shown: Maps) -> Tensor:
-    """The mean of a loss over the stages."""
-    return torch.stack([loss(a, b) for a, b in zip(own, shown, strict=True)]).mean()
-
-
 class Student(resnet.Model):
-    """A frame near the apex -> two logits for each AU; in training also beside a teacher's maps.
+    """A frame near the apex -> two logits for each AU; in training also compared with a teacher's maps.
 
-    views: how many networks look at the frame, each with one of the teacher's.
+    Args:
+        views: number of networks that read the frame, each with one of the teacher's.
     """
 
     def __init__(self, recipe: Any, n_aus: int, views: int = 1) -> None:
         super().__init__(recipe, n_aus, views)
-        self.taught_by: list[TwoView] = []  # while in training; in a list, for it is no part of the model
+        self.teachers: list[TwoView] = []  # one in training; in a list, for it is no part of the model
 
-    def begin(self) -> None:
+    def begin(self, inputs: Tensor, rows: Tensor, targets: Tensor) -> None:
+        self.teachers = [teacher.load(self.recipe.teacher).to(rows.device)]
         if self.recipe.weights != SHARED:
-            super().begin()
+            super().begin(inputs, rows, targets)
             return
-        for own, its in zip(self.backbones, self.taught_by[0].views, strict=False):  # of two, or of the first
-            own.load_state_dict(its.state_dict())
+        for backbone, view in zip(self.backbones, self.teachers[0].views, strict=False):  # of two, or of the first
+            backbone.load_state_dict(view.state_dict())
 
-    def distance(self, own: Maps, shown: Maps) -> Tensor:
-        """How far a view's maps are from the teacher's [], the same frames in both."""
+    def end(self) -> None:
+        self.teachers = []
+
+    @staticmethod
+    def stage_loss(student: Tensor, teacher: Tensor) -> Tensor:
+        """The distance [] between the maps of one stage, the same frames in both."""
         raise NotImplementedError
 
-    def errors(self, seen: list[Seen], targets: Tensor) -> Tensor:
+    def distance(self, student: Maps, teacher: Maps) -> Tensor:
+        """The distance [] between a view's maps and the teacher's: the mean over the stages."""
+        return torch.stack([self.stage_loss(a, b) for a, b in zip(student, teacher, strict=True)]).mean()
+
+    def label_loss(self, outputs: list[Output], targets: Tensor) -> Tensor:
         """The loss apart from what is distilled."""
-        return two_way_loss(resnet.fused(seen), targets)
+        return two_way_loss(resnet.mean_logits(outputs), targets)
 
     def loss(self, x: Tensor, targets: Tensor) -> Tensor:
-        seen = self.look(x)
+        outputs = self.outputs(x)
         with torch.no_grad():
-            shown = [self.taught_by[0].look(x, view)[1] for view in range(len(seen))]
-        distances = [self.distance(one.maps, maps) for one, maps in zip(seen, shown, strict=True)]
-        return self.errors(seen, targets) + self.recipe.kd_weight * torch.stack(distances).sum()
-
-    def fit(
-        self,
-        inputs: Tensor,
-        rows: Tensor,
-        targets: Tensor,
-        order: torch.Generator,
-        after: Callable[[int, float], None],
-    ) -> None:
-        self.taught_by = [teacher.load(self.recipe.teacher).to(rows.device)]
-        try:
-            super().fit(inputs, rows, targets, order, after)
-        finally:
-            self.taught_by = []
+            taught = [self.teachers[0].features(x, view)[1] for view in range(len(outputs))]
+        distances = [self.distance(output.maps, maps) for output, maps in zip(outputs, taught, strict=True)]
+        return self.label_loss(outputs, targets) + self.recipe.kd_weight * torch.stack(distances).sum()

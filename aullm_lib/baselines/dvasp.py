@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from aullm_lib.baselines import distil, resnet
-from aullm_lib.baselines.distil import check as check
-from aullm_lib.baselines.distil import sources as sources
+from aullm_lib.baselines.distil import RGB, check, prepare, sources
 from aullm_lib.baselines.network import two_way_loss
-from aullm_lib.baselines.resnet import DV, Seen
-from aullm_lib.baselines.resnet import RGB as RGB
-from aullm_lib.baselines.resnet import prepare as prepare
-from aullm_lib.baselines.two_view import alike
+from aullm_lib.baselines.resnet import DV, Output
+from aullm_lib.baselines.sp import sp_loss
+from aullm_lib.baselines.two_view import mean_abs_cosine
 from aullm_lib.recipe import setting
+
+__all__ = ["RGB", "Model", "Recipe", "check", "prepare", "sources"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,11 @@ class Recipe(distil.Recipe):
     """The public script's settings."""
 
     orthogonal: float = setting(100.0, f"{DV}: weight of the loss that makes the views' classifiers differ", low=0)
+
+
+def attentive_sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Similarity-preserving, each map weighted by its own attention first."""
+    return sp_loss(distil.attention(student) * student, distil.attention(teacher) * teacher)
 
 
 def vectors(head: Any) -> Tensor:
@@ -41,10 +46,9 @@ class Model(distil.Student):
     def __init__(self, recipe: Recipe, n_aus: int) -> None:
         super().__init__(recipe, n_aus, views=2)
 
-    def distance(self, own: distil.Maps, shown: distil.Maps) -> Tensor:
-        return distil.over_stages(distil.attentive_sp_loss, own, shown)
+    stage_loss = staticmethod(attentive_sp_loss)
 
-    def errors(self, seen: list[Seen], targets: Tensor) -> Tensor:
-        logits = [resnet.fused(seen), *(one.logits for one in seen)]
-        crossed = torch.stack([two_way_loss(x, targets) for x in logits]).sum()
-        return crossed + self.recipe.orthogonal * alike(*(vectors(head) for head in self.heads))
+    def label_loss(self, outputs: list[Output], targets: Tensor) -> Tensor:
+        logits = [resnet.mean_logits(outputs), *(output.logits for output in outputs)]
+        cross_entropy = torch.stack([two_way_loss(x, targets) for x in logits]).sum()
+        return cross_entropy + self.recipe.orthogonal * mean_abs_cosine(*(vectors(head) for head in self.heads))

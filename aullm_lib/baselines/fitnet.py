@@ -6,21 +6,14 @@ here taught by the teacher's first view. Its weight is the script's for every lo
 clips this one, which has no scale of its own, then drowns the labels: lower it.
 """
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from aullm_lib.baselines import distil
-from aullm_lib.baselines.distil import sources as sources
-from aullm_lib.baselines.resnet import RGB as RGB
-from aullm_lib.baselines.resnet import prepare as prepare
+from aullm_lib.baselines.distil import RGB, Recipe, prepare, sources
 from aullm_lib.clips import ClipStore
 
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe(distil.Recipe):
-    """The public script's settings."""
+__all__ = ["RGB", "Model", "Recipe", "check", "prepare", "sources"]
 
 
 def check(recipe: Recipe, store: ClipStore) -> None:
@@ -36,5 +29,5 @@ def check(recipe: Recipe, store: ClipStore) -> None:
 class Model(distil.Student):
     """ResNet18 beside the teacher's first view."""
 
-    def distance(self, own: distil.Maps, shown: distil.Maps) -> Tensor:
-        return F.mse_loss(own[-1], shown[-1])
+    def distance(self, student: distil.Maps, teacher: distil.Maps) -> Tensor:
+        return F.mse_loss(student[-1], teacher[-1])

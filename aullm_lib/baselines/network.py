@@ -1,8 +1,8 @@
 """What the baselines that are one neural network have in common: the fields of their recipes, and their training.
 
-Stochastic gradient descent or Adam over shuffled batches, the last epoch is used, nothing is chosen by looking at a
-test fold. A subclass says what a batch is (``batch``), its loss, and its probabilities; ``rates`` and ``groups`` where
-not everything learns at one rate.
+Stochastic gradient descent or Adam over shuffled batches; the last epoch is used, and nothing is chosen on test clips.
+A subclass defines its batches, loss and probabilities (``batch``, ``loss``, ``decide``), and where it needs them
+``initial``, ``begin``, ``end``, ``groups`` and ``rates``.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import ResNetConfig, ResNetModel
 
+from aullm_lib.baselines import weights
 from aullm_lib.recipe import Settings, setting
+
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+"""ResNet's name -> how many basic blocks each stage has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +35,19 @@ class NetworkRecipe(Settings):
 
 
 class Network(nn.Module):
-    """A baseline in training and test. Subclasses set ``recipe`` by ``super().__init__(recipe)``."""
+    """A neural network in training and test. Subclasses set ``recipe`` by ``super().__init__(recipe)``."""
 
     def __init__(self, recipe: Any) -> None:
         super().__init__()
         self.recipe = recipe
 
     def batch(self, inputs: Any, rows: Tensor, order: torch.Generator | None) -> Any:
-        """What the network is given of some clips. inputs: of ``prepare``; rows: [b] positions in the store.
+        """The network's input for some clips.
 
-        order: a CPU generator for augmentation, in training; None in test, which is then the same every time.
+        Args:
+            inputs: what ``prepare`` returned.
+            rows: positions in the store [b].
+            order: CPU generator for the augmentation of training; None in test, which draws nothing.
         """
         raise NotImplementedError
 
@@ -51,8 +59,18 @@ class Network(nn.Module):
         """Probabilities of occurrence [b, N_AU] of a batch."""
         raise NotImplementedError
 
-    def begin(self) -> None:
-        """Puts initial weights where they belong, if the recipe names any: once, before the first step."""
+    def initial(self) -> list[tuple[str, nn.Module]]:
+        """The recipe's fields that may name initial weights, each with a part that starts from them."""
+        return []
+
+    def begin(self, inputs: Any, rows: Tensor, targets: Tensor) -> None:
+        """Called with ``fit``'s arguments before the first step; loads the initial weights."""
+        for field, part in self.initial():
+            if source := getattr(self.recipe, field):
+                weights.load(source, part)
+
+    def end(self) -> None:
+        """Called after the last step."""
 
     def groups(self) -> list[list[nn.Parameter]]:
         """What trains, in groups that may have rates of their own."""
@@ -71,9 +89,9 @@ class Network(nn.Module):
         order: torch.Generator,
         after: Callable[[int, float], None],
     ) -> None:
-        """Trains on the clips at ``rows`` [B], with 0/1 targets [B, N_AU]; ``after`` is told each epoch's mean loss."""
+        """Trains on the clips at ``rows`` [B] with 0/1 targets [B, N_AU]; ``after`` receives each epoch's mean loss."""
         r = self.recipe
-        self.begin()
+        self.begin(inputs, rows, targets)
         groups = [{"params": group, "lr": rate} for group, rate in zip(self.groups(), self.rates(0), strict=True)]
         optimizer: torch.optim.Optimizer
         if r.optimizer == "adam":
@@ -95,19 +113,35 @@ class Network(nn.Module):
                 total += loss.detach() * len(part)
                 seen += len(part)
             after(epoch + 1, float(total) / seen)
+        self.end()
 
     @torch.no_grad()
     def probabilities(self, inputs: Any, rows: Tensor) -> Tensor:
         """Of occurrence [B, N_AU], float64, of the clips at ``rows`` [B]; no augmentation."""
         was_training = self.training
         self.eval()
-        said = [self.decide(self.batch(inputs, part, None)) for part in rows.split(self.recipe.batch_size)]
+        batches = [self.decide(self.batch(inputs, part, None)) for part in rows.split(self.recipe.batch_size)]
         self.train(was_training)
-        return torch.cat(said).double()
+        return torch.cat(batches).double()
+
+
+def resnet(*, depth: int, width: int, channels: int = 3) -> ResNetModel:
+    """A ResNet of basic blocks with random weights: `[b, channels, h, w]` -> features `[b, 8 width, 1, 1]`.
+
+    Args:
+        depth: one of ``DEPTHS``.
+        width: channels of the stem and the first stage; they double with each further one.
+        channels: of the input.
+    """
+    sizes = [width, 2 * width, 4 * width, 8 * width]
+    config = ResNetConfig(
+        layer_type="basic", embedding_size=width, hidden_sizes=sizes, depths=list(DEPTHS[depth]), num_channels=channels
+    )
+    return ResNetModel(config)
 
 
 class TwoWay(nn.Module):
-    """A 2-way softmax an AU on one feature vector, as in the LED and DVASP code: argmax decides.
+    """A 2-way softmax per AU on one feature vector, as in the LED and DVASP code: argmax decides.
 
     Args:
         d: width of the features.

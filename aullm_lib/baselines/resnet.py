@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from aullm_lib.baselines import checkpoint, views
+from aullm_lib.baselines import network, views, weights
 from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay, two_way_loss, two_way_probabilities
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
@@ -28,7 +28,7 @@ DV = "public script (DVASP)"
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(NetworkRecipe):
-    """The public script's settings. Raises ValueError for a depth that there is none of, or a square too large."""
+    """The public script's settings. Raises ValueError for a depth other than 18 or 34, and a square too large."""
 
     size: int = setting(224, f"{DV}: pixels of a stored frame, and those that the network reads", low=16)
     depth: int = setting(18, "the row's name: 18 or 34")
@@ -47,71 +47,65 @@ class Recipe(NetworkRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.depth not in checkpoint.DEPTHS:
-            raise ValueError(f"Recipe.depth={self.depth}: allowed are {', '.join(map(str, checkpoint.DEPTHS))}")
+        if self.depth not in network.DEPTHS:
+            raise ValueError(f"Recipe.depth={self.depth}: allowed are {', '.join(map(str, network.DEPTHS))}")
         if self.crop > 1:
             raise ValueError(f"Recipe.crop={self.crop}: at most 1, the whole frame")
 
 
-class Seen(NamedTuple):
-    """What one network made of a batch."""
+class Output(NamedTuple):
+    """The output of one network for a batch."""
 
     logits: Tensor  # b n_aus 2
     maps: tuple[Tensor, ...]  # five: after the stem and after each stage, [b, c, h, w]
 
 
 def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises FileNotFoundError for initial weights that cannot be had, ValueError for those that do not fit."""
-    if recipe.weights:
-        checkpoint.check(recipe.weights, store, depth=recipe.depth, width=recipe.width)
+    """Raises FileNotFoundError for initial weights that do not exist, ValueError for those that do not fit."""
+    weights.check(Model, recipe, store)
 
 
 def sources(recipe: Recipe) -> dict[str, str]:
     """The identity of the initial weights, if there are any."""
-    return {"weights": checkpoint.identity(recipe.weights)} if recipe.weights else {}
-
-
-def near_apex(store: ClipStore, *, before: int, after: int) -> Tensor:
-    """The apex of every clip and its neighbours, as positions in the clip `[n, before + 1 + after]`, kept inside it."""
-    steps = torch.arange(-before, after + 1, device=store.device)
-    return (views.apexes(store)[:, None] + steps).clamp(min=0).minimum(store.lengths[:, None] - 1)
+    return weights.sources(Model, recipe)
 
 
 def prepare(recipe: Recipe, store: ClipStore) -> Tensor:
     """The apex of every clip and the frames around it `[n, before + 1 + after, size, size, 3]`, uint8."""
-    positions = near_apex(store, before=recipe.before, after=recipe.after)
+    positions = views.near_apex(store, before=recipe.before, after=recipe.after)
     return store.take(torch.arange(len(store), device=store.device), positions)
 
 
 class Model(Network):
     """A frame near the apex -> two logits for each AU, by one network or by several whose logits are averaged.
 
-    views: how many networks look at the frame.
+    Args:
+        views: number of networks that read the frame.
     """
 
     def __init__(self, recipe: Any, n_aus: int, views: int = 1) -> None:
         super().__init__(recipe)
         shape = {"depth": recipe.depth, "width": recipe.width}
-        self.backbones = nn.ModuleList(checkpoint.network(**shape) for _ in range(views))
+        self.backbones = nn.ModuleList(network.resnet(**shape) for _ in range(views))
         self.heads = nn.ModuleList(TwoWay(d=8 * recipe.width, n_aus=n_aus) for _ in range(views))
 
-    def look(self, x: Tensor) -> list[Seen]:
-        """`[b, 3, size, size]` in 0..1 -> what each network sees; its maps begin with `[b, width, size/4, size/4]`."""
-        seen = []
+    def outputs(self, x: Tensor) -> list[Output]:
+        """`[b, 3, size, size]` in 0..1 -> each network's output; its maps begin with `[b, width, size/4, size/4]`."""
+        outputs = []
         for backbone, head in zip(self.backbones, self.heads, strict=True):
             out = backbone(x, output_hidden_states=True)
-            seen.append(Seen(head(out.pooler_output.flatten(1)), out.hidden_states))
-        return seen
+            outputs.append(Output(head(out.pooler_output.flatten(1)), out.hidden_states))
+        return outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """`[b, 3, size, size]` in 0..1 -> `[b, n_aus, 2]`."""
-        return fused(self.look(x))
+        return mean_logits(self.outputs(x))
 
     def batch(self, inputs: Tensor, rows: Tensor, order: torch.Generator | None) -> Tensor:
-        r, which = self.recipe, torch.full_like(rows, self.recipe.before)
+        r, position = self.recipe, torch.full_like(rows, self.recipe.before)
         if order is not None:
-            which = torch.randint(inputs.shape[1], rows.shape, generator=order).to(rows.device)
-        frames = views.planar(inputs[rows, which])  # b 3 size size
+            position = torch.randint(inputs.shape[1], rows.shape, generator=order).to(rows.device)
+        frames = views.planar(inputs[rows, position])  # b 3 size size
         return views.crop(frames, out=r.size, scale=(r.crop, r.crop), flip=True, order=order)
 
     def loss(self, x: Tensor, targets: Tensor) -> Tensor:
@@ -120,12 +114,10 @@ class Model(Network):
     def decide(self, x: Tensor) -> Tensor:
         return two_way_probabilities(self(x))
 
-    def begin(self) -> None:
-        r = self.recipe
-        for backbone in self.backbones if r.weights else ():
-            checkpoint.load(r.weights, backbone, depth=r.depth, width=r.width)
+    def initial(self) -> list[tuple[str, nn.Module]]:
+        return [("weights", backbone) for backbone in self.backbones]
 
 
-def fused(seen: list[Seen]) -> Tensor:
+def mean_logits(outputs: list[Output]) -> Tensor:
     """The mean of the networks' logits `[b, n_aus, 2]`."""
-    return torch.stack([one.logits for one in seen]).mean(0)
+    return torch.stack([output.logits for output in outputs]).mean(0)

@@ -3,16 +3,16 @@
 Source: Varanka, Peng and Zhao, Learnable Eulerian Dynamics (2024), which prefers 18 layers to 34.
 
 Where this departs, and why: how that ResNet reads time is not known to us. Here the filtered frames are the channels of
-one picture, so that the first convolution sees all of them and everything after it is the usual network, random at
+one picture, so that the first convolution reads all of them and everything after it is the usual network, random at
 first (five channels fit no public weights). Filter, heads and training are SSSNet-LED's (``sssnet_led.py``).
 """
 
 from dataclasses import dataclass
 
 from torch import Tensor
-from transformers import ResNetModel
 
-from aullm_lib.baselines import checkpoint, sssnet_led
+from aullm_lib.baselines import sssnet_led
+from aullm_lib.baselines.network import resnet
 from aullm_lib.baselines.sssnet_led import LEDNetwork, check, prepare
 from aullm_lib.recipe import setting
 
@@ -32,7 +32,7 @@ class Model(LEDNetwork):
 
     def __init__(self, recipe: Recipe, n_aus: int) -> None:
         super().__init__(recipe, n_aus, d=8 * recipe.width)
-        self.backbone = ResNetModel(checkpoint.config(18, recipe.width, channels=recipe.frames - 1))
+        self.backbone = resnet(depth=18, width=recipe.width, channels=recipe.frames - 1)
 
-    def see(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         return self.backbone(x).pooler_output.flatten(1)

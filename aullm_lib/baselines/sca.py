@@ -1,7 +1,7 @@
 """SCA: second-order channel and spatial attention on a 3D ResNet18 (doi 10.1016/j.neucom.2021.01.032).
 
-The covariances of the last stage's features, between channels over positions and between positions over channels, say
-which channels and which places matter.
+The covariances of the last stage's features, between channels over positions and between positions over channels,
+decide which channels and positions count.
 
 The authors' code is not to be found; this follows the public port in ``meb`` (experiments/benchmarks/SCA). Where it
 departs, and why:
@@ -14,6 +14,8 @@ departs, and why:
   here everything after the third stage learns at ``lr``.
 - Its random crop spans the whole frame, so that only the flip is random; ``crop_low`` < 1 makes it a crop. A training
   clip always loses a random part of its end; the port sometimes takes its start instead.
+- The network is that of the 3D-ResNet papers (Hara, Kataoka, Satoh) with shortcuts of type A. In the port, the
+  shortcuts that change their shape are cut off from the gradient, a relic of an old framework; here it flows through.
 - Clips are kept as uint8 after the temporal interpolation: 2.3 MB a clip at the port's size, 0.6 GB for CASME II.
 """
 
@@ -25,9 +27,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from aullm_lib import clips
-from aullm_lib.baselines import pretrained, tim, views
+from aullm_lib.baselines import tim, views, weights
 from aullm_lib.baselines.network import Network, NetworkRecipe
-from aullm_lib.baselines.resnet3d import ResNet3d
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
 
@@ -70,16 +71,14 @@ class Recipe(NetworkRecipe):
 
 
 def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises ValueError for a clip too short to interpolate, or weights that do not fit, FileNotFoundError for none."""
+    """Raises ValueError for a clip of one frame or weights that do not fit, FileNotFoundError where there are none."""
     views.refuse_still(store)
-    if recipe.weights:
-        with torch.device("meta"):
-            pretrained.check(recipe.weights, ResNet3d(width=recipe.width))
+    weights.check(Model, recipe, store)
 
 
 def sources(recipe: Recipe) -> dict[str, str]:
     """The identity of the initial weights, if there are any."""
-    return {"weights": pretrained.identity(recipe.weights)} if recipe.weights else {}
+    return weights.sources(Model, recipe)
 
 
 def prepare(recipe: Recipe, store: ClipStore) -> Tensor:
@@ -90,6 +89,65 @@ def prepare(recipe: Recipe, store: ClipStore) -> Tensor:
         smooth = tim.interpolate(store[clip], recipe.interpolated)  # t size size 3
         inputs[i] = smooth.round().clamp(0, 255).to(inputs)
     return inputs
+
+
+class Block(nn.Module):
+    """Two 3x3x3 convolutions beside a shortcut without weights (type A): every ``stride``-th value, zero channels.
+
+    Args:
+        d_in, d_out: channels, d_in <= d_out.
+        stride: in space and time.
+    """
+
+    def __init__(self, *, d_in: int, d_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(d_in, d_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm3d(d_out)
+        self.conv2 = nn.Conv3d(d_out, d_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm3d(d_out)
+        self.stride, self.added = stride, d_out - d_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, d_in, t, h, w]` -> `[b, d_out, t', h', w']`, each side ceil(side / stride)."""
+        s = self.stride
+        shortcut = F.pad(x[:, :, ::s, ::s, ::s], (0, 0, 0, 0, 0, 0, 0, self.added))  # b d_out t' h' w'
+        out = F.relu(self.bn1(self.conv1(x)))  # b d_out t' h' w'
+        return F.relu(self.bn2(self.conv2(out)) + shortcut)  # b d_out t' h' w'
+
+
+class ResNet3d(nn.Module):
+    """A clip -> the feature map of the last of four stages. Its state_dict is what ``weights`` files hold.
+
+    Args:
+        width: channels of the first stage; they double with every stage.
+    """
+
+    def __init__(self, *, width: int = 64) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(3, width, 7, stride=(1, 2, 2), padding=3, bias=False)
+        self.bn1 = nn.BatchNorm3d(width)
+        self.maxpool = nn.MaxPool3d(3, stride=2, padding=1)
+        self.layer1 = _stage(width, width, stride=1)
+        self.layer2 = _stage(width, 2 * width, stride=2)
+        self.layer3 = _stage(2 * width, 4 * width, stride=2)
+        self.layer4 = _stage(4 * width, 8 * width, stride=2)
+        self.d_out = 8 * width
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, 3, t, h, w]` -> `[b, 8 width, t/16, h/32, w/32]`, rounded up; comments for 10 frames of 112 x 112."""
+        x = F.relu(self.bn1(self.conv1(x)))  # b 64 10 56 56
+        x = self.maxpool(x)  # b 64 5 28 28
+        x = self.layer1(x)  # b 64 5 28 28
+        x = self.layer2(x)  # b 128 3 14 14
+        x = self.layer3(x)  # b 256 2 7 7
+        return self.layer4(x)  # b 512 1 4 4
+
+
+def _stage(d_in: int, d_out: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(Block(d_in=d_in, d_out=d_out, stride=stride), Block(d_in=d_out, d_out=d_out))
 
 
 def covariance(x: Tensor) -> Tensor:
@@ -220,13 +278,11 @@ class Model(Network):
     def groups(self) -> list[list[nn.Parameter]]:
         late = [*self.backbone.layer4.parameters(), *self.attention.parameters()]
         late += [*self.bn.parameters(), *self.linear.parameters()]
-        known = set(late)
-        return [[p for p in self.parameters() if p not in known], late]
+        return [[p for p in self.parameters() if p not in set(late)], late]
 
     def rates(self, epoch: int) -> list[float]:
         late = super().rates(epoch)[1]
         return [late * self.recipe.early_lr / self.recipe.lr, late]
 
-    def begin(self) -> None:
-        if self.recipe.weights:
-            pretrained.load(self.recipe.weights, self.backbone)
+    def initial(self) -> list[tuple[str, nn.Module]]:
+        return [("weights", self.backbone)]

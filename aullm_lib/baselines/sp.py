@@ -5,24 +5,30 @@ Where this departs, and why: the rows' "-18" reads as one ResNet18, here taught 
 is the script's for every loss that it distils with.
 """
 
-from dataclasses import dataclass
-
+import torch.nn.functional as F
 from torch import Tensor
 
 from aullm_lib.baselines import distil
-from aullm_lib.baselines.distil import check as check
-from aullm_lib.baselines.distil import sources as sources
-from aullm_lib.baselines.resnet import RGB as RGB
-from aullm_lib.baselines.resnet import prepare as prepare
+from aullm_lib.baselines.distil import RGB, Recipe, check, prepare, sources
+
+__all__ = ["RGB", "Model", "Recipe", "check", "prepare", "sources"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe(distil.Recipe):
-    """The public script's settings."""
+def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Similarity-preserving: mean squared error of the student's and the teacher's similarities."""
+    return F.mse_loss(similarity(student), similarity(teacher))
+
+
+def similarity(maps: Tensor) -> Tensor:
+    """Similarities between the samples of a batch: inner products, each row scaled to norm 1.
+
+    `[b, ...]` -> `[b, b]`.
+    """
+    flat = maps.flatten(1)  # b chw
+    return F.normalize(flat @ flat.T)
 
 
 class Model(distil.Student):
     """ResNet18 beside the teacher's first view."""
 
-    def distance(self, own: distil.Maps, shown: distil.Maps) -> Tensor:
-        return distil.over_stages(distil.sp_loss, own, shown)
+    stage_loss = staticmethod(sp_loss)

@@ -6,7 +6,7 @@ pooling, batch norm, dropout. Each AU has a 2-way softmax. LED's three parameter
 which drops to 0.01 at epoch 50; the rest at 1e-4.
 
 Where this departs, and why:
-- The batch size of the LED paper is not known to us: meb's. meb's later port has one sigmoid an AU; this is the
+- The batch size of the LED paper is not known to us: meb's. meb's later port has one sigmoid per AU; this is the
   paper's head.
 - LED's rates are stored as logits here (``led.py``) and as logarithms there: a step of 0.1 in a logit moves r by
   0.1 r (1 - r), in a logarithm by 0.1 r.
@@ -62,7 +62,7 @@ def prepare(recipe: Recipe, store: ClipStore) -> ClipStore:
 
 
 class LEDNetwork(Network):
-    """LED over time, then ``see``, which a subclass has; a 2-way softmax an AU on the ``d`` features that it gives."""
+    """LED over time, then ``encode`` of a subclass; a 2-way softmax per AU on its ``d`` features."""
 
     def __init__(self, recipe: Recipe, n_aus: int, d: int) -> None:
         super().__init__(recipe)
@@ -71,13 +71,13 @@ class LEDNetwork(Network):
         )
         self.head = TwoWay(d=d, n_aus=n_aus)
 
-    def see(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Filtered frames `[b, t-1, h, w]` in -1..1 -> features `[b, d]`."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """`[b, t, h, w]` grey levels 0..255 -> `[b, n_aus, 2]`."""
-        return self.head(self.see(self.led(x.float())[:, 1:]))
+        return self.head(self.encode(self.led(x.float())[:, 1:]))
 
     def batch(self, inputs: ClipStore, rows: Tensor, order: torch.Generator | None) -> Tensor:
         return inputs.sample(rows, self.recipe.frames, jitter=order if self.recipe.jitter else None)
@@ -90,8 +90,8 @@ class LEDNetwork(Network):
 
     def groups(self) -> list[list[nn.Parameter]]:
         """The filter's parameters, then all others."""
-        own = list(self.led.parameters())
-        return [own, [p for p in self.parameters() if all(p is not q for q in own)]]
+        led = list(self.led.parameters())
+        return [led, [p for p in self.parameters() if p not in set(led)]]
 
     def rates(self, epoch: int) -> list[float]:
         r = self.recipe
@@ -114,5 +114,5 @@ class Model(LEDNetwork):
         )
         self.fc = nn.Sequential(nn.Linear(64 * t * side * side, 256), nn.ReLU(), nn.Dropout(recipe.dropout))
 
-    def see(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         return self.fc(self.block2(self.block1(x[:, None])).flatten(1))

@@ -9,7 +9,7 @@ people, is another: a true transfer from macro- to micro-expressions. ``two_view
       view1/  view2/           its ResNets as checkpoints of ``transformers``: also ``weights`` to begin another from
       classifiers.safetensors  the vectors of both views' classifiers, their relations and the graph network
 
-A teacher must not have seen the people that its students are tested on: ``check`` refuses one that did.
+A teacher must not have been trained on the people that its students are tested on: ``check`` refuses such a one.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from aullm_lib.baselines import checkpoint, known, pretrained, two_view
+from aullm_lib.baselines import two_view, weights
 from aullm_lib.baselines.two_view import TeacherRecipe as TeacherRecipe
 from aullm_lib.baselines.two_view import TwoView
 from aullm_lib.clips import ClipStore, labels
@@ -100,7 +100,7 @@ def train(
             model = TwoView(recipe, len(aus)).to(device)
             inputs = two_view.prepare(recipe, store, order)
             model.fit(inputs, store.positions(ids), targets.to(device), order, after)
-        _write(out, model, settings | {"people": known.people(store), "losses": losses} | provenance())
+        _write(out, model, settings | {"people": weights.people(store), "losses": losses} | provenance())
     return out
 
 
@@ -120,10 +120,9 @@ def load(folder: str | Path) -> TwoView:
     recipe = TeacherRecipe.from_dict(note["recipe"])
     with torch.device("meta"):
         model = TwoView(recipe, len(note["aus"]))
-    for i, name in enumerate(VIEWS):
-        model.views[i] = checkpoint.read(str(folder / name), depth=recipe.depth, width=recipe.width)
-    model.classifiers.to_empty(device="cpu")
-    pretrained.load(folder / CLASSIFIERS, model.classifiers)
+    for name, view in zip(VIEWS, model.views, strict=True):
+        weights.load(folder / name, view)
+    weights.load(folder / CLASSIFIERS, model.classifiers)
     return model.eval().requires_grad_(False)
 
 
@@ -135,7 +134,7 @@ def check(folder: str | Path, store: ClipStore) -> TwoView:
     if not str(folder):
         raise ValueError(f"Recipe.teacher is empty, and it needs a trained teacher: {HOW}")
     teacher = load(folder)
-    known.refuse(folder, store)
+    weights.refuse_leaks(folder, store)
     return teacher
 
 
@@ -147,7 +146,7 @@ def identity(folder: str | Path) -> str:
     for path in _weights(folder):
         with path.open("rb") as file:
             digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest() + known.label(note)
+    return digest.hexdigest() + weights.trained_on(note)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -155,11 +154,11 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _note(folder: Path) -> dict[str, Any]:
-    note = files.read_json(folder / known.NOTE, missing=None)
+    note = files.read_json(folder / weights.NOTE, missing=None)
     if note is None or not all(path.is_file() for path in _weights(folder)):
         raise FileNotFoundError(f"teacher={str(folder)!r}: no {'whole ' if note else ''}teacher here; {HOW}")
     if not isinstance(note, dict) or not {*SETTINGS, "people"} <= note.keys():
-        raise ValueError(f"{folder / known.NOTE}: damaged, or written by another version; delete the folder; {HOW}")
+        raise ValueError(f"{folder / weights.NOTE}: damaged, or written by another version; delete the folder; {HOW}")
     return note
 
 
@@ -192,7 +191,7 @@ def _write(out: Path, model: TwoView, note: dict[str, Any]) -> None:
                 save_file(model.classifiers.state_dict(), temporary / CLASSIFIERS)
             except SafetensorError as error:
                 raise OSError(f"cannot write {temporary}: {error}") from error
-            files.write_json(temporary / known.NOTE, note)
+            files.write_json(temporary / weights.NOTE, note)
             if out.is_dir():
                 out.rmdir()  # empty
             temporary.rename(out)

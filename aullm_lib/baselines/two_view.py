@@ -1,8 +1,8 @@
-"""The teacher's network: two ResNets look at one face, and their classifiers know which AUs go together.
+"""The teacher's network: two ResNets read one face, and their classifiers share the AUs' correlations.
 
-Each view's linear classifiers, a vector an AU, pass through a graph network over the AUs' relations before they are
-used. Three losses: labels; the views' classifiers are to differ; on faces without labels their answers are to agree,
-so that each teaches the other what it alone sees (semi-supervised co-training, multi-label co-regularisation).
+Each view's linear classifiers, one vector per AU, pass through a graph network over the AUs' relations before they are
+used. Three losses: labels; the views' classifiers are to differ; on faces without labels their predictions are to
+agree, so that each view teaches the other (semi-supervised co-training, multi-label co-regularisation).
 
 Source: the public script of DVASP, which takes its teacher from there. Where this departs, and why:
 - The script's relation matrices (EmotioNet, BP4D) cannot be had: the relations are the absolute correlations of the
@@ -15,7 +15,6 @@ Source: the public script of DVASP, which takes its teacher from there. Where th
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aullm_lib.baselines import checkpoint, resnet, views
+from aullm_lib.baselines import network, views
 from aullm_lib.baselines.network import Network, NetworkRecipe
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
@@ -41,7 +40,7 @@ class TeacherRecipe(NetworkRecipe):
     width: int = setting(64, "ResNet paper: channels of stem and first stage; they double with each further one", low=1)
     before: int = setting(2, "ours, as the student's: labelled frames reach from so many before the apex", low=0)
     after: int = setting(1, "ours, as the student's: ... to so many after it", low=0)
-    labelled: float = setting(0.75, "ours: share of the clips whose labels are looked at", above=0)
+    labelled: float = setting(0.75, "ours: share of the clips whose labels are used", above=0)
     unlabelled: int = setting(50_000, f"{DV}: pictures without labels, at most; here frames of all clips", low=1)
     balance: float = setting(
         0.1, f"{DV}: 0.1 to 0.5, one for each AU; here its own rate, and at least this", above=0, below=1
@@ -59,8 +58,8 @@ class TeacherRecipe(NetworkRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         name = type(self).__name__
-        if self.depth not in checkpoint.DEPTHS:
-            raise ValueError(f"{name}.depth={self.depth}: allowed are {', '.join(map(str, checkpoint.DEPTHS))}")
+        if self.depth not in network.DEPTHS:
+            raise ValueError(f"{name}.depth={self.depth}: allowed are {', '.join(map(str, network.DEPTHS))}")
         if self.labelled > 1:
             raise ValueError(f"{name}.labelled={self.labelled}: at most 1, all clips")
         if self.crop > self.size:
@@ -80,7 +79,7 @@ class Pictures(NamedTuple):
 
 class Batch(NamedTuple):
     faces: Tensor  # b 3 h w, 0..1, the labelled ones first
-    draws: Tensor  # b n_aus, uniform in 0..1, for which negatives count
+    draws: Tensor  # b n_aus, uniform in 0..1, to keep some negatives
 
 
 def relations(targets: Tensor) -> Tensor:
@@ -90,27 +89,27 @@ def relations(targets: Tensor) -> Tensor:
 
 
 def keep_rates(targets: Tensor, balance: float) -> Tensor:
-    """With which probability a negative of each AU counts `[n_aus]`, for positives to be the share ``balance``.
+    """Probabilities `[n_aus]` with which each AU's negatives are kept, for positives to be the share ``balance``.
 
-    targets: 0/1 `[n, n_aus]`. An AU without a positive counts nowhere.
+    targets: 0/1 `[n, n_aus]`. Of an AU without a positive, none is kept.
     """
     positive = targets.mean(0)
     return (positive / (1 - positive) * (1 - balance) / balance).clamp(max=1)
 
 
 def selective_loss(logits: Tensor, targets: Tensor, kept: Tensor) -> Tensor:
-    """Binary cross-entropy, averaged over the pairs of face and AU that count. All `[b, n_aus]`; kept: 1 or 0."""
+    """Binary cross-entropy, averaged over the pairs of face and AU that are kept. All `[b, n_aus]`."""
     losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return (losses * kept).sum() / kept.sum().clamp(min=1)
 
 
-def alike(a: Tensor, b: Tensor) -> Tensor:
+def mean_abs_cosine(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute cosine of the vectors of two views' classifiers, `[..., d]` each: 0 where they are orthogonal."""
     return F.cosine_similarity(a, b, dim=-1).abs().mean()
 
 
 def disagreement(a: Tensor, b: Tensor) -> Tensor:
-    """Mean Jensen-Shannon divergence of two views' answers, in nats: 0 to ln 2. a, b: logits of the same shape."""
+    """Mean Jensen-Shannon divergence of two views' predictions, 0 to ln 2 nats. a, b: logits of the same shape."""
 
     def log_shares(x: Tensor) -> Tensor:
         return torch.stack([F.logsigmoid(x), F.logsigmoid(-x)])  # present, absent
@@ -157,11 +156,11 @@ class TwoView(Network):
 
     def __init__(self, recipe: TeacherRecipe, n_aus: int) -> None:
         super().__init__(recipe)
-        self.views = nn.ModuleList(checkpoint.network(depth=recipe.depth, width=recipe.width) for _ in range(2))
+        self.views = nn.ModuleList(network.resnet(depth=recipe.depth, width=recipe.width) for _ in range(2))
         self.classifiers = Related(n_aus=n_aus, d=8 * recipe.width + 1, slope=recipe.slope)
         self.keep = torch.ones(n_aus)  # of the negatives, in training
 
-    def look(self, x: Tensor, view: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def features(self, x: Tensor, view: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """`[b, 3, h, w]` in 0..1 -> one view's features `[b, 8 width]`, and its maps after the stem and each stage."""
         mean, std = (x.new_tensor(k)[:, None, None] for k in (self.recipe.mean, self.recipe.std))
         out = self.views[view]((x - mean) / std, output_hidden_states=True)
@@ -169,20 +168,20 @@ class TwoView(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[b, 3, h, w]` in 0..1 -> `[2, b, n_aus]`."""
-        features = torch.stack([self.look(x, view)[0] for view in range(2)])  # 2 b d-1
+        features = torch.stack([self.features(x, view)[0] for view in range(2)])  # 2 b d-1
         vectors = self.classifiers()  # 2 n_aus d
         return features @ vectors[..., :-1].mT + vectors[:, None, :, -1]
 
     def batch(self, inputs: Pictures, rows: Tensor, order: torch.Generator | None) -> Batch:
-        r, near, b = self.recipe, inputs.near[rows], len(rows)  # b 4
+        r, near, b = self.recipe, inputs.near[rows], len(rows)  # b before+1+after
         side, draws = r.crop / r.size, torch.zeros(b, len(self.keep))
         if order is None:
             frames = inputs.store.take(rows, near[:, [r.before]])  # b 1 size size 3
         else:
-            which = torch.randint(near.shape[1], (b, 1), generator=order).to(rows.device)
-            other = torch.randint(len(inputs.rows), (b,), generator=order).to(rows.device)
-            positions = torch.cat([near.gather(1, which), inputs.positions[other, None]])
-            frames = inputs.store.take(torch.cat([rows, inputs.rows[other]]), positions)  # 2b 1 size size 3
+            neighbour = torch.randint(near.shape[1], (b, 1), generator=order).to(rows.device)
+            unlabelled = torch.randint(len(inputs.rows), (b,), generator=order).to(rows.device)
+            positions = torch.cat([near.gather(1, neighbour), inputs.positions[unlabelled, None]])
+            frames = inputs.store.take(torch.cat([rows, inputs.rows[unlabelled]]), positions)  # 2b 1 size size 3
             draws = torch.rand(draws.shape, generator=order)
         faces = views.crop(views.planar(frames[:, 0]), out=r.crop, scale=(side, side), flip=True, order=order)
         return Batch(faces, draws.to(rows.device))
@@ -194,30 +193,22 @@ class TwoView(Network):
         vectors = self.classifiers()  # 2 n_aus d
         return (
             labels
-            + r.multi_view * alike(vectors[0], vectors[1])
+            + r.multi_view * mean_abs_cosine(vectors[0], vectors[1])
             + r.co_regularisation * disagreement(logits[0, b:], logits[1, b:])
         )
 
     def decide(self, x: Batch) -> Tensor:
         return torch.sigmoid(self(x.faces)).mean(0)
 
-    def fit(
-        self,
-        inputs: Pictures,
-        rows: Tensor,
-        targets: Tensor,
-        order: torch.Generator,
-        after: Callable[[int, float], None],
-    ) -> None:
+    def begin(self, inputs: Pictures, rows: Tensor, targets: Tensor) -> None:
         self.classifiers.relation.copy_(relations(targets))
         self.keep = keep_rates(targets, self.recipe.balance)
-        super().fit(inputs, rows, targets, order, after)
 
 
 def prepare(recipe: TeacherRecipe, store: ClipStore, order: torch.Generator) -> Pictures:
     """Where the pictures are: around every apex, and anywhere in the clips. order: draws the latter if there are more
     than ``unlabelled``."""
-    near = resnet.near_apex(store, before=recipe.before, after=recipe.after)
+    near = views.near_apex(store, before=recipe.before, after=recipe.after)
     total = int(store.lengths.sum())
     chosen = torch.randperm(total, generator=order)[: recipe.unlabelled].sort().values.to(store.device)
     ends = store.lengths.cumsum(0)

@@ -1,4 +1,4 @@
-"""What baselines see of a clip: a frame near its apex, some frames of it, crops of them. Batched, on the device."""
+"""The parts of a clip that baselines read: frames near its apex, and crops. Batched, on the store's device."""
 
 import torch
 import torch.nn.functional as F
@@ -18,21 +18,21 @@ def apexes(store: ClipStore) -> Tensor:
     """The apex of every clip as a position in it [N], 0 = onset; the middle frame where the release names none."""
     table = store.table
     lengths = store.lengths.cpu()
-    apex = (table["apex"] - table["onset"]).astype("Float64").to_numpy(dtype=float, na_value=float("nan"))
-    found = torch.from_numpy(apex)
-    return (
-        torch.where(found.isnan(), (lengths // 2).double(), found)
-        .long()
-        .clamp(min=0)
-        .minimum(lengths - 1)
-        .to(store.device)
-    )
+    offsets = (table["apex"] - table["onset"]).astype("Float64").to_numpy(dtype=float, na_value=float("nan"))
+    apex = torch.from_numpy(offsets)
+    apex = torch.where(apex.isnan(), (lengths // 2).double(), apex).long()
+    return apex.clamp(min=0).minimum(lengths - 1).to(store.device)
+
+
+def near_apex(store: ClipStore, *, before: int, after: int) -> Tensor:
+    """The apex of every clip and its neighbours, as positions in the clip `[n, before + 1 + after]`, kept inside it."""
+    steps = torch.arange(-before, after + 1, device=store.device)
+    return (apexes(store)[:, None] + steps).clamp(min=0).minimum(store.lengths[:, None] - 1)
 
 
 def planar(frames: Tensor) -> Tensor:
-    """uint8 `[..., h, w, 3]` (or grey `[..., h, w]`) -> float `[..., c, h, w]` in 0..1."""
-    x = frames.float() / 255
-    return x.movedim(-1, -3) if frames.shape[-1] == 3 else x.unsqueeze(-3)
+    """uint8 `[..., h, w, 3]` -> float `[..., 3, h, w]` in 0..1."""
+    return (frames.float() / 255).movedim(-1, -3)
 
 
 def crop(
@@ -43,11 +43,14 @@ def crop(
     flip: bool = False,
     order: torch.Generator | None = None,
 ) -> Tensor:
-    """A square of each picture or clip, resized to ``out`` pixels (bilinear): at random in training, else the middle.
+    """A square of each picture or clip, resized bilinearly: a random one in training, in test the middle one.
 
-    x: `[b, c, h, w]`, or `[b, t, c, h, w]` whose frames share one square a clip. scale: the smallest and the largest
-    side, as a share of the frame's; in test the largest. flip: mirrored left to right half of the time, in training.
-    order: CPU generator; None in test.
+    Args:
+        x: `[b, c, h, w]`, or `[b, t, c, h, w]`; the frames of a clip share one square.
+        out: side of the result in pixels.
+        scale: smallest and largest side of the square, as a share of the frame's; in test the largest.
+        flip: whether half of them are mirrored left to right in training.
+        order: CPU generator in training; None in test.
     """
     flat = x if x.ndim == 4 else x.flatten(1, 2)  # b c h w: one grid serves all frames of a clip
     b = len(flat)

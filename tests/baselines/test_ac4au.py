@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from aullm_lib import baselines, engine, metrics, preprocess
+from aullm_lib import baselines, engine, preprocess
 from aullm_lib.baselines import ac4au
-from aullm_lib.baselines.mobilefacenet import Bottleneck, MobileFaceNet
+from aullm_lib.baselines.ac4au import Bottleneck, MobileFaceNet
 from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
 
@@ -238,21 +238,6 @@ def test_it_learns_what_the_clips_show_and_that_an_au_without_a_clip_is_absent(s
     assert said[:, 2].max() < 0.5
 
 
-def test_a_run_is_whole_the_same_twice_and_gives_its_weights_back(store, tmp_path):
-    recipe = ac4au.Recipe(**TINY)
-    one = Experiment(name="x", aus=(1, 4, 12), recipe=recipe, method="ac4au")
-    paths = [engine.run(one, store, out=tmp_path / str(i), keep_weights=True, trace=True) for i in range(2)]
-    assert len({(path / "predictions.csv").read_bytes() for path in paths}) == 1
-    run = Run(paths[0])
-    said = run.predictions()
-    assert set(said["clip_id"]) == set(store.ids) and len(said) == 3 * len(store)
-    assert metrics.score(said, resamples=0).loc["mean", "f1_macro"] > 0
-    fold = run.folds[1]
-    mine = said[said["fold"] == fold]
-    again = run.model(fold).probabilities(ac4au.prepare(recipe, store), store.positions(mine["clip_id"].unique()))
-    assert again.flatten().tolist() == mine["probability"].tolist()
-
-
 def test_initial_weights_are_read_identified_and_refused_if_they_are_others(store, tmp_path):
     torch.manual_seed(5)
     first, file = MobileFaceNet(width=2), tmp_path / "face.safetensors"
@@ -265,7 +250,7 @@ def test_initial_weights_are_read_identified_and_refused_if_they_are_others(stor
     torch.testing.assert_close(kept.last[0].weight, first.last[0].weight, rtol=0, atol=1e-6)
     assert run.info["data"]["weights"] == ac4au.sources(recipe)["weights"] and not ac4au.sources(ac4au.Recipe())
     for error, match, changes in (
-        (ValueError, r"of stem.0.weight it has \(2, 3, 3, 3\), needed is \(4, 3, 3, 3\)", {"backbone_width": 4}),
+        (ValueError, r"size mismatch for stem.0.weight: .*\[2, 3, 3, 3\].*\[4, 3, 3, 3\]", {"backbone_width": 4}),
         (FileNotFoundError, "no safetensors file here; in a recipe ''", {"weights": str(tmp_path / "none")}),
     ):
         other = dataclasses.replace(one, recipe=dataclasses.replace(recipe, **changes))

@@ -7,11 +7,9 @@ from benchmarks.lbp_top import loop, numbering
 from skimage.feature import local_binary_pattern
 from sklearn.svm import SVC
 
-from aullm_lib import baselines, engine, preprocess
+from aullm_lib import baselines
 from aullm_lib.baselines import lbp_top, tim
 from aullm_lib.baselines.lbp_top import Recipe
-from aullm_lib.experiment import Experiment
-from aullm_lib.runs import Run
 
 FORMS = ("sane", "port")
 
@@ -270,13 +268,6 @@ def test_state_dict_round_trip():
 # a run
 
 
-@pytest.fixture
-def one_run(hand_store, tmp_path):
-    recipe = baselines.recipe("lbp-top", size=32, blocks=4)
-    experiment = Experiment(name="lbp", aus=(1, 4, 12), method="lbp-top", recipe=recipe)
-    return lambda name: Run(engine.run(experiment, hand_store, out=tmp_path / name, keep_weights=True))
-
-
 def test_inputs_are_every_clip_described(hand_store):
     recipe = Recipe(size=32, blocks=2)
     inputs = lbp_top.prepare(recipe, hand_store)
@@ -285,31 +276,3 @@ def test_inputs_are_every_clip_described(hand_store):
         assert torch.equal(inputs.features[row], lbp_top.describe(torch.tensor(hand_store[clip_id]), recipe))
     wide = inputs.features.double()
     torch.testing.assert_close(inputs.products, (wide[:, None] * wide).sum(2))
-
-
-def test_a_run_is_whole_repeatable_and_can_be_loaded(hand_store, one_run):
-    run, again = one_run("a"), one_run("b")
-    predictions = run.predictions()
-    assert len(predictions) == len(hand_store) * 3 and predictions["probability"].between(0, 1).all()
-    assert (run.path / "predictions.csv").read_bytes() == (again.path / "predictions.csv").read_bytes()
-    assert run.logs()["epoch"].tolist() == [1] * len(run.folds)
-    inputs = lbp_top.prepare(run.experiment.recipe, hand_store)
-    for fold in run.folds:
-        theirs = predictions[predictions["fold"] == fold]
-        ids = list(dict.fromkeys(theirs["clip_id"]))
-        said = run.model(fold).probabilities(inputs, hand_store.positions(ids))
-        assert said.flatten().tolist() == theirs["probability"].tolist()
-
-
-def test_a_store_that_does_not_fit_is_refused(hand_table, hand_store, tmp_path):
-    def run(store, **more):
-        recipe = baselines.recipe("lbp-top", **more)
-        experiment = Experiment(name="lbp", aus=(4,), method="lbp-top", recipe=recipe)
-        engine.run(experiment, store, out=tmp_path / "runs")
-
-    colour = preprocess.build(hand_table, tmp_path / "colour", size=32, rgb=True)
-    with pytest.raises(ValueError, match="RGB frames, and lbp-top reads grey"):
-        run(colour, size=32)
-    with pytest.raises(ValueError, match=r"Recipe.size=112, but the frames of .* have 32 pixels"):
-        run(hand_store)
-    assert not (tmp_path / "runs").exists()

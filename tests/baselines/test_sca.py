@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from aullm_lib import baselines, engine, metrics, preprocess
+from aullm_lib import baselines, engine, preprocess
 from aullm_lib.baselines import sca
-from aullm_lib.baselines.resnet3d import Block, ResNet3d
+from aullm_lib.baselines.sca import Block, ResNet3d
 from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
 
@@ -221,21 +221,6 @@ def test_it_learns_what_the_clips_show(store):
     assert (said == targets.bool()).float().mean() > 0.9
 
 
-def test_a_run_is_whole_the_same_twice_and_gives_its_weights_back(store, tmp_path):
-    recipe = sca.Recipe(**TINY)
-    one = Experiment(name="x", aus=(1, 4, 12), recipe=recipe, method="sca")
-    paths = [engine.run(one, store, out=tmp_path / str(i), keep_weights=True) for i in range(2)]
-    assert len({(path / "predictions.csv").read_bytes() for path in paths}) == 1
-    run = Run(paths[0])
-    said = run.predictions()
-    assert set(said["clip_id"]) == set(store.ids) and len(said) == 3 * len(store)
-    assert metrics.score(said, resamples=0).loc["mean", "f1_macro"] > 0
-    fold = run.folds[1]
-    mine = said[said["fold"] == fold]
-    again = run.model(fold).probabilities(sca.prepare(recipe, store), store.positions(mine["clip_id"].unique()))
-    assert again.flatten().tolist() == mine["probability"].tolist()
-
-
 def test_initial_weights_are_read_identified_and_refused_if_they_are_others(store, tmp_path):
     torch.manual_seed(5)
     first = ResNet3d(width=2)
@@ -259,10 +244,10 @@ def test_initial_weights_are_read_identified_and_refused_if_they_are_others(stor
         with pytest.raises(error, match=match):
             engine.run(other, store, out=tmp_path / "never")
 
-    refused(ValueError, r"of conv1.weight it has \(2, 3, 7, 7, 7\), needed is \(4, 3, 7, 7, 7\)", width=4)
+    refused(ValueError, r"of ResNet3d with .* for conv1.weight: .*\[2, 3, 7, 7, 7\].*\[4, 3, 7, 7, 7\]", width=4)
     refused(FileNotFoundError, "no safetensors file here; in a recipe '' means random", weights=str(tmp_path / "none"))
     save_file({"head.weight": torch.zeros(1)} | first.state_dict(), tmp_path / "more.safetensors")
-    refused(ValueError, "of head.weight it has .*, needed is none", weights=str(tmp_path / "more.safetensors"))
+    refused(ValueError, 'Unexpected key.*"head.weight"', weights=str(tmp_path / "more.safetensors"))
     (tmp_path / "bad.safetensors").write_bytes(b"no tensors")
     refused(ValueError, "bad.safetensors: damaged, or no safetensors file", weights=str(tmp_path / "bad.safetensors"))
     refused(ValueError, "2 safetensors files here; name one", weights=str(tmp_path))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import jensenshannon
 
 from aullm_lib import clips, preprocess
-from aullm_lib.baselines import known, teacher, two_view
+from aullm_lib.baselines import teacher, two_view, weights
 from aullm_lib.baselines.teacher import TeacherRecipe
 from aullm_lib.clips import ClipStore
 
@@ -31,7 +31,7 @@ def folder(store, tmp_path_factory):
     return teacher.train(store, tmp_path_factory.mktemp("teacher") / "a", TeacherRecipe(**TINY), AUS, device="cpu")
 
 
-def weights(folder):
+def contents(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.safetensors"))}
 
 
@@ -94,7 +94,7 @@ def test_disagreement_is_scipys_jensen_shannon_divergence_with_a_true_gradient()
     assert torch.autograd.grad(most, far)[0].isfinite().all()
 
 
-def test_alike_is_the_mean_absolute_cosine_with_a_true_gradient():
+def test_similarity_of_classifiers_is_the_mean_absolute_cosine_with_a_true_gradient():
     a, b = (torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True) for _ in range(2))
     total = 0.0
     for i in range(3):
@@ -102,8 +102,8 @@ def test_alike_is_the_mean_absolute_cosine_with_a_true_gradient():
             x, y = a[i, k].tolist(), b[i, k].tolist()
             inner = sum(p * q for p, q in zip(x, y, strict=True))
             total += abs(inner) / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y)) / 6
-    assert two_view.alike(a, b).item() == pytest.approx(total, rel=1e-12)
-    assert torch.autograd.gradcheck(two_view.alike, (a, b))
+    assert two_view.mean_abs_cosine(a, b).item() == pytest.approx(total, rel=1e-12)
+    assert torch.autograd.gradcheck(two_view.mean_abs_cosine, (a, b))
 
 
 def test_related_classifiers_are_two_graph_convolutions():
@@ -146,7 +146,7 @@ def test_a_logit_is_the_features_against_the_classifier_and_its_bias():
     scaled = (x - mean) / std
     for view in range(2):
         out = model.views[view](scaled, output_hidden_states=True)
-        features, maps = model.look(x, view)
+        features, maps = model.features(x, view)
         assert len(maps) == 5
         for one, other in zip(maps, out.hidden_states, strict=True):
             torch.testing.assert_close(one, other)
@@ -199,7 +199,7 @@ def test_the_loss_is_the_sum_of_its_parts_and_reaches_everything(store):
     with torch.no_grad():
         logits, vectors = model(faces), model.classifiers()
         want = sum(two_view.selective_loss(logits[v, :3], targets, kept) for v in range(2))
-        want += 3 * two_view.alike(*vectors) + 7 * two_view.disagreement(logits[0, 3:], logits[1, 3:])
+        want += 3 * two_view.mean_abs_cosine(*vectors) + 7 * two_view.disagreement(logits[0, 3:], logits[1, 3:])
     torch.testing.assert_close(loss.detach(), want, rtol=1e-6, atol=0)
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     assert all(gradient.isfinite().all() for gradient in gradients)
@@ -211,7 +211,7 @@ def test_training_writes_a_whole_folder_the_same_twice_and_only_once(store, fold
     state = torch.get_rng_state()
     again = teacher.train(store, tmp_path / "deep" / "b", recipe, AUS, device="cpu")
     assert torch.equal(state, torch.get_rng_state())  # it leaves the caller's random numbers alone
-    assert weights(folder) == weights(again) and len(weights(folder)) == 3
+    assert contents(folder) == contents(again) and len(contents(folder)) == 3
     assert teacher.identity(folder) == teacher.identity(again)
     assert sorted(p.name for p in again.parent.iterdir()) == ["b"]
     note = json.loads((folder / "teacher.json").read_text())
@@ -261,7 +261,7 @@ def test_it_learns_and_its_views_come_to_differ(store, tmp_path):
     for weight in (0, 2):
         recipe = TeacherRecipe(**TINY | changed | {"multi_view": weight})
         model = teacher.load(teacher.train(store, tmp_path / f"t{weight}", recipe, (4, 12), device="cpu"))
-        found[weight] = two_view.alike(*model.classifiers()).item()
+        found[weight] = two_view.mean_abs_cosine(*model.classifiers()).item()
     said = model.probabilities(two_view.prepare(recipe, store, torch.Generator()), torch.arange(len(store)))
     for j, name in enumerate(("AU4", "AU12")):
         truth = store.table[name].to_numpy() == 1
@@ -276,10 +276,10 @@ def test_labels_of_the_other_clips_are_not_looked_at(store, folder, tmp_path):
     assert len(hidden) == 3
     columns = ["AU1", "AU4", "AU12"]
     other.table.loc[hidden, columns] = 1 - other.table.loc[hidden, columns]
-    assert weights(teacher.train(other, tmp_path / "t", TeacherRecipe(**TINY), AUS, device="cpu")) == weights(folder)
+    assert contents(teacher.train(other, tmp_path / "t", TeacherRecipe(**TINY), AUS, device="cpu")) == contents(folder)
     seen = other.table.index.difference(hidden)[0]
     other.table.loc[seen, columns] = 1 - other.table.loc[seen, columns]
-    assert weights(teacher.train(other, tmp_path / "u", TeacherRecipe(**TINY), AUS, device="cpu")) != weights(folder)
+    assert contents(teacher.train(other, tmp_path / "u", TeacherRecipe(**TINY), AUS, device="cpu")) != contents(folder)
 
 
 def test_clips_that_do_not_suit_are_refused_and_leave_nothing(store, hand_store, tmp_path):
@@ -365,13 +365,13 @@ def test_people_are_known_by_release_and_name_and_synthetic_ones_by_their_seed(s
     renamed.index = pd.Index([i.replace("hand/", "casme2/") for i in table.index], name="clip_id")
     renamed.attrs = table.attrs | {"dataset": "casme2", "synthetic": True, "made": made}
     synthetic = preprocess.build(renamed, tmp_path / "synthetic", size=32, rgb=True)
-    assert known.people(synthetic) == ["synthetic people of seed 7"]
+    assert weights.people(synthetic) == ["synthetic people of seed 7"]
     joined = clips.join([store, synthetic], tmp_path / "joined")
-    assert known.people(joined) == ["hand/s0", "hand/s1", "hand/s2", "synthetic people of seed 7"]
+    assert weights.people(joined) == ["hand/s0", "hand/s1", "hand/s2", "synthetic people of seed 7"]
     note = {"data": synthetic.info["settings"]["release"]}
-    assert known.label(note) == " (trained on synthetic casme2, intensity 3, seed 7)"
-    assert known.label({"data": joined.info["settings"]["release"]}) == " (trained on synthetic hand+casme2)"
-    assert known.label(None) == "" and known.note("microsoft/resnet-18") is None
+    assert weights.trained_on(note) == " (trained on synthetic casme2, intensity 3, seed 7)"
+    assert weights.trained_on({"data": joined.info["settings"]["release"]}) == " (trained on synthetic hand+casme2)"
+    assert weights.trained_on(None) == "" and weights.read_note("microsoft/resnet-18") is None
 
 
 @pytest.mark.parametrize(
