@@ -1,7 +1,9 @@
-"""Predictions: the schema of the file that every method hands on, its checks, and the same as arrays."""
+"""Predictions: the schema of the table that every method hands on, its checks, and its arrays."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,140 +11,138 @@ import pandas as pd
 from aullm_lib import facs
 
 COLUMNS = ["clip_id", "subject", "au", "label", "probability"]
+"""One row per (clip, AU): label 0 or 1, probability 0 to 1. A column ``fold`` may stand beside them."""
+TEXT = {"clip_id": str, "subject": str, "au": str, "fold": str}
+"""The dtypes with which a CSV file is read: subject "006" stays text."""
 
 
-def _numbers(predictions: pd.DataFrame, column: str) -> np.ndarray:
-    """A column as float64 [rows]; raises ValueError naming the first sample that holds something else."""
-    try:
-        return predictions[column].to_numpy(dtype=float, na_value=np.nan)
-    except (TypeError, ValueError):
-        pass
-    for clip, au, value in zip(predictions["clip_id"], predictions["au"], predictions[column], strict=True):
-        try:
-            if np.ndim(value):  # a list or an array in a cell
-                raise ValueError
-            float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{clip}, {au}: {column} {value!r}, expected a number") from None
-    raise ValueError(f"column {column}: expected numbers, got {predictions[column].dtype}")
+def read(path: str | Path) -> pd.DataFrame:
+    """Reads predictions from a CSV file and checks them. Raises as ``check``."""
+    predictions = pd.read_csv(path, dtype=TEXT)
+    check(predictions)
+    return predictions
 
 
 def check(
     predictions: pd.DataFrame, *, clips: Collection[str] | None = None, folds: Collection[str] | None = None
 ) -> None:
-    """Refuses what cannot be scored.
+    """Refuses predictions that cannot be scored.
 
-    predictions: ``Run.predictions()``: one row a (clip, AU) with clip_id, subject, au, label (0/1), probability (0 to
-    1), and fold if there is one. clips, folds: the ids that ought to be there, where the caller knows them.
+    Args:
+        predictions: A table with COLUMNS, for example ``Run.predictions()``.
+        clips: Clip ids that must be there, and no others.
+        folds: Folds that must be there, and no others.
 
-    Raises ValueError naming the field, or the first sample: a column missing or twice, nothing to score, a clip
-    predicted twice, in part, not at all or not expected, a fold without predictions, a clip in two folds or of two
-    subjects, an AU that FACS does not have, a label other than 0 or 1, a probability that is NaN or outside 0 to 1.
-    TypeError for anything but a DataFrame.
+    Raises:
+        TypeError: Not a DataFrame.
+        ValueError: Names the column, or the first (clip, AU): a column missing or twice, no rows, a missing value, a
+            clip predicted twice, in part, not at all or unexpectedly, a clip of two folds or subjects, a fold without
+            predictions, an AU that FACS does not have, a label other than 0 or 1, a probability outside 0 to 1.
     """
     if not isinstance(predictions, pd.DataFrame):
         raise TypeError(f"predictions: expected a DataFrame, got {type(predictions).__name__}")
-    missing = [c for c in COLUMNS if c not in predictions]
+    missing = [column for column in COLUMNS if column not in predictions]
     if missing:
         raise ValueError(f"predictions lack the columns {missing}")
     if not predictions.columns.is_unique:
-        raise ValueError(
-            f"predictions have the column {predictions.columns[predictions.columns.duplicated()][0]} twice"
-        )
+        twice = predictions.columns[predictions.columns.duplicated()][0]
+        raise ValueError(f"predictions have the column {twice} twice")
     if not len(predictions):
         raise ValueError("no predictions to score")
-    keys = [c for c in ("clip_id", "au", "subject", "fold") if c in predictions]
-
-    def refuse(wrong: np.ndarray | pd.Series, complaint: str, column: str | None = None) -> None:
-        if np.any(wrong):
-            first = predictions.iloc[int(np.argmax(np.asarray(wrong)))]
-            value = "" if column is None else f" {first[column]}"
-            raise ValueError(f"{first['clip_id']}, {first['au']}: {complaint.format(value)}")
-
+    keys = [column for column in ("clip_id", "au", "subject", "fold") if column in predictions]
     for column in keys:
-        refuse(predictions[column].isna(), f"no {column}")
-    units = predictions["au"].drop_duplicates()
-    unknown = set(units) - {f"AU{number}" for number in facs.NAMES}
-    refuse(predictions["au"].isin(unknown), "not an AU that FACS has (AU1, AU2, ...)")
-    refuse(predictions.duplicated(["clip_id", "au"]), "predicted twice")
+        _refuse(predictions, predictions[column].isna(), f"no {column}")
+    aus = predictions["au"].drop_duplicates()
+    not_facs = set(aus) - {f"AU{number}" for number in facs.NAMES}
+    _refuse(predictions, predictions["au"].isin(not_facs), "not an AU that FACS has (AU1, AU2, ...)")
+    _refuse(predictions, predictions.duplicated(["clip_id", "au"]), "predicted twice")
     label, probability = _numbers(predictions, "label"), _numbers(predictions, "probability")
-    refuse(~np.isin(label, (0, 1)), "label{}, expected 0 or 1", "label")
-    refuse(~((probability >= 0) & (probability <= 1)), "probability{}, expected 0 to 1", "probability")  # also NaN
-    sizes = predictions.groupby("clip_id", observed=True)["au"].size()
-    short = sizes.index[sizes < len(units)]
-    if len(short):
-        raise ValueError(f"{short[0]}: some of its AUs were not predicted")
+    _refuse(predictions, ~np.isin(label, (0, 1)), "label {}, expected 0 or 1", "label")
+    outside = ~((probability >= 0) & (probability <= 1))  # also NaN
+    _refuse(predictions, outside, "probability {}, expected 0 to 1", "probability")
+    by_clip = predictions.groupby("clip_id", observed=True)
+    sizes = by_clip.size()
+    if (sizes < len(aus)).any():
+        raise ValueError(f"{sizes.index[sizes < len(aus)][0]}: some of its AUs were not predicted")
     for column in keys[2:]:
-        first = predictions.groupby("clip_id", observed=True)[column].transform("first")
-        refuse(predictions[column] != first, f"its clip has two values of {column}, one of them{{}}", column)
-    for column, wanted in (("clip_id", clips), ("fold", folds)):
-        if wanted is None:
+        differs = predictions[column] != by_clip[column].transform("first")
+        _refuse(predictions, differs, f"its clip has two values of {column}, one of them {{}}", column)
+    for column, names in (("clip_id", clips), ("fold", folds)):
+        if names is None:
             continue
         if column not in predictions:
             raise ValueError(f"predictions lack the column {column!r}")
-        there = set(predictions[column])
-        for name in wanted:
-            if name not in there:
+        predicted = set(predictions[column])
+        for name in names:
+            if name not in predicted:
                 raise ValueError(f"{column} {name}: no predictions")
-        for name in sorted(there - set(wanted), key=str):
+        for name in sorted(predicted - set(names), key=str):
             raise ValueError(f"{column} {name}: predicted, but not expected")
+
+
+def _refuse(predictions: pd.DataFrame, wrong: np.ndarray | pd.Series, complaint: str, column: str = "au") -> None:
+    """Raises ValueError for the first row that is wrong; {} in the complaint is its value in the column."""
+    if np.any(wrong):
+        row = predictions.iloc[int(np.argmax(np.asarray(wrong)))]
+        raise ValueError(f"{row['clip_id']}, {row['au']}: {complaint.format(row[column])}")
+
+
+def _numbers(predictions: pd.DataFrame, column: str) -> np.ndarray:
+    """A column as float64; raises ValueError naming the first row that holds something else."""
+    try:
+        return predictions[column].to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError):
+        other = ~predictions[column].map(lambda value: isinstance(value, Real)).to_numpy(dtype=bool)
+        _refuse(predictions, other, f"{column} {{!r}}, expected a number", column)
+        raise
 
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Checked predictions laid out: n clips by a AUs, clips, subjects and folds in sorted order, AUs by number."""
+    """Checked predictions of n clips and a AUs as arrays: clips, subjects and folds sorted, AUs by number."""
 
-    units: list[str]  # [a]
-    clips: pd.Index  # [n]
-    subjects: pd.Index  # [s]
-    folds: pd.Index  # [f] the fold's names, or the subjects' where there is no column fold
-    subject: np.ndarray  # [n] into subjects
-    fold: np.ndarray  # [n] into folds
-    label: np.ndarray  # [n, a] bool
-    probability: np.ndarray  # [n, a] float64
-    cells: tuple[np.ndarray, np.ndarray]  # [rows] twice: clip and AU of each row of the frame
+    aus: list[str]  # a
+    clips: pd.Index  # n
+    subjects: pd.Index  # s
+    folds: pd.Index  # f; the subjects where there is no column fold
+    subject: np.ndarray  # n, into subjects
+    fold: np.ndarray  # n, into folds
+    label: np.ndarray  # n a, bool
+    probability: np.ndarray  # n a, float64
+    cells: tuple[np.ndarray, np.ndarray]  # clip and AU of each row of the table
 
     @classmethod
     def of(cls, predictions: pd.DataFrame) -> "Arrays":
-        """Raises ValueError as ``check``."""
+        """Raises as ``check``."""
         check(predictions)
-        units = sorted(predictions["au"].unique(), key=lambda au: int(au[2:]))
+        aus = sorted(predictions["au"].unique(), key=lambda au: int(au[2:]))
         clip, clips = pd.factorize(predictions["clip_id"], sort=True)
-        au = pd.Index(units).get_indexer(predictions["au"])
-        one = np.unique(clip, return_index=True)[1]  # [n] a row of each clip
-        subject, subjects = pd.factorize(predictions["subject"].iloc[one], sort=True)
-        fold, folds = pd.factorize(predictions["fold" if "fold" in predictions else "subject"].iloc[one], sort=True)
-        label, probability = np.empty((len(clips), len(units)), bool), np.empty((len(clips), len(units)))
-        label[clip, au] = _numbers(predictions, "label") == 1
-        probability[clip, au] = _numbers(predictions, "probability")
-        return cls(
-            units, pd.Index(clips), pd.Index(subjects), pd.Index(folds), subject, fold, label, probability, (clip, au)
-        )
+        cells = clip, pd.Index(aus).get_indexer(predictions["au"])
+        first = np.unique(clip, return_index=True)[1]  # n, one row of each clip
+        subject, subjects = pd.factorize(predictions["subject"].iloc[first], sort=True)
+        fold, folds = pd.factorize(predictions["fold" if "fold" in predictions else "subject"].iloc[first], sort=True)
+        label, probability = np.empty((len(clips), len(aus)), bool), np.empty((len(clips), len(aus)))
+        label[cells] = _numbers(predictions, "label") == 1
+        probability[cells] = _numbers(predictions, "probability")
+        indices = pd.Index(clips), pd.Index(subjects), pd.Index(folds)
+        return cls(aus, *indices, subject, fold, label, probability, cells)
 
     def same_samples(self, other: "Arrays") -> None:
-        """Raises ValueError naming the first AU, clip, subject, fold or label in which two sets of predictions differ.
+        """Raises ValueError naming the first AU, clip, subject, fold or label in which two predictions differ."""
+        for kind, one, two in (("AU", self.aus, other.aus), ("clip", self.clips, other.clips)):
+            for name in sorted(set(one) ^ set(two), key=str):
+                side = "first" if name in set(one) else "second"
+                raise ValueError(f"{kind} {name}: predicted in the {side} of two runs only")
+        for kind in ("subject", "fold"):
+            one, two = (getattr(side, f"{kind}s")[getattr(side, kind)] for side in (self, other))  # n names
+            for i in np.flatnonzero(one != two):
+                raise ValueError(f"clip {self.clips[i]}: {kind} {one[i]} in one of two runs, {two[i]} in the other")
+        for i, j in np.argwhere(self.label != other.label):
+            raise ValueError(f"clip {self.clips[i]}, {self.aus[j]}: its label differs between two runs")
 
-        For two runs that are to be compared, or averaged over seeds.
-        """
-        for kind, one, two in (("AU", self.units, other.units), ("clip", self.clips, other.clips)):
-            alone = sorted(set(one) ^ set(two), key=str)
-            if alone:
-                which = "first" if alone[0] in set(one) else "second"
-                raise ValueError(f"{kind} {alone[0]}: predicted in the {which} of two runs only")
-        for what in ("subject", "fold"):
-            mine, theirs = (getattr(side, f"{what}s")[getattr(side, what)] for side in (self, other))  # [n] names
-            differ = np.flatnonzero(mine != theirs)
-            if len(differ):
-                i = differ[0]
-                raise ValueError(f"clip {self.clips[i]}: {what} {mine[i]} in one of two runs, {theirs[i]} in the other")
-        cells = np.argwhere(self.label != other.label)
-        if len(cells):
-            i, j = cells[0]
-            raise ValueError(f"clip {self.clips[i]}, {self.units[j]}: its label differs between two runs")
-
-    def by_subject(self, said: np.ndarray) -> np.ndarray:
-        """Decisions bool [n, ..., a] -> confusion counts of each subject [s, ..., a, 4]: TP FP FN TN, as floats."""
-        true = self.label.reshape(len(self.clips), *(1,) * (said.ndim - 2), len(self.units))
-        cells = np.stack([said & true, said & ~true, ~said & true, ~said & ~true], -1)  # [n, ..., a, 4]
-        member = (np.arange(len(self.subjects))[:, None] == self.subject).astype(float)  # [s, n]
+    def by_subject(self, present: np.ndarray) -> np.ndarray:
+        """Decisions bool [n, ..., a] -> confusion counts per subject [s, ..., a, 4]: TP FP FN TN, as floats."""
+        true = self.label.reshape(len(self.clips), *(1,) * (present.ndim - 2), len(self.aus))
+        cells = np.stack([present & true, present & ~true, ~present & true, ~present & ~true], -1)  # n ... a 4
+        member = (np.arange(len(self.subjects))[:, None] == self.subject).astype(float)  # s n
         return (member @ cells.reshape(len(cells), -1)).reshape(-1, *cells.shape[1:])

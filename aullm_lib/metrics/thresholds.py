@@ -1,9 +1,8 @@
-"""From stored probabilities to decisions: predictions checked, the threshold policies, confusion counts, their F1.
+"""From probabilities to decisions: the threshold policies, confusion counts over thresholds, and their F1.
 
 The paper gives no threshold. Its released script takes, for each AU, the best of 16 thresholds on the pooled test
-labels, the very labels that it then scores; the baselines beside it take a fixed decision. Random scores
-gain 3 to 4 points of two-class macro F1 that way (``metrics.tuning``). Each policy is therefore a column of its own,
-from the same probabilities and by name.
+labels, the very labels that it then scores; the baselines beside it take a fixed decision. Random scores gain 3 to 4
+points of two-class macro F1 that way (``metrics.tuning``), so each policy is scored and named apart.
 """
 
 from collections.abc import Hashable
@@ -19,35 +18,34 @@ POLICIES = {
     "test-tuned": "threshold tuned on the test labels (released script)",
 }
 GRID = np.round(0.10 + 0.05 * np.arange(16), 2)
-"""[16] the released script's thresholds, 0.10 to 0.85. Nested takes the same: only the labels it looks at differ."""
+"""The released script's 16 thresholds, 0.10 to 0.85; nested chooses among the same."""
 
-# Nearest 0.5 first, of two equally near the lower: the first maximum in this order is the one that ties are left to.
+# Nearest 0.5 first, of two equally near the lower: ``argmax`` takes the first of equally good ones.
 _ORDER = np.lexsort((GRID, np.round(abs(GRID - 0.5), 2)))
 
 
 def on_grid(arrays: Arrays) -> np.ndarray:
-    """Confusion counts of each subject at each threshold of GRID: [s, 16, a, 4]."""
+    """Confusion counts per subject at each threshold of GRID: [s, 16, a, 4]."""
     return arrays.by_subject(arrays.probability[:, None] >= GRID[:, None])
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    """Confusion counts [..., 4] (TP FP FN TN) -> [..., 2]: F1 of Eq. 5, and two-class macro F1; 0/0 counts as 0.
+    """Confusion counts [..., 4] (TP FP FN TN) -> F1 of Eq. 5 and two-class macro F1 [..., 2]; 0/0 counts as 0.
 
-    Both are NaN where there is no positive, and macro F1 also where there is no negative: a score for a class that the
-    sample does not hold means nothing.
+    Both are NaN without a positive, and macro F1 also without a negative.
     """
     tp, fp, fn, tn = np.moveaxis(np.asarray(counts, float), -1, 0)
     present = 2 * tp / np.maximum(2 * tp + fp + fn, 1)
     absent = 2 * tn / np.maximum(2 * tn + fp + fn, 1)
-    some, both = tp + fn > 0, (tp + fn > 0) & (tn + fp > 0)
-    return np.stack([np.where(some, present, np.nan), np.where(both, (present + absent) / 2, np.nan)], -1)
+    positive, negative = tp + fn > 0, tn + fp > 0
+    macro = np.where(positive & negative, (present + absent) / 2, np.nan)
+    return np.stack([np.where(positive, present, np.nan), macro], -1)
 
 
 def best(counts: np.ndarray) -> np.ndarray:
-    """Confusion counts over GRID [..., 16, a, 4] -> which threshold has the best two-class macro F1: int [..., a].
+    """Confusion counts over GRID [..., 16, a, 4] -> index of the threshold with the best two-class macro F1 [..., a].
 
-    Ties go to the threshold nearest 0.5, of two equally near to the lower; so does an AU of one class, for which there
-    is nothing to choose by: it keeps 0.5.
+    Ties go to the threshold nearest 0.5, of two equally near to the lower. An AU of one class keeps 0.5.
     """
     macro = np.nan_to_num(f1(counts)[..., 1], nan=-1.0)
     # Rounded, so that equal fractions that differ in their last bit still tie.
@@ -60,8 +58,8 @@ def tuned(counts: np.ndarray) -> np.ndarray:
 
 
 def limits(arrays: Arrays, policy: str, threshold: float = 0.5) -> np.ndarray:
-    """The thresholds [f, a] of a policy; see ``decide``. Raises ValueError."""
-    shape = len(arrays.folds), len(arrays.units)
+    """The thresholds [f, a] of a policy. Raises as ``decide``."""
+    shape = len(arrays.folds), len(arrays.aus)
     if policy not in POLICIES:
         raise ValueError(f"policy={policy!r}: expected one of {list(POLICIES)}")
     if policy != "fixed" and threshold != 0.5:
@@ -73,42 +71,47 @@ def limits(arrays: Arrays, policy: str, threshold: float = 0.5) -> np.ndarray:
     counts = on_grid(arrays)
     if policy == "test-tuned":
         return np.broadcast_to(GRID[best(counts.sum(0))], shape)
-    # By subject, not by clip: a subject that has clips in two folds is held out of the choice for both.
-    held = np.zeros((shape[0], len(arrays.subjects)), bool)  # [f, s]
-    held[arrays.fold, arrays.subject] = True
-    if held.all(1).any():
-        alone = arrays.folds[held.all(1)][0]
+    # By subject, not by clip: a subject with clips in two folds is held out of the choice for both.
+    held_out = np.zeros((shape[0], len(arrays.subjects)), bool)  # f s
+    held_out[arrays.fold, arrays.subject] = True
+    if held_out.all(1).any():
         raise ValueError(
-            f"fold {alone}: no subject outside it to choose a threshold on; the policy 'nested' needs several folds, "
-            "and a cross-domain run has one"
+            f"fold {arrays.folds[held_out.all(1)][0]}: no subject outside it to choose a threshold on; the policy "
+            "'nested' needs several folds, and a cross-domain run has one"
         )
-    return GRID[best(np.tensordot((~held).astype(float), counts, 1))]
+    return GRID[best(np.tensordot((~held_out).astype(float), counts, 1))]
 
 
 def decide(predictions: pd.DataFrame, policy: str = "fixed", *, threshold: float = 0.5) -> pd.Series:
-    """Whether each (clip, AU) is said to be present: bool, aligned with the rows of ``predictions``.
+    """Whether each (clip, AU) is predicted present: where its probability is at least the threshold.
 
-    An AU is said to be present where its probability is at least the threshold.
+    - "fixed": one threshold for all.
+    - "nested": for each fold (column ``fold``, else ``subject``) and AU, the threshold of GRID with the best pooled
+      two-class macro F1 on the held-out predictions of all other subjects. No label of a subject affects the decisions
+      on that subject's clips, but the models behind the other subjects' predictions were trained on them; only an inner
+      training loop would make the thresholds wholly independent.
+    - "test-tuned": for each AU the threshold of GRID with the best two-class macro F1 on the very labels that are
+      scored, as in the released script. For comparison with the paper's numbers only.
 
-    - "fixed": ``threshold`` for all.
-    - "nested": for each held-out fold (column ``fold``, else ``subject``) and each AU, the threshold of GRID that has
-      the best two-class macro F1 (pooled) on the held-out predictions of all other subjects. It is honest: no label of
-      a subject has a part in the decisions on that subject's clips. Its limit: the models that made the other
-      subjects' predictions were trained with this subject's clips among theirs, so the thresholds are not wholly
-      independent of it; only thresholds from an inner loop of training would be. An AU of which the other subjects
-      hold one class only keeps 0.5.
-    - "test-tuned": for each AU the threshold of GRID with the best two-class macro F1 on all labels here, the ones
-      that are then scored. The released script's; for comparison with the paper's numbers only.
+    Args:
+        predictions: As ``metrics.score``.
+        policy: One of POLICIES.
+        threshold: For "fixed".
 
-    Raises ValueError: as ``check``; an unknown policy; nested with a fold beside which there is no other subject.
+    Returns:
+        bool, aligned with the rows of ``predictions``.
+
+    Raises:
+        ValueError: As ``metrics.check``; an unknown policy; a threshold outside 0 to 1, or other than 0.5 for a policy
+            that chooses its own; "nested" with a fold that holds every subject.
     """
     arrays = Arrays.of(predictions)
-    said = arrays.probability >= limits(arrays, policy, threshold)[arrays.fold]  # [n, a]
-    return pd.Series(said[arrays.cells], index=predictions.index, name="present")
+    present = arrays.probability >= limits(arrays, policy, threshold)[arrays.fold]  # n a
+    return pd.Series(present[arrays.cells], index=predictions.index, name="present")
 
 
 def chosen(predictions: pd.DataFrame, policy: str = "fixed", *, threshold: float = 0.5) -> pd.DataFrame:
-    """The thresholds that ``decide`` takes: a row a fold, a column an AU. Raises as ``decide``."""
+    """The thresholds of ``decide``: one row per fold, one column per AU. Raises as ``decide``."""
     arrays = Arrays.of(predictions)
     index: pd.Index[Hashable] = arrays.folds.rename("fold")
-    return pd.DataFrame(limits(arrays, policy, threshold), index=index, columns=pd.Index(arrays.units, name="au"))
+    return pd.DataFrame(limits(arrays, policy, threshold), index=index, columns=pd.Index(arrays.aus, name="au"))

@@ -16,7 +16,6 @@ from sklearn.metrics import (
 
 from aullm_lib import facs, metrics
 from aullm_lib.metrics import thresholds
-from aullm_lib.metrics.predictions import check
 
 AUS = [f"AU{number}" for number in facs.NAMES]  # AU1, AU2, AU4, AU5, ...
 
@@ -101,56 +100,6 @@ def test_macro_f1_without_a_negative_is_undefined():
     table = metrics.score(predictions(np.ones((4, 1), int), np.full((4, 1), 0.9)))
     assert table.loc["AU1", "f1"] == 1
     assert table.loc["AU1", ["f1_macro", "roc_auc"]].isna().all()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda f: f.drop(columns="au"), "lack the columns"),
-        (lambda f: f.iloc[:0], "no predictions"),
-        (lambda f: pd.concat([f, f.iloc[:1]]), "d/s0/c0, AU1: predicted twice"),
-        (lambda f: f.assign(label=2), "d/s0/c0, AU1: label 2"),
-        (lambda f: f.assign(probability=np.nan), "d/s0/c0, AU1: probability"),
-        (lambda f: f.assign(probability=1.2), "probability"),
-        (lambda f: f.iloc[1:], "d/s0/c0: some of its AUs"),
-        (lambda f: f.assign(label=np.nan), "d/s0/c0, AU1: label nan"),
-        (lambda f: f.assign(label="yes"), "d/s0/c0, AU1: label 'yes', expected a number"),
-        (
-            lambda f: f.assign(probability=[[0.1, 0.2]] * 4),
-            r"d/s0/c0, AU1: probability \[0.1, 0.2\], expected a number",
-        ),
-        (lambda f: f.assign(au=f["au"].replace("AU2", "AU3")), "d/s0/c0, AU3: not an AU that FACS has"),
-        (lambda f: f.assign(au="brow"), "d/s0/c0, brow: not an AU"),
-        (lambda f: f.assign(subject=[None, "a", "a", "a"]), "d/s0/c0, AU1: no subject"),
-        (lambda f: f.assign(subject=["a", "b", "a", "a"]), "d/s0/c0, AU2: its clip has two values of subject"),
-        (lambda f: f.assign(fold=["a", "a", "b", np.nan]), "d/s1/c1, AU2: no fold"),
-        (lambda f: pd.concat([f, f["label"]], axis=1), "the column label twice"),
-    ],
-)
-def test_bad_predictions_are_refused_by_name(change, message):
-    with pytest.raises(ValueError, match=message):
-        metrics.score(change(predictions([[1, 0], [0, 1]], [[0.5, 0.5], [0.1, 0.9]])))
-
-
-def test_anything_but_a_frame_is_refused():
-    with pytest.raises(TypeError, match="expected a DataFrame, got ndarray"):
-        metrics.score(np.zeros((3, 2)))
-
-
-@pytest.mark.parametrize(
-    ("expected", "message"),
-    [
-        ({"clips": ["d/s0/c0", "d/s1/c1", "d/s2/c2"]}, "clip_id d/s2/c2: no predictions"),
-        ({"clips": ["d/s0/c0"]}, "clip_id d/s1/c1: predicted, but not expected"),
-        ({"folds": ["s0", "s1", "s9"]}, "fold s9: no predictions"),
-    ],
-)
-def test_a_missing_clip_or_fold_is_refused_by_name(expected, message):
-    frame = predictions([[1, 0], [0, 1]], [[0.5, 0.5], [0.1, 0.9]])
-    frame = frame.assign(fold=frame["subject"])
-    check(frame, clips=["d/s0/c0", "d/s1/c1"], folds=["s0", "s1"])
-    with pytest.raises(ValueError, match=message):
-        check(frame, **expected)
 
 
 @given(st.integers(0, 10**6), st.sampled_from(list(thresholds.POLICIES)))
