@@ -8,7 +8,9 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, Self, get_args, get_origin
+from typing import Any, Self
+
+from aullm_lib.support.typed import typed
 
 
 def setting(
@@ -31,7 +33,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            value = _typed(f"{type(self).__name__}.{f.name}", f.type, getattr(self, f.name))
+            value = typed(f"{type(self).__name__}.{f.name}", f.type, getattr(self, f.name))
             object.__setattr__(self, f.name, value)
             _in_range(f"{type(self).__name__}.{f.name}", value, f.metadata)
 
@@ -175,19 +177,6 @@ def refuse_unknown(cls: type, values: dict[str, Any]) -> None:
     names = [f.name for f in dataclasses.fields(cls)]
     if unknown := [k for k in values if k not in names]:
         raise TypeError(f"{cls.__name__}: no field {', '.join(map(repr, unknown))}; fields are {', '.join(names)}")
-
-
-def _typed(name: str, kind: Any, value: Any) -> Any:
-    """The value if it is of the kind, an int as a float where a float is wanted; a bool is never a number."""
-    if get_origin(kind) is tuple:
-        if not isinstance(value, tuple):
-            raise TypeError(f"{name}={value!r}: must be a tuple, not {type(value).__name__}")
-        return tuple(_typed(f"{name}[{i}]", get_args(kind)[0], v) for i, v in enumerate(value))
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is not Any and type(value) is not kind:
-        raise TypeError(f"{name}={value!r}: must be {kind.__name__}, not {type(value).__name__}")
-    return value
 
 
 def _in_range(name: str, value: Any, allowed: Any) -> None:

@@ -69,7 +69,7 @@ def test_choices_are_those_of_the_layers(name, allowed):
         ({"epochs": 10.0}, TypeError, "must be int, not float"),
         ({"lr": "1e-4"}, TypeError, "must be float, not str"),
         ({"prompt": None}, TypeError, "must be str, not NoneType"),
-        ({"lora_targets": "q_proj"}, TypeError, "must be a tuple, not str"),
+        ({"lora_targets": "q_proj"}, TypeError, "must be tuple, not str"),
         ({"lora_targets": ("q_proj", 3)}, TypeError, r"lora_targets\[1\]=3"),
         ({"lr": 0.0}, ValueError, "Recipe.lr=0.0: must be > 0"),
         ({"lr": float("nan")}, ValueError, "Recipe.lr=nan"),

@@ -24,7 +24,7 @@ import papermill
 from traitlets.config import Config
 
 from aullm_lib.notebook import parameters
-from aullm_lib.notebook.workspace import Workspace, check_data, enter_home, home
+from aullm_lib.notebook.workspace import Workspace, enter_home, home
 from aullm_lib.support import files
 
 log = logging.getLogger("aullm")
@@ -58,7 +58,7 @@ def plan(profile: str, overrides: dict | None = None, only: list[str] | None = N
         given = settings | {k: v for k, v in (overrides or {}).items() if k in settings}
         plan[one] = parameters.checked(one, given | {"profile": name or profile})
         if "releases" in settings and (not only or one in only):
-            check_data(plan[one])
+            parameters.check_data(plan[one])
     return {one: settings for one, settings in plan.items() if not only or one in only}
 
 

@@ -6,14 +6,20 @@ under a notebook's name for that one.
 """
 
 import ast
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
 
-from aullm_lib.notebook.workspace import Workspace, check_data, enter_home
+from aullm_lib import datasets, preprocess
+from aullm_lib.notebook.workspace import Workspace, enter_home
+from aullm_lib.support.typed import typed
 
+ROOTS = {"casme2": "casme2_root", "samm": "samm_root"}
+SOURCES = ("synthetic", "licensed")
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -56,24 +62,17 @@ def checked(name: str, given: dict[str, Any]) -> dict[str, Any]:
     unknown = [key for key in given if key not in schema]
     if unknown:
         raise ParameterError(f"{name} has no parameter {unknown[0]!r}; it has {', '.join(schema)}")
-    return {key: _typed(f"{name}: {key}", given.get(key, value), value) for key, value in schema.items()}
+    try:
+        return {
+            key: typed(f"{name}: {key}", _kind(value), given.get(key, value)) for key, value in schema.items()
+        }
+    except TypeError as error:
+        raise ParameterError(str(error)) from None
 
 
-def _typed(where: str, value: Any, example: Any) -> Any:
-    """``value`` if it has the type of ``example``; a whole number will do for a float."""
-    if isinstance(example, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not type(example):
-        hint = (
-            " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) and isinstance(example, float) else ""
-        )
-        raise ParameterError(
-            f"{where} is {value!r}, a {type(value).__name__}; expected a {type(example).__name__} such as "
-            f"{example!r}{hint}"
-        )
-    if isinstance(example, list) and example:
-        return [_typed(f"{where}[{i}]", item, example[0]) for i, item in enumerate(value)]
-    return value
+def _kind(example: Any) -> Any:
+    """The type that a default stands for: a list's is that of its first item, if it has one."""
+    return list[_kind(example[0])] if isinstance(example, list) and example else type(example)  # type: ignore[misc]
 
 
 def profile(name: str) -> dict[str, dict[str, Any]]:
@@ -111,13 +110,63 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ParameterError(f"{where}: not readable as YAML ({' '.join(str(error).split())})") from None
 
 
+def check_data(settings: Mapping) -> None:
+    """Checks the parameters that say which data a notebook reads: ``releases``, ``data``, ``align``, roots, options.
+
+    Raises:
+        ValueError: The first of them that is wrong.
+    """
+    releases = list(datasets.ADAPTERS if "other_roots" in settings else ROOTS)
+    if not settings["releases"]:
+        raise ValueError(f"releases is empty; choose from {', '.join(releases)}")
+    for parameter in ("releases", "options", "other_roots", "publishable"):
+        for release in settings.get(parameter, ()):
+            if release not in releases:
+                raise ValueError(f"{parameter}: unknown {release!r}; choose from {', '.join(releases)}")
+    if settings["data"] not in SOURCES:
+        raise ValueError(f"data is {settings['data']!r}; choose one of {', '.join(SOURCES)}")
+    if settings["align"] and settings["align"] not in preprocess.ALIGNMENTS:
+        raise ValueError(f"align is {settings['align']!r}; choose one of {', '.join(preprocess.ALIGNMENTS)}, or ''")
+    if settings["data"] == "licensed":
+        licensed(settings)
+
+
+def licensed(settings: Mapping) -> dict[str, dict[str, Any]]:
+    """The arguments of ``datasets.load`` for each licensed release in ``releases``: its root, and its options.
+
+    Raises:
+        ValueError: A root is not given or is no folder, or an option is none of the release's.
+    """
+    sources = {}
+    for release in settings["releases"]:
+        parameter, make = ROOTS.get(release, "other_roots"), f"other_roots={{{release!r}: ...}}"
+        root = settings[parameter]
+        if release in ROOTS:
+            make = f"make paper {parameter.upper()}=/path/to/it"
+        else:
+            root = root.get(release, "")
+        advice = f"give the folder of the unpacked release: {make}"
+        if not root:
+            raise ValueError(f"{parameter} is not set; {advice} (or leave {release} out: RELEASES=...)")
+        if not Path(root).expanduser().is_dir():
+            raise ValueError(f"{parameter}: {root} is no folder; {advice}")
+        options = dict(settings["options"].get(release, {}))
+        allowed = [name for name in inspect.signature(datasets.ADAPTERS[release]).parameters if name != "root"]
+        if unknown := [name for name in options if name not in allowed]:
+            raise ValueError(f"options: {release} has no option {unknown[0]!r}; it has {', '.join(allowed)}")
+        if release == "casme2" and settings["casme2_variant"]:
+            options["variant"] = settings["casme2_variant"]
+        sources[release] = {"root": root, **options}
+    return sources
+
+
 def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, Any]]:
     """A notebook's first call: checks its parameters and goes to the workspace's home, so that paths are the same
     in JupyterLab, papermill and nbval.
 
     namespace: the notebook's ``globals()``. Returns the workspace and the parameters.
     Raises ParameterError for an injected name that the notebook does not have, a wrong type, or a bad
-    profile name, and ValueError for data that cannot be had (``workspace.check_data``).
+    profile name, and ValueError for data that cannot be had (``check_data``).
     """
     schema = defaults(name)
     settings = checked(name, {key: namespace[key] for key in schema if key in namespace})

@@ -24,7 +24,7 @@ from PIL import Image
 from aullm_lib.datasets import TITLES
 from aullm_lib.notebook import executed, fragment, parameters
 from aullm_lib.notebook.executed import WORDS, Executed
-from aullm_lib.notebook.workspace import TINY_LLM, Workspace, enter_home
+from aullm_lib.notebook.workspace import Workspace, enter_home
 from aullm_lib.support import files
 
 log = logging.getLogger("aullm")
@@ -114,7 +114,7 @@ def _joined(words: Iterable[str]) -> str:
 def _facts(books: list[Executed]) -> dict[str, str]:
     """What the notebooks were given, a line a parameter; they mostly agree, otherwise all values are given."""
 
-    called = TITLES | {TINY_LLM: "tiny (two layers, random weights)"}
+    called = TITLES | {"tiny": "tiny (two layers, random weights)"}
 
     def said(value: Any) -> str:
         if isinstance(value, dict):

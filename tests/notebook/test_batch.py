@@ -10,8 +10,7 @@ import nbformat
 import papermill
 import pytest
 
-from aullm_lib import notebook
-from aullm_lib.notebook import batch
+from aullm_lib.notebook import batch, parameters
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.runs import Run
 
@@ -41,7 +40,7 @@ def inside(smoke, monkeypatch):
 
 def test_every_notebook_ran_and_left_its_record_and_files(inside):
     work = Workspace("smoke")
-    for name in notebook.names():
+    for name in parameters.names():
         book = nbformat.read(inside / "runs" / "smoke" / "notebooks" / f"{name}.ipynb", as_version=4)
         outputs = [o for c in book.cells if c.cell_type == "code" for o in c.outputs]
         assert not [o for o in outputs if o.output_type == "error"]
@@ -76,7 +75,7 @@ def test_every_table_and_figure_says_that_its_data_are_synthetic(inside):
 
 def test_papermill_alone_is_stopped_by_an_unknown_parameter(home):
     """Papermill itself only warns of it."""
-    source = notebook.SOURCE / "07_paper.ipynb"
+    source = parameters.SOURCE / "07_paper.ipynb"
     with pytest.raises(papermill.PapermillExecutionError, match="07_paper has no parameter 'profil'"):
         papermill.execute_notebook(source, home / "out.ipynb", parameters={"profil": "x"}, progress_bar=False)
 
@@ -107,7 +106,7 @@ def test_a_missing_file_brings_back_its_notebook_only(inside):
     [
         (["tiny"], "unknown profile 'tiny'"),
         (["smoke", "-p", "subject=3"], "no notebook has the parameter 'subject'"),
-        (["smoke", "-p", "subjects=many"], "subjects is 'many', a str; expected a int"),
+        (["smoke", "-p", "subjects=many"], "subjects='many': must be int, not str"),
         (["smoke", "--only", "09_x"], "no notebook '09_x'"),
         (["smoke", "-p", "subjects=[3"], "-p subjects: not readable as YAML"),
         (["smoke", "-p", "profile=x"], "profile is the first argument"),
@@ -161,7 +160,7 @@ def test_a_grid_is_every_combination_under_names_of_its_own(tmp_path):
         (["--grid", ""], "No such file|Is a directory"),
         (["--grid", "recipe"], "No such file"),
         (["--grid", "recipy=paper"], "02_train_loso, 07_paper have no parameter 'recipy'"),
-        (["--grid", "seeds=1,x"], r"seeds\[0\] is 'x', a str; expected a int"),
+        (["--grid", "seeds=1,x"], r"seeds\[0\]='x': must be int, not str"),
         (["--grid", "releases=casme3"], "releases: unknown 'casme3'"),
         (["--grid", "seeds=1", "--only", "07_paper"], "07_paper have no parameter 'seeds'"),
     ],

@@ -23,8 +23,8 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import sync_playwright
 from test_site import EVIL, example
 
-from aullm_lib import notebook
 from aullm_lib.notebook import batch, site
+from aullm_lib.notebook.parameters import SOURCE
 from aullm_lib.support import files
 
 CHROMIUM = shutil.which("chromium")
@@ -180,7 +180,7 @@ ALL_RAN = f"() => !({PROMPTS}).some(text => text.includes('*'))"
 @pytest.fixture
 def lab(tmp_path, home):
     """JupyterLab on a smaller quickstart, on a free port that only this machine sees: its address and the notebook."""
-    book = nbformat.read(notebook.SOURCE / "00_quickstart.ipynb", as_version=4)
+    book = nbformat.read(SOURCE / "00_quickstart.ipynb", as_version=4)
     (parameters,) = (cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
     for name, value in SMALLER.items():
         parameters.source, times = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value!r}", parameters.source)

@@ -3,8 +3,7 @@
 import pytest
 
 from aullm_lib.notebook import parameters
-from aullm_lib.notebook.parameters import ParameterError
-from aullm_lib.notebook.workspace import check_data, options_of
+from aullm_lib.notebook.parameters import ParameterError, check_data, licensed
 
 
 @pytest.fixture
@@ -48,13 +47,13 @@ def test_parameters_of_the_same_name_have_the_same_default():
         ("all: {subject: 3}", "mine.yaml: no notebook has the parameter 'subject'"),
         ("03_train: {epochs: 3}", "mine.yaml: no notebook '03_train'"),
         ("02_train_loso: {epochs: 3}", "02_train_loso has no parameter 'epochs'; it has profile, data"),
-        ("all: {subjects: '3'}", "subjects is '3', a str; expected a int"),
-        ("all: {subjects: true}", "subjects is True, a bool; expected a int"),
+        ("all: {subjects: '3'}", "subjects='3': must be int, not str"),
+        ("all: {subjects: true}", "subjects=True: must be int, not bool"),
         ("[1, 2]", "mine.yaml: expected 'all:'"),
         ("all: {", "mine.yaml: not readable as YAML"),
         ("all: {intensity: 1e-4}", "write 1.0e-4"),
-        ("all: {releases: casme2}", "releases is 'casme2', a str; expected a list"),
-        ("all: {releases: [1]}", r"releases\[0\] is 1, a int; expected a str"),
+        ("all: {releases: casme2}", "releases='casme2': must be list, not str"),
+        ("all: {releases: [1]}", r"releases\[0\]=1: must be str, not int"),
     ],
 )
 def test_a_bad_profile_names_file_key_and_what_is_expected(profiles, text, message):
@@ -87,7 +86,7 @@ def test_start_checks_what_papermill_injected(home):
     assert settings == namespace
     with pytest.raises(ParameterError, match="has no parameter 'epoch'"):
         parameters.start("02_train_loso", namespace | {"In": ["", "# Parameters\nepoch = 3\nseeds = [2]"]})
-    with pytest.raises(ParameterError, match="seeds is 1, a int"):
+    with pytest.raises(ParameterError, match="seeds=1: must be list, not int"):
         parameters.start("02_train_loso", namespace | {"seeds": 1})
     with pytest.raises(ParameterError, match=r"profile is '\.\./x'"):
         parameters.start("02_train_loso", namespace | {"profile": "../x"})
@@ -117,8 +116,11 @@ def test_licensed_data_need_their_roots(tmp_path):
     check_data(one | {"releases": ["mmew"], "other_roots": {"mmew": str(tmp_path)}})
 
 
-def test_options_reach_the_adapter():
+def test_options_reach_the_adapter(tmp_path):
     settings = {"options": {"casme2": {"images": "raw"}, "samm": {"count_ref": False}}, "casme2_variant": 255}
-    assert options_of("casme2", settings) == {"images": "raw", "variant": 255}
-    assert options_of("samm", settings) == {"count_ref": False}
-    assert options_of("mmew", settings) == {}
+    settings |= {"casme2_root": str(tmp_path), "samm_root": str(tmp_path), "other_roots": {"mmew": str(tmp_path)}}
+    assert licensed(settings | {"releases": ["casme2", "samm", "mmew"]}) == {
+        "casme2": {"root": str(tmp_path), "images": "raw", "variant": 255},
+        "samm": {"root": str(tmp_path), "count_ref": False},
+        "mmew": {"root": str(tmp_path)},
+    }
