@@ -63,9 +63,7 @@ def checked(name: str, given: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ParameterError(f"{name} has no parameter {unknown[0]!r}; it has {', '.join(schema)}")
     try:
-        return {
-            key: typed(f"{name}: {key}", _kind(value), given.get(key, value)) for key, value in schema.items()
-        }
+        return {key: typed(f"{name}: {key}", _kind(value), given.get(key, value)) for key, value in schema.items()}
     except TypeError as error:
         raise ParameterError(str(error)) from None
 
