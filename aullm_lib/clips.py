@@ -19,7 +19,7 @@ from aullm_lib import facs
 from aullm_lib.support import files, partial_store
 
 TEXT = {"clip_id": str, "dataset": str, "subject": str, "clip": str, "emotion": str, "aus": str}
-TEXT |= {"matrix": str, "found_in": str, "sha256": str}
+TEXT |= {"source": str, "matrix": str, "found_in": str, "sha256": str}
 
 
 def frame_positions(lengths: Tensor, frames: int, ends: Tensor | None = None) -> Tensor:
@@ -61,7 +61,6 @@ class ClipStore:
             raise ValueError(f"{self.path}: a clip store of an older version; delete the folder and build it again")
         self.table["apex"] = pd.to_numeric(self.table["apex"], errors="coerce").astype("Int64")
         self.table["score"] = pd.to_numeric(self.table["score"], errors="coerce")
-        self.table.attrs = self.info["settings"]["release"]
         self.frames = np.load(self.path / "frames.npy", mmap_mode="r", allow_pickle=False)
         if len(self.frames) != self.table["n_frames"].sum():
             raise ValueError(f"{self.path}: frames.npy and index.csv disagree; delete the folder and build it again")
@@ -70,6 +69,7 @@ class ClipStore:
         self._on_device = torch.empty(0)
 
     ids = property(lambda self: list(self.table.index))
+    release = property(lambda self: self.info["settings"]["release"], doc="Facts of the release, as JSON values.")
     fingerprint = property(lambda self: self.info["fingerprint"])
     failed = property(lambda self: self.info["failed"])
     remarks = property(lambda self: self.info["remarks"])
@@ -183,8 +183,8 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
     if len(repeated):
         raise ValueError(f"{repeated[0]} is in two of the stores to join")
     release = {
-        "dataset": "+".join(store.table.attrs["dataset"] for store in stores),
-        "synthetic": any(store.table.attrs["synthetic"] for store in stores),
+        "dataset": "+".join(store.release["dataset"] for store in stores),
+        "synthetic": any(store.release["synthetic"] for store in stores),
         "parts": [
             # "files" says when the images were written; the fingerprint what is in them
             {key: value for key, value in store.info["settings"].items() if key != "files"}

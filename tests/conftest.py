@@ -66,7 +66,7 @@ def make_table(folder: Path, subjects: int = 3, clips: int = 4, size: int = 40) 
                  "emotion": "others", "aus": "+".join(map(str, units)) or "?", "frames": archive.frames(path, 95, 200),
                  "units": [tables.facs.ActionUnit(n) for n in units]}
             )  # fmt: skip
-    return tables.finish(rows, dataset="hand", root=folder, workbook="none", cropped=True)
+    return tables.from_rows(rows, "hand", cropped=True)
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,6 @@ def two_stores(tmp_path):
         table = make_table(tmp_path / name, subjects=size, clips=2)
         table["dataset"] = name
         table.index = pd.Index(name + "/" + table["subject"] + "/" + table["clip"], name="clip_id")
-        table.attrs = table.attrs | {"dataset": name}
         stores.append(preprocess.build(table, tmp_path / f"store-{name}", size=16))
     return stores
 

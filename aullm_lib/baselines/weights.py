@@ -147,7 +147,7 @@ def people(store: ClipStore) -> list[str]:
 
     Who a synthetic subject is depends on the seed and a number, whatever the release: a seed stands for all its people.
     """
-    made = {release["dataset"]: release.get("made") for release in _releases(store.info["settings"]["release"])}
+    made = {release["dataset"]: release.get("made") for release in _releases(store.release)}
 
     def name(dataset: str, subject: str) -> str:
         settings = made.get(dataset)

@@ -8,8 +8,9 @@ import pandas as pd
 
 from aullm_lib.datasets import casme, casme2, casme3, fourdme, mmew, samm, table
 from aullm_lib.datasets.synthetic import synthesize
+from aullm_lib.datasets.table import Release
 
-ADAPTERS: dict[str, Callable[..., pd.DataFrame]] = {
+ADAPTERS: dict[str, Callable[..., Release]] = {
     "casme2": casme2.load,
     "samm": samm.load,
     "casme": casme.load,
@@ -27,21 +28,36 @@ TITLES = {
     "mmew": "MMEW",
 }
 
-__all__ = ["ADAPTERS", "TITLES", "load", "synthesize"]
+__all__ = ["ADAPTERS", "TITLES", "Release", "load", "read", "synthesize"]
 
 
 def load(name: str, root: str | Path, **options) -> pd.DataFrame:
-    """The clip table of a release (schema: ``table.py``).
+    """The clip table of a release (schema: ``table.py``); arguments, warnings and errors are those of ``read``."""
+    return read(name, root, **options).table
 
-    name: "casme2", "samm", "casme", "casme3" (part A), "4dme" or "mmew"; root: the folder that the archive was unpacked
-    into; options: see the adapter. Rows that cannot be trusted are left out and counted in a warning, as are clips that
-    lack frames and a number of clips that is not documented; ``integrity.report`` has them all.
-    Raises ValueError for an unknown name or option, FileNotFoundError where the release's files are not below ``root``,
-    ``table.ReleaseError`` for a workbook that cannot be used at all.
+
+def read(name: str, root: str | Path, **options) -> Release:
+    """Reads a release on disk.
+
+    Rows that cannot be trusted are left out and counted in a warning, as are clips that lack frames and a number of
+    clips that is not documented; ``integrity.report`` has them all.
+
+    Args:
+        name: "casme2", "samm", "casme", "casme3" (part A), "4dme" or "mmew".
+        root: the folder that the archive was unpacked into.
+        options: see the adapter.
+
+    Returns:
+        The clip table, and where it came from.
+
+    Raises:
+        ValueError: an unknown name or option.
+        FileNotFoundError: the release's files are not below ``root``.
+        table.ReleaseError: a workbook that cannot be used at all.
     """
     if name not in ADAPTERS:
         raise ValueError(f"unknown release {name!r}; known: {', '.join(sorted(ADAPTERS))}")
-    clips = ADAPTERS[name](Path(root).expanduser(), **options)
-    for said in table.remarks(clips):
-        warnings.warn(said, stacklevel=2)
-    return clips
+    release = ADAPTERS[name](Path(root).expanduser(), **options)
+    for message in table.warnings_of(release):
+        warnings.warn(message, stacklevel=2)
+    return release

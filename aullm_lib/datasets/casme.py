@@ -5,10 +5,8 @@ The sheet has two apexes; the first counts. File names carry the clip's name, an
 
 from pathlib import Path
 
-import pandas as pd
-
 from aullm_lib.datasets import archive, casme2, finding
-from aullm_lib.datasets.table import collect
+from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "OnsetF", "apex": "ApexF1", "offset": "OffsetF", "aus": "AU",
@@ -17,7 +15,7 @@ COLUMNS = {
 FOLDERS = {"cropped": r"cropped([_-].*)?", "raw_selected": r"(casme[_-])?raw[_-]selected"}
 
 
-def load(root: Path, *, images: str | None = None, errata: bool = True) -> pd.DataFrame:
+def load(root: Path, *, images: str | None = None, errata: bool = True) -> Release:
     """The clip table of CASME. images: "cropped", "raw_selected", or None for the one with most of the clips.
 
     errata: whether known errors of the sheet are corrected (``errata.py``).
@@ -27,5 +25,5 @@ def load(root: Path, *, images: str | None = None, errata: bool = True) -> pd.Da
         root, "CASME", workbook=r"casme\.xlsx", columns=COLUMNS, inner=casme2.SUBJECT, kinds=FOLDERS, wanted=images,
         clips=lambda folder: archive.two_deep(folder, casme2.key), identify=casme2.identify,
     )  # fmt: skip
-    cropped = found.kind == "cropped"
-    return collect("casme", found, casme2.identify, root=root, errata=errata, images=found.kind, cropped=cropped)
+    options = {"images": found.kind, "errata": errata}
+    return collect("casme", found, casme2.identify, root=root, cropped=found.kind == "cropped", options=options)

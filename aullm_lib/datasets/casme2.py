@@ -7,10 +7,8 @@ Sources differ in their number of clips: 255 rows in the released sheets, 256 in
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from aullm_lib.datasets import archive, cells, finding
-from aullm_lib.datasets.table import collect
+from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "OnsetFrame", "apex": "ApexFrame", "offset": "OffsetFrame",
@@ -27,7 +25,7 @@ EXTRA_CLIP = ("sub24", "EP02_07")  # labelled in the 256-row sheet only
 RARE_EMOTIONS = ("sadness", "fear")
 
 
-def load(root: Path, *, variant: int | None = None, images: str | None = None, errata: bool = True) -> pd.DataFrame:
+def load(root: Path, *, variant: int | None = None, images: str | None = None, errata: bool = True) -> Release:
     """The clip table of CASME II.
 
     variant: None (all rows of the sheet found), or 255, 256, 247, 246.
@@ -43,9 +41,9 @@ def load(root: Path, *, variant: int | None = None, images: str | None = None, e
         wanted=images, clips=lambda folder: archive.two_deep(folder, key), identify=identify,
     )  # fmt: skip
     return collect(
-        "casme2", found, identify, root=root, errata=errata, variant=variant, images=found.kind,
-        cropped=found.kind == "cropped", whole_recordings=found.kind == "raw",
-        extra_clip=any(_is_extra(row) for row in found.rows),
+        "casme2", found, identify, root=root, cropped=found.kind == "cropped", whole_recordings=found.kind == "raw",
+        options={"images": found.kind, "variant": variant, "errata": errata},
+        version=variant or (256 if any(map(_is_extra, found.rows)) else 255),
         keep=lambda subject, clip, emotion: not (
             (variant in (246, 247) and emotion.lower() in RARE_EMOTIONS)
             or (variant in (246, 255) and (subject, clip) == EXTRA_CLIP)

@@ -8,10 +8,8 @@ onset, whether errata are applied or not.
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from aullm_lib.datasets import archive, cells, finding
-from aullm_lib.datasets.table import collect
+from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "Onset", "apex": "Apex", "offset": "Offset", "aus": "AU",
@@ -21,7 +19,7 @@ WORKBOOK = r"cas\(?me\)?[\^_]?3[_ -]part[_ -]?a.*\.xlsx"
 SUBJECT = r"spno\.?(\d+)"
 
 
-def load(root: Path, *, errata: bool = True) -> pd.DataFrame:
+def load(root: Path, *, errata: bool = True) -> Release:
     """The clip table of CAS(ME)3, part A; its frames are whole pictures.
 
     errata: whether known errors of the sheet are corrected (``errata.py``).
@@ -32,7 +30,9 @@ def load(root: Path, *, errata: bool = True) -> pd.DataFrame:
         inner=SUBJECT + r"(_[a-z]+_\d+)?", clips=_folders, identify=_identify,
     )  # fmt: skip
     whole = any(re.fullmatch(SUBJECT, p.name, re.IGNORECASE) for p in archive.folders(found.folders.root))
-    return collect("casme3", found, _identify, root=root, errata=errata, cropped=False, whole_recordings=whole)
+    return collect(
+        "casme3", found, _identify, root=root, cropped=False, options={"errata": errata}, whole_recordings=whole
+    )
 
 
 def _folders(root: Path) -> archive.ClipFolders:

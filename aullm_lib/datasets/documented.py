@@ -7,8 +7,6 @@ from public loaders and audits. A copy that differs is not wrong, but its scores
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import pandas as pd
-
 
 @dataclass(frozen=True)
 class Counts:
@@ -70,9 +68,6 @@ OTHERS = {
 }  # fmt: skip
 
 
-def counts(table: pd.DataFrame) -> Counts | None:
-    """What is documented of the release and variant that a clip table was read from; None for another data set."""
-    dataset = table.attrs["dataset"]
-    if dataset != "casme2":
-        return OTHERS.get(dataset)
-    return CASME2[table.attrs.get("variant") or (256 if table.attrs.get("extra_clip", len(table) >= 256) else 255)]
+def counts(dataset: str, version: int | None = None) -> Counts | None:
+    """What is documented of a release; None for an unknown one. version: of CASME II, 255 (None), 256, 247 or 246."""
+    return CASME2[version or 255] if dataset == "casme2" else OTHERS.get(dataset)

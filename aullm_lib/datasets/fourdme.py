@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from aullm_lib.datasets import archive, cells, finding
-from aullm_lib.datasets.table import collect
+from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
     "subject": "sub_ID", "clip": "fold_name", "onset": "Onset", "apex": "Apex", "offset": "Offset", "aus": "AUs",
@@ -15,7 +13,7 @@ FOLDERS = {"raw": r"gray_micro", "cropped": r"gray_micro_crop(ped)?"}
 SUBJECT = r"S\d+"
 
 
-def load(root: Path, *, images: str | None = None, count_held: bool = False, errata: bool = True) -> pd.DataFrame:
+def load(root: Path, *, images: str | None = None, count_held: bool = False, errata: bool = True) -> Release:
     """The clip table of 4DME.
 
     images: "raw" (the release's frames) or "cropped" (crops of the user's own making); None takes the one with
@@ -29,8 +27,8 @@ def load(root: Path, *, images: str | None = None, count_held: bool = False, err
         wanted=images, clips=lambda folder: archive.two_deep(folder, str), identify=_identify,
     )  # fmt: skip
     return collect(
-        "4dme", found, _identify, root=root, errata=errata, images=found.kind, cropped=found.kind == "cropped",
-        count_held=count_held,
+        "4dme", found, _identify, root=root, cropped=found.kind == "cropped",
+        options={"images": found.kind, "count_held": count_held, "errata": errata},
         choose=lambda clip, units: [unit for unit in units if count_held or not unit.held],
     )  # fmt: skip
 

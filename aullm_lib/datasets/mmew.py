@@ -7,10 +7,8 @@ The frames are cropped faces, in folders by emotion. Sheets and folders disagree
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from aullm_lib.datasets import archive, cells, finding
-from aullm_lib.datasets.table import collect
+from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "OnsetFrame", "apex": "ApexFrame", "offset": "OffsetFrame",
@@ -20,7 +18,7 @@ EMOTION = r"anger|disgust|fear|happiness|others?|repression|sadness|surprise"
 CLIP = r"S(\d+)-\d+-\d+"
 
 
-def load(root: Path, *, errata: bool = True) -> pd.DataFrame:
+def load(root: Path, *, errata: bool = True) -> Release:
     """The clip table of MMEW. errata: whether known errors of the sheet are corrected (``errata.py``).
 
     Raises FileNotFoundError, ``ReleaseError``.
@@ -29,7 +27,7 @@ def load(root: Path, *, errata: bool = True) -> pd.DataFrame:
         root, "MMEW", workbook=r"mmew_micro_exp.*\.xlsx", columns=COLUMNS, inner=EMOTION,
         kinds={"cropped": r"micro[_-]expression"}, clips=_folders, identify=_identify,
     )  # fmt: skip
-    return collect("mmew", found, _identify, root=root, errata=errata, cropped=True)
+    return collect("mmew", found, _identify, root=root, cropped=True, options={"errata": errata})
 
 
 def _folders(root: Path) -> archive.ClipFolders:

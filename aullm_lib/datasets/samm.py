@@ -8,11 +8,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
 from aullm_lib import facs
 from aullm_lib.datasets import archive, cells, finding
-from aullm_lib.datasets.table import collect
+from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "Onset Frame", "apex": "Apex Frame", "offset": "Offset Frame",
@@ -32,7 +30,7 @@ def load(
     count_ref: bool = True,
     alternatives: str = "flow",
     errata: bool = True,
-) -> pd.DataFrame:
+) -> Release:
     """The clip table of SAMM.
 
     images: "raw" (the release's frames) or "cropped" (crops of the user's own making); None takes the one with
@@ -57,8 +55,8 @@ def load(
         return [u for u in units if (alternatives == "any" or not u.alternative) and (count_ref or not u.referenced)]
 
     return collect(
-        "samm", found, identify, root=root, errata=errata, choose=choose, images=found.kind,
-        cropped=found.kind == "cropped", count_ref=count_ref, alternatives=alternatives,
+        "samm", found, identify, root=root, cropped=found.kind == "cropped", choose=choose,
+        options={"images": found.kind, "count_ref": count_ref, "alternatives": alternatives, "errata": errata},
     )  # fmt: skip
 
 

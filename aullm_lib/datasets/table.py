@@ -1,15 +1,22 @@
-"""The clip table: one row a sample, the same columns for every release.
+"""The clip table: one row per sample, the same columns for every release.
 
-Index ``clip_id`` = ``dataset/subject/clip``, unique. Columns: ``dataset subject clip`` (text), ``onset apex offset``
-(frame numbers of the recording; the apex may be missing), ``n_frames`` (images found), ``emotion`` and ``aus`` (as
-annotated), ``frames`` (tuple of paths in temporal order), and one 0/1 column ``AU<number>`` for each AU that occurs.
-``table.attrs`` says which files it came from, which options and errata were applied, which rows had to be left out and
-why, which cells were not used, which frame folders no row names, what else lay in the root, and whether the release is
-synthetic.
+The index ``clip_id`` is ``dataset/subject/clip`` and unique. Columns:
+
+    dataset subject clip: text.
+    onset apex offset: frame numbers of the recording; the apex may be missing.
+    n_frames: number of images found.
+    emotion aus: as annotated.
+    frames: tuple of paths in temporal order.
+    synthetic rendered cropped: the same for every clip of a release: whether its workbook or its frames come from
+        ``datasets.synthesize``, whether its frames do, and whether its frames are face crops.
+    source: the same for every clip of a release: JSON text with the options that it was read with, and with the
+        settings of a synthetic release ("made").
+    AU<number>: 0 or 1, one column for each AU that occurs.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +29,37 @@ from aullm_lib.datasets.errata import MISSING, correct
 from aullm_lib.datasets.finding import DEPTH, Found, Identity
 from aullm_lib.facs import au_columns as au_columns
 
-COLUMNS = ["dataset", "subject", "clip", "onset", "apex", "offset", "n_frames", "emotion", "aus", "frames"]
+CONSTANT = ["synthetic", "rendered", "cropped", "source"]
+COLUMNS = ["dataset", "subject", "clip", "onset", "apex", "offset", "n_frames", "emotion", "aus", "frames", *CONSTANT]
 
 Choice = Callable[[str, tuple[facs.ActionUnit, ...]], Iterable[facs.ActionUnit]]  # clip, all AUs -> those that count
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release as it was read: its clip table, where its parts were found, and what was not used."""
+
+    table: pd.DataFrame
+    root: Path = Path()  # the folder of the workbook
+    workbook: str = ""  # this and the next relative to the folder that was given
+    folder: str = ""  # of the frames
+    options: Mapping[str, object] = field(default_factory=dict)  # that it was read with
+    version: int | None = None  # of CASME II: which of the documented ones the sheet is
+    whole_recordings: bool = False  # the frame folders hold more than the clips
+    applied: Sequence[str] = ()  # errata
+    left_out: Sequence[str] = ()  # rows that cannot be trusted, each with the reason
+    notes: Sequence[str] = ()  # cells that were not used
+    unlabelled: Sequence[str] = ()  # frame folders that no row names
+    passed_over: Sequence[str] = ()  # other workbooks and frame folders
+    instead: str = ""  # why the frames are not of the preferred kind
+
+    @property
+    def dataset(self) -> str:
+        return self.table["dataset"].iloc[0]
+
+    @property
+    def synthetic(self) -> bool:
+        return bool(self.table["synthetic"].any())
 
 
 def collect(
@@ -33,17 +68,27 @@ def collect(
     identify: Callable[[Row], Identity],
     *,
     root: Path,
-    errata: bool,
+    cropped: bool,
+    options: Mapping[str, object],
     keep: Callable[[str, str, str], bool] = lambda subject, clip, emotion: True,
     choose: Choice = lambda clip, units: units,
-    **attrs: object,
-) -> pd.DataFrame:
-    """Annotated rows and frame folders, as found below ``root`` -> the clip table.
+    version: int | None = None,
+    whole_recordings: bool = False,
+) -> Release:
+    """Reads annotated rows and frame folders, as found below ``root``.
 
-    A row that cannot be trusted is left out, with the reason in ``attrs["left_out"]``; the others go on.
-    identify: a row -> its subject, clip and frame folder. keep: which clips (subject, clip, emotion) this variant has.
-    choose: which of a clip's parsed AUs count. attrs: what else to record.
-    Raises ReleaseError, with the first reason, if no row can be used.
+    A row that cannot be trusted is left out, with the reason in ``left_out``; the others go on.
+
+    Args:
+        identify: a row -> its subject, clip and frame folder.
+        cropped: whether the frames are face crops.
+        options: of the adapter; "errata" says whether known errors of the sheet are corrected.
+        keep: which clips (subject, clip, emotion) this variant has.
+        choose: which of a clip's parsed AUs count.
+        version, whole_recordings: see ``Release``.
+
+    Raises:
+        ReleaseError: no row can be used; the message has the first reason.
     """
     rows: dict[tuple[str, str], dict] = {}
     left_out: list[str] = []
@@ -62,7 +107,9 @@ def collect(
                 continue
             log: list[str] = []
             said: list[str] = []
-            record = _read(correct(dataset, subject, row, log) if errata else row, folder, folders.root, said)
+            record = _read(
+                correct(dataset, subject, row, log) if options["errata"] else row, folder, folders.root, said
+            )
             if (subject, clip) in rows:
                 raise ReleaseError(
                     f"{row.where}: clip {subject}/{clip} is there already, from {rows[subject, clip]['where']}"
@@ -75,27 +122,30 @@ def collect(
             left_out.append(str(error))
     if not rows:
         raise ReleaseError(left_out[0] if left_out else f"{workbook}: no clip of this variant in it")
-    return finish(
+    settings = made[1] or made[0]
+    table = from_rows(
         rows.values(),
-        dataset=dataset,
-        root=workbook.parent,
-        made=made[0] or made[1],
+        dataset,
+        cropped=cropped,
+        synthetic=settings is not None,
         rendered=made[1] is not None,
-        workbook=_below(workbook, root),
-        folder=_below(folders.root, root),
-        errata=errata,
+        source=dict(options) | ({"made": settings} if settings else {}),
+    )
+    return Release(
+        table,
+        root=workbook.parent,
+        workbook=workbook.relative_to(root).as_posix(),
+        folder=folders.root.relative_to(root).as_posix(),
+        options=options,
+        version=version,
+        whole_recordings=whole_recordings,
         applied=fixed,
         left_out=left_out,
         notes=notes,
-        passed_over=list(found.passed_over),
-        instead=found.instead,
         unlabelled=folders.unlabelled(),
-        **attrs,
+        passed_over=found.passed_over,
+        instead=found.instead,
     )
-
-
-def _below(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
 
 
 def _marks(root: Path, place: Path) -> list[Path]:
@@ -138,16 +188,22 @@ def _read(row: Row, folder: Path, root: Path, notes: list[str]) -> dict:
     return {"onset": onset, "apex": apex, "offset": offset, "aus": written, "frames": frames, "units": units}
 
 
-def finish(
-    rows: Iterable[dict], *, dataset: str, root: Path, made: dict | None = None, **attrs: object
+def from_rows(
+    rows: Iterable[dict],
+    dataset: str,
+    *,
+    cropped: bool,
+    synthetic: bool = False,
+    rendered: bool = False,
+    source: Mapping[str, object] | None = None,
 ) -> pd.DataFrame:
-    """Rows of ``COLUMNS`` (without ``dataset`` and ``n_frames``) plus ``units``, the parsed AUs -> the clip table.
-
-    root: the folder of the workbook. made: how a synthetic release was made; else a marker in the root says it.
-    """
+    """Makes a clip table from dictionaries of its columns; "units" has a clip's parsed AUs. Checks the schema."""
+    constant = {"dataset": dataset, "synthetic": synthetic, "rendered": rendered, "cropped": cropped}
+    constant["source"] = json.dumps(source or {})
     table = pd.DataFrame(
         {c: row[c] for c in COLUMNS if c in row}
-        | {"dataset": dataset, "n_frames": len(row["frames"])}
+        | {"n_frames": len(row["frames"])}
+        | constant
         | {f"AU{unit.number}": 1 for unit in row["units"]}
         for row in rows
     )
@@ -155,9 +211,7 @@ def finish(
     table[labels] = table[labels].fillna(0).astype("int8")
     table["apex"] = table["apex"].astype("Int64")
     table.index = pd.Index(table["dataset"] + "/" + table["subject"] + "/" + table["clip"], name="clip_id")
-    made = made or _made([root])
     table = table[COLUMNS + labels]
-    table.attrs = {"dataset": dataset, "root": str(root), "synthetic": made is not None, "made": made} | attrs
     check(table)
     return table
 
@@ -171,28 +225,28 @@ def _made(places: Iterable[Path]) -> dict | None:
         raise ReleaseError(f"{marker}: not a readable marker of a synthetic release ({error})") from None
 
 
-def remarks(table: pd.DataFrame) -> list[str]:
-    """What a user of the table must hear: rows left out, clips that lack frames, a number of clips not documented."""
-    name, said = table.attrs["dataset"], []
-    if table.attrs.get("instead"):
-        said.append(f"{name}: {table.attrs['instead']}")
-    left_out = table.attrs.get("left_out", [])
-    if left_out:
-        rest = f" (the first of {len(left_out)} rows left out)" if len(left_out) > 1 else " (row left out)"
-        said.append(f"{name}: {left_out[0]}{rest}")
+def warnings_of(release: Release) -> list[str]:
+    """What a user of a release must hear: rows left out, missing frames, a number of clips that is not documented."""
+    table, name, messages = release.table, release.dataset, []
+    if release.instead:
+        messages.append(f"{name}: {release.instead}")
+    count = len(release.left_out)
+    if count:
+        rest = f" (the first of {count} rows left out)" if count > 1 else " (row left out)"
+        messages.append(f"{name}: {release.left_out[0]}{rest}")
     short = table[table["n_frames"] < table["offset"] - table["onset"] + 1]
     if len(short):
         clip = short.iloc[0]
-        said.append(
+        messages.append(
             f"{name}: {len(short)} clips lack frames between onset and offset, first {short.index[0]} with "
             f"{clip['n_frames']} of {clip['offset'] - clip['onset'] + 1}; was the archive unpacked whole?"
         )
-    counts = documented.counts(table)
-    if counts and len(table) != counts.clips and (not table.attrs["synthetic"] or table.attrs.get("variant")):
-        said.append(
+    counts = documented.counts(release.dataset, release.version)
+    if counts and len(table) != counts.clips and (not release.synthetic or release.options.get("variant")):
+        messages.append(
             f"{name}: {len(table)} clips where {counts.source} has {counts.clips}; scores then compare with nobody's"
         )
-    return said
+    return messages
 
 
 def check(table: pd.DataFrame) -> None:

@@ -73,11 +73,11 @@ def truth(store: ClipStore, root: str | Path, pairs: pd.DataFrame) -> Tensor:
     root: of the synthetic release that the store was built from. The mask goes the way of the frames.
     Raises FileNotFoundError where a mask is not there.
     """
-    kind = "masks_cropped" if store.table.attrs.get("cropped") else "masks"
     size = store.info["settings"]["size"]
     found = np.zeros((len(pairs), size, size), bool)
     for i, (clip_id, au) in enumerate(zip(pairs["clip_id"], pairs["au"], strict=True)):
         clip = store.table.loc[clip_id]
+        kind = "masks_cropped" if clip["cropped"] else "masks"
         path = Path(root) / "SYNTHETIC" / kind / clip["subject"] / clip["clip"] / f"{au}.png"
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no ground truth of {au} in {clip_id}; only a synthetic release has masks")

@@ -54,8 +54,8 @@ class Release:
     @property
     def name(self) -> str:
         """The release's name, "synthetic" before it where it is."""
-        key = self.store.table.attrs["dataset"]
-        return "synthetic " * bool(self.store.table.attrs.get("synthetic")) + TITLES.get(key, key)
+        key = self.store.release["dataset"]
+        return "synthetic " * self.store.release["synthetic"] + TITLES.get(key, key)
 
     @property
     def subjects(self) -> list[str]:

@@ -77,11 +77,11 @@ class Workspace:
         """The folder of a clip store, for ``preprocess.build`` with the same arguments."""
         key = _key(preprocess.settings(table, size, align=align, rgb=rgb))
         kind = f"{size}px-rgb" if rgb else f"{size}px"
-        return self.folder / "clips" / f"{table.attrs['dataset']}-{len(table)}-{kind}-{key}"
+        return self.folder / "clips" / f"{table['dataset'].iloc[0]}-{len(table)}-{kind}-{key}"
 
     def joined(self, *stores: ClipStore) -> Path:
         """The folder of several stores in one, for ``clips.join``."""
-        names = "+".join(store.table.attrs["dataset"] for store in stores)
+        names = "+".join(store.release["dataset"] for store in stores)
         return self.folder / "clips" / f"{names}-{_key([store.fingerprint for store in stores])}"
 
     def teacher(self, recipe: Settings, store: ClipStore) -> Path:

@@ -31,8 +31,6 @@ from aullm_lib.preprocess.alignment import around, cut, level, squash, warp
 from aullm_lib.support import files, partial_store
 from aullm_lib.support.images import BadImage, read
 
-# Of a table's attrs, what lies beside the clips, or tells where they lie: it may change while they stay the same.
-BESIDE = ("root", "workbook", "folder", "left_out", "passed_over", "instead", "notes", "unlabelled")
 ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
 OUTSIDE = 0.25  # share of a face's box beyond the frame from which on it is no use
 LATER = 5  # frames after the onset in which a face is looked for if the onset frame shows none
@@ -88,10 +86,11 @@ def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, r
     costs little, to mix costs much.
     align: see ``build``. Raises ValueError for a setting that is wrong or does not suit the release.
     """
-    align = align or ("none" if table.attrs.get("cropped") else "similarity")
+    cropped = bool(table["cropped"].all())
+    align = align or ("none" if cropped else "similarity")
     if align not in ALIGNMENTS:
         raise ValueError(f"align={align!r}: choose one of {', '.join(ALIGNMENTS)}")
-    if align == "none" and not table.attrs.get("cropped"):
+    if align == "none" and not cropped:
         raise ValueError(
             'align="none" stores frames that are face crops already, and this release\'s are not: choose "similarity" '
             'or "crop", or "whole-frame" to squash them as the released script did'
@@ -99,7 +98,8 @@ def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, r
     if not 8 <= size <= 1024:
         raise ValueError(f"size={size!r}: expected 8 to 1024 pixels")
     found = {
-        "release": {key: value for key, value in table.attrs.items() if key not in BESIDE},
+        "release": table[["dataset", "synthetic", "rendered", "cropped"]].iloc[0].to_dict()
+        | json.loads(table["source"].iloc[0]),
         "size": size,
         "align": align,
         "rgb": rgb,

@@ -19,12 +19,11 @@ from tqdm.auto import tqdm
 from aullm_lib import facs, metrics
 from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import archive, documented
-from aullm_lib.datasets.table import au_columns
+from aullm_lib.datasets.table import Release, au_columns
 from aullm_lib.support.images import inspect
 
 FRAMES = 6  # that the model samples (paper 3.1); shorter clips repeat some
 COLUMNS = ["check", "item", "found", "expected", "status", "detail"]
-OPTIONS = ("images", "variant", "count_ref", "alternatives", "count_held", "errata")
 
 
 class _File(NamedTuple):
@@ -35,27 +34,30 @@ class _File(NamedTuple):
     problem: str
 
 
-def report(table: pd.DataFrame, store: ClipStore | None = None) -> pd.DataFrame:
-    """What was found of a release, a row a finding: ``check item found expected status detail``.
+def report(release: Release, store: ClipStore | None = None) -> pd.DataFrame:
+    """Checks a release.
 
-    table: from ``datasets.load``; every image file of it is read once and hashed, not decoded. store: its clip store,
-    if one was built, whose failed clips are then reported too.
-    ``status`` is "ok", "note" (worth knowing) or "warning" (differs from what is documented, or cannot be trusted).
-    A check that found nothing odd has one row that says so. The attribute ``attrs["dataset"]`` names the release.
+    Args:
+        release: from ``datasets.read``; every image file of it is read once and hashed, not decoded.
+        store: its clip store, if one was built, whose failed clips are then reported too.
+
+    Returns:
+        One row per finding: ``check item found expected status detail``. ``status`` is "ok", "note" (worth knowing) or
+        "warning" (differs from what is documented, or cannot be trusted). A check that found nothing odd has one row
+        that says so.
     """
+    table = release.table
     files = _read(table)
     rows = [
-        *_source(table),
-        *_counts(table),
-        *_labels(table),
+        *_source(release),
+        *_counts(release),
+        *_labels(release),
         *_numbers(table),
-        *_frames(table),
+        *_frames(release),
         *_images(table, files, store),
         *_duplicates(table, files),
     ]
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    frame.attrs = {"dataset": table.attrs["dataset"]}
-    return frame
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(check: str, item: object, found: object, expected: object = "", status: str = "ok", detail: str = "") -> tuple:
@@ -77,22 +79,19 @@ def _each(check: str, findings: Iterable[tuple[str, object, str]], status: str) 
         yield _row(check, "none", 0)
 
 
-def _source(table: pd.DataFrame) -> Iterator[tuple]:
-    attrs = table.attrs
-    yield _row("source", "release", attrs["dataset"], detail="synthetic" if attrs["synthetic"] else "")
+def _source(release: Release) -> Iterator[tuple]:
+    yield _row("source", "release", release.dataset, detail="synthetic" if release.synthetic else "")
     for name in ("workbook", "folder"):
-        if name in attrs:
-            yield _row("source", name, attrs[name], detail="below the folder that was given")
-    for path in attrs.get("passed_over", ()):
+        yield _row("source", name, getattr(release, name), detail="below the folder that was given")
+    for path in release.passed_over:
         yield _row("source", "also there", path, status="note", detail="a workbook or frame folder that was not taken")
-    for name in OPTIONS:
-        if name in attrs:
-            yield _row("source", name, str(attrs[name]), detail=attrs.get("instead", "") if name == "images" else "")
-    yield from _each("row left out", (("", 1, reason) for reason in attrs.get("left_out", ())), "warning")
-    yield from _each("erratum applied", (_split(line) for line in attrs.get("applied", ())), "note")
-    yield from _each("cell not used", (("", 1, reason) for reason in attrs.get("notes", ())), "note")
-    folders = attrs.get("unlabelled", ())
-    yield from _each("folder without a row", ((name, 1, "has frames, no annotation") for name in folders), "note")
+    for name, value in release.options.items():
+        yield _row("source", name, str(value), detail=release.instead if name == "images" else "")
+    yield from _each("row left out", (("", 1, reason) for reason in release.left_out), "warning")
+    yield from _each("erratum applied", map(_split, release.applied), "note")
+    yield from _each("cell not used", (("", 1, reason) for reason in release.notes), "note")
+    folders = ((name, 1, "has frames, no annotation") for name in release.unlabelled)
+    yield from _each("folder without a row", folders, "note")
 
 
 def _split(line: str) -> tuple[str, object, str]:
@@ -100,10 +99,10 @@ def _split(line: str) -> tuple[str, object, str]:
     return clip, 1, rest
 
 
-def _counts(table: pd.DataFrame) -> Iterator[tuple]:
-    known = documented.counts(table)
+def _counts(release: Release) -> Iterator[tuple]:
+    table, known = release.table, documented.counts(release.dataset, release.version)
     by_subject = table["subject"].value_counts().sort_index()
-    if table.attrs["synthetic"]:
+    if release.synthetic:
         known = None  # a synthetic release is as large as it was asked to be
     yield _against("clips", "all", len(table), known.clips if known else None, known.source if known else "")
     yield _against("subjects", "with clips", len(by_subject), known.subjects if known else None)
@@ -122,11 +121,12 @@ def _counts(table: pd.DataFrame) -> Iterator[tuple]:
         )
 
 
-def _labels(table: pd.DataFrame) -> Iterator[tuple]:
+def _labels(release: Release) -> Iterator[tuple]:
+    table = release.table
     said = ((i, len(words), ", ".join(words)) for i, text in table["aus"].items() if (words := facs.remarks(text)))
     yield from _each("remark in an AU cell", said, "note")
-    scored = facs.BENCHMARK.get(table.attrs["dataset"])
-    known = documented.counts(table)
+    scored = facs.BENCHMARK.get(release.dataset)
+    known = documented.counts(release.dataset, release.version)
     over = "the AUs of the paper"
     if scored is None:
         if known is None:
@@ -135,7 +135,7 @@ def _labels(table: pd.DataFrame) -> Iterator[tuple]:
         over = f"the documented AUs of this release: {', '.join(map(str, scored))}"
     labels = table.reindex(columns=[f"AU{n}" for n in scored], fill_value=0)
     empty = list(table.index[labels.sum(axis=1) == 0])
-    expected = None if known is None or table.attrs["synthetic"] else known.empty
+    expected = None if known is None or release.synthetic else known.empty
     kept = f"kept, as all-zero rows: {_some(empty)}; " if empty else ""
     check, item, found, documents, status, detail = _against(
         "clips without a benchmark AU", "all", len(empty), expected, f"{kept}over {over}"
@@ -162,10 +162,10 @@ def _numbers(table: pd.DataFrame) -> Iterator[tuple]:
     yield from _each("apex at the onset", ((i, int(apex[i]), "") for i in at_onset), "note")
 
 
-def _frames(table: pd.DataFrame) -> Iterator[tuple]:
+def _frames(release: Release) -> Iterator[tuple]:
+    table, whole = release.table, release.whole_recordings  # then a folder holds more than the clip
     missing, extra, renumbered, twice = [], [], [], []
     inside: dict[Path, tuple[dict[int, Path], list[str]]] = {}  # several clips may share a recording
-    whole = table.attrs.get("whole_recordings")  # then a folder holds more than the clip
     for clip_id, row in table.iterrows():
         numbers = {archive.frame_number(path.name) or 0 for path in row["frames"]}
         wanted = set(range(row["onset"], row["offset"] + 1))

@@ -22,7 +22,7 @@ def showable(table: pd.DataFrame, publishable: Collection[str] = ()) -> list[str
     table: a clip table or a store's ``table``, whole or a part of it. publishable: subjects, as the table names them,
     whose pictures the user states that the licence allows; a real release other than CASME II shows no others.
     Raises ValueError for a name that is not in the table, for a subject that the release's licence withholds, and for
-    a table that does not say which one release it is.
+    a table of several releases.
     """
     name = _release(table)
     if isinstance(publishable, str):
@@ -51,16 +51,13 @@ def credit(table: pd.DataFrame) -> str:
 
 
 def _release(table: pd.DataFrame) -> str:
-    """The one release that a table is of: its attrs and its rows must agree, since a join may keep the wrong attrs."""
-    name = table.attrs.get("dataset")
-    if name is None or not set(table["dataset"]) <= {name}:
-        raise ValueError(
-            f"a table of {', '.join(sorted(set(table['dataset'])))} with attrs of {name}: give one release's table, "
-            "as datasets.load or ClipStore give it"
-        )
-    return name
+    """The one release that a table is of."""
+    names = sorted(set(table["dataset"]))
+    if len(names) != 1:
+        raise ValueError(f"a table of {', '.join(names) or 'no clip'}: give the table of one release")
+    return names[0]
 
 
 def _rendered(table: pd.DataFrame) -> bool:
-    """Whether the faces are synthetic; a table that does not say so is taken for real."""
-    return table.attrs.get("synthetic") is True and table.attrs.get("rendered", True) is True
+    """Whether all faces are rendered; a table that does not say so is taken for real."""
+    return "rendered" in table and table["rendered"].dtype == bool and bool(table["rendered"].all())

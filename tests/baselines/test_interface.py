@@ -210,7 +210,6 @@ def test_a_batch_of_one_is_refused():
 @pytest.mark.parametrize("method", ["sca", "infusenet", "ac4au", "sssnet-led", "resnet18-led"])
 def test_a_clip_of_one_frame_is_refused_where_motion_is_read(method, hand_table, tmp_path):
     table = hand_table.copy()
-    table.attrs = hand_table.attrs
     table.at[table.index[3], "frames"] = table["frames"].iloc[3][:1]
     table.loc[table.index[3], "n_frames"] = 1
     store = preprocess.build(table, tmp_path / "store", size=32, rgb=baselines.module(method).RGB)

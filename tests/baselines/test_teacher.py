@@ -361,16 +361,15 @@ def test_a_teacher_must_not_know_whom_it_is_tested_on(store, folder, tmp_path):
 def test_people_are_known_by_release_and_name_and_synthetic_ones_by_their_seed(store, tmp_path):
     table = make_table(tmp_path / "more", subjects=2)
     made = {"seed": 7, "intensity": 3.0}
-    renamed = table.assign(dataset="casme2")
+    renamed = table.assign(dataset="casme2", synthetic=True, source=json.dumps({"made": made}))
     renamed.index = pd.Index([i.replace("hand/", "casme2/") for i in table.index], name="clip_id")
-    renamed.attrs = table.attrs | {"dataset": "casme2", "synthetic": True, "made": made}
     synthetic = preprocess.build(renamed, tmp_path / "synthetic", size=32, rgb=True)
     assert weights.people(synthetic) == ["synthetic people of seed 7"]
     joined = clips.join([store, synthetic], tmp_path / "joined")
     assert weights.people(joined) == ["hand/s0", "hand/s1", "hand/s2", "synthetic people of seed 7"]
-    note = {"data": synthetic.info["settings"]["release"]}
+    note = {"data": synthetic.release}
     assert weights.trained_on(note) == " (trained on synthetic casme2, intensity 3, seed 7)"
-    assert weights.trained_on({"data": joined.info["settings"]["release"]}) == " (trained on synthetic hand+casme2)"
+    assert weights.trained_on({"data": joined.release}) == " (trained on synthetic hand+casme2)"
     assert weights.trained_on(None) == "" and weights.read_note("microsoft/resnet-18") is None
 
 

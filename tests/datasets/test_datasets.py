@@ -4,6 +4,7 @@ import datetime
 import re
 import shutil
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import openpyxl
@@ -44,7 +45,7 @@ def test_a_synthetic_release_is_read_like_a_true_one(releases, name):
     tables.check(table)
     assert len(table) == 12
     assert table["subject"].nunique() == 3
-    assert table.attrs["synthetic"]
+    assert table["synthetic"].all()
     assert (table["n_frames"] == table["offset"] - table["onset"] + 1).all()
     for frames in table["frames"]:
         numbers = [int(p.stem.replace("_", " ").replace("img", " ").split()[-1]) for p in frames]
@@ -67,12 +68,12 @@ def test_labels_are_those_of_the_truth(releases):
 
 def test_raw_frames_and_nested_folders(casme2):
     raw = datasets.load("casme2", casme2, images="raw_selected")
-    assert not raw.attrs["cropped"]
+    assert not raw["cropped"].any()
     (casme2 / "Cropped").rename(casme2 / "inner")
     (casme2 / "Cropped").mkdir()
     (casme2 / "inner").rename(casme2 / "Cropped" / "Cropped")
     nested = datasets.load("casme2", casme2)
-    assert nested.attrs["cropped"]
+    assert nested["cropped"].all()
     assert (nested["n_frames"] == raw["n_frames"]).all()
     (casme2 / "Cropped" / "Cropped").rename(casme2 / "Cropped" / "updated")
     (casme2 / "Cropped").rename(casme2 / "Cropped-updated")
@@ -87,7 +88,7 @@ def test_a_release_below_the_root_is_found_and_still_known_as_synthetic(releases
     (tmp_path / "disk" / "unpacked").mkdir(parents=True)
     (tmp_path / "disk" / "unpacked" / name).symlink_to(releases[name])
     table = datasets.load(name, tmp_path / "disk")
-    assert table.attrs["synthetic"]
+    assert table["synthetic"].all()
     assert (table["n_frames"] == datasets.load(name, releases[name])["n_frames"]).all()
 
 
@@ -126,10 +127,10 @@ BAD_CELLS = [
 def test_a_bad_row_is_named_and_left_out_and_the_others_go_on(casme2, cell, value, message):
     edit(next(casme2.glob("*.xlsx")), lambda sheet: sheet.__setitem__(cell, value))
     with pytest.warns(UserWarning, match=message):
-        table = datasets.load("casme2", casme2)
-    assert len(table) == 11
-    assert len(table.attrs["left_out"]) == 1
-    assert table.attrs["left_out"][0].startswith("CASME2-coding-20140508.xlsx, row ")
+        release = datasets.read("casme2", casme2)
+    assert len(release.table) == 11
+    assert len(release.left_out) == 1
+    assert release.left_out[0].startswith("CASME2-coding-20140508.xlsx, row ")
 
 
 def test_a_clip_named_twice_counts_once(casme2):
@@ -173,22 +174,23 @@ def test_links_that_lead_out_of_the_release_are_not_followed(casme2, tmp_path):
     outside.unlink()
     outside.symlink_to(tmp_path / "elsewhere" / "secret.jpg")
     with pytest.warns(UserWarning, match="is a link that leads out of"):
-        rest = datasets.load("casme2", casme2)
-    assert list(rest.index) == list(table.index[2:])
-    assert all("is a link that leads out of" in reason for reason in rest.attrs["left_out"])
+        rest = datasets.read("casme2", casme2)
+    assert list(rest.table.index) == list(table.index[2:])
+    assert all("is a link that leads out of" in reason for reason in rest.left_out)
 
 
 def test_what_systems_and_copies_leave_behind_is_not_taken_for_the_release(casme2):
-    table = datasets.load("casme2", casme2)
+    release = datasets.read("casme2", casme2)
+    table = release.table
     (casme2 / "~$CASME2-coding-20190701.xlsx").write_bytes(b"lock")
     junk = casme2 / "__MACOSX" / "Cropped" / "sub01" / "EP01_01"
     junk.mkdir(parents=True)
     folder = table.iloc[0]["frames"][0].parent
     (folder / f"._{table.iloc[0]['frames'][0].name}").write_bytes(b"junk")
     (folder / "Thumbs.db").write_bytes(b"junk")
-    again = datasets.load("casme2", casme2)
-    assert again.equals(table)
-    assert again.attrs == table.attrs
+    again = datasets.read("casme2", casme2)
+    assert again.table.equals(table)
+    assert replace(again, table=table) == release
 
 
 def test_upper_case_and_renumbered_copies_are_read(casme2):
@@ -214,10 +216,10 @@ def test_whole_recordings_are_cut_to_the_clip(casme2):
     shutil.rmtree(casme2 / "Cropped")
     (casme2 / "CASME2_RAW").mkdir()
     (casme2 / "CASME2_RAW_selected").rename(casme2 / "CASME2_RAW" / "CASME2-RAW")
-    raw = datasets.load("casme2", casme2)
-    assert raw.attrs["images"] == "raw"
-    assert not raw.attrs["cropped"]
-    assert (raw["n_frames"] == table["n_frames"]).all()
+    raw = datasets.read("casme2", casme2)
+    assert raw.options["images"] == "raw"
+    assert not raw.table["cropped"].any()
+    assert (raw.table["n_frames"] == table["n_frames"]).all()
     with pytest.raises(FileNotFoundError, match=r"found no CASME II frame folder \(cropped\)"):
         datasets.load("casme2", casme2, images="cropped")
     with pytest.raises(ValueError, match="choose one of cropped, raw_selected, raw"):
@@ -262,9 +264,10 @@ def test_any_cells_are_read_or_left_out(tmp_path_factory, rows):
         sheet.append(cells.Row(record, f"book.xlsx, row {line}", columns))
     found = archive.two_deep(root / "Cropped", casme2_adapter.key)
     parts = finding.Found(root / "book.xlsx", sheet, "cropped", found)
-    table = tables.collect("casme2", parts, casme2_adapter.identify, root=root, errata=True)
-    assert len(table) + len(table.attrs["left_out"]) == 1 + len(rows)
-    assert all(re.match(r"book.xlsx, row \d", reason) for reason in table.attrs["left_out"])
+    options = {"errata": True}
+    release = tables.collect("casme2", parts, casme2_adapter.identify, root=root, cropped=True, options=options)
+    assert len(release.table) + len(release.left_out) == 1 + len(rows)
+    assert all(re.match(r"book.xlsx, row \d", reason) for reason in release.left_out)
 
 
 def test_not_a_workbook_missing_files_and_unknown_names(casme2, tmp_path):
@@ -313,12 +316,12 @@ def test_the_frame_folder_that_holds_the_clips_is_taken(releases, tmp_path):
         clip.mkdir(parents=True)
         (clip / "1.jpg").write_bytes(b"")
     shutil.copytree(disk / "SAMM", disk / "OpticalFlow", ignore=shutil.ignore_patterns("*.xlsx"))
-    table = datasets.load("casme2", disk)
-    assert table.attrs["folder"] == "CASME2/Cropped" and len(table) == 12
-    assert {"ALPHA/Cropped", "CASME2/CASME2_RAW_selected"} <= set(table.attrs["passed_over"])
-    samm = datasets.load("samm", disk)
-    assert samm.attrs["folder"] == "SAMM"
-    assert "OpticalFlow" in samm.attrs["passed_over"]
+    release = datasets.read("casme2", disk)
+    assert release.folder == "CASME2/Cropped" and len(release.table) == 12
+    assert {"ALPHA/Cropped", "CASME2/CASME2_RAW_selected"} <= set(release.passed_over)
+    samm = datasets.read("samm", disk)
+    assert samm.folder == "SAMM"
+    assert "OpticalFlow" in samm.passed_over
 
 
 def test_an_empty_or_partial_copy_does_not_hide_the_full_one(casme2):
@@ -327,18 +330,18 @@ def test_an_empty_or_partial_copy_does_not_hide_the_full_one(casme2):
     cropped.mkdir()
     (casme2 / "inner").rename(cropped / "Cropped")
     (cropped / "sub01").mkdir()
-    assert datasets.load("casme2", casme2).attrs["folder"] == "Cropped/Cropped"
+    assert datasets.read("casme2", casme2).folder == "Cropped/Cropped"
     for subject in sorted((cropped / "Cropped").iterdir())[1:]:
         shutil.rmtree(subject)
     with pytest.warns(
         UserWarning, match="took the raw_selected frames in .* with 12 .* not the cropped ones in .* with 4"
     ):
-        table = datasets.load("casme2", casme2)
-    assert table.attrs["images"] == "raw_selected" and len(table) == 12
+        release = datasets.read("casme2", casme2)
+    assert release.options["images"] == "raw_selected" and len(release.table) == 12
     with pytest.warns(UserWarning, match="of 8 rows left out"):
         assert len(datasets.load("casme2", casme2, images="cropped")) == 4
     shutil.rmtree(cropped / "Cropped" / "sub01")
-    assert datasets.load("casme2", casme2).attrs["images"] == "raw_selected"
+    assert datasets.read("casme2", casme2).options["images"] == "raw_selected"
 
 
 @pytest.mark.parametrize("name", ["2", "02", "sub02", "1/release", "01/2"])
@@ -352,24 +355,24 @@ def test_a_root_or_a_folder_around_a_release_may_be_named_like_a_subject(casme2,
 def test_several_workbooks_are_named(casme2):
     workbook = next(casme2.glob("CASME2-coding*"))
     shutil.copy(workbook, casme2 / "CASME2-coding-20190701.xlsx")
-    table = datasets.load("casme2", casme2)
-    assert table.attrs["workbook"] == "CASME2-coding-20190701.xlsx"
-    assert table.attrs["passed_over"] == [workbook.name, "CASME2_RAW_selected"]
+    release = datasets.read("casme2", casme2)
+    assert release.workbook == "CASME2-coding-20190701.xlsx"
+    assert release.passed_over == [workbook.name, "CASME2_RAW_selected"]
 
 
 @pytest.mark.parametrize("moved", ["CASME2-coding-20140508.xlsx", "Cropped"])
 def test_a_synthetic_release_stays_one_wherever_its_parts_lie(casme2, tmp_path, moved):
     (casme2 / "inner").mkdir()
     (casme2 / moved).rename(casme2 / "inner" / moved)
-    assert datasets.load("casme2", casme2).attrs["synthetic"]
+    assert datasets.read("casme2", casme2).synthetic
     outside = tmp_path / "outside"
     outside.mkdir()
     (casme2 / "inner" / moved).rename(outside / moved)
     (outside / "rest").symlink_to(casme2)
-    assert datasets.load("casme2", outside, images="cropped").attrs["synthetic"]
+    assert datasets.read("casme2", outside, images="cropped").synthetic
     shutil.rmtree(casme2 / "SYNTHETIC")
     with pytest.warns(UserWarning, match="12 clips where the released sheet"):
-        assert not datasets.load("casme2", outside, images="cropped").attrs["synthetic"]
+        assert not datasets.read("casme2", outside, images="cropped").synthetic
 
 
 def test_closed_folders_are_passed_by_and_a_closed_clip_is_left_out_by_name(casme2, monkeypatch):
@@ -428,20 +431,20 @@ def test_of_two_files_with_one_number_the_one_named_like_most_counts(tmp_path):
 
 def test_an_apex_that_cannot_be_read_is_missing_and_told(casme2):
     edit(next(casme2.glob("*.xlsx")), lambda sheet: sheet.__setitem__("E3", "late"))
-    table = datasets.load("casme2", casme2)
-    assert len(table) == 12 and table.iloc[1]["apex"] is pd.NA
-    assert any("row 3, ApexFrame: expected a frame number (0 or more), found 'late'" in n for n in table.attrs["notes"])
+    release = datasets.read("casme2", casme2)
+    assert len(release.table) == 12 and release.table.iloc[1]["apex"] is pd.NA
+    assert any("row 3, ApexFrame: expected a frame number (0 or more), found 'late'" in n for n in release.notes)
 
 
 def test_the_clips_of_a_sheet_are_held_against_its_own_version(casme2):
     def extra(sheet):
         sheet["A2"], sheet["B2"] = 24, "EP02_07"
 
-    assert documented.counts(datasets.load("casme2", casme2)).clips == 255
+    assert datasets.read("casme2", casme2).version == 255
     edit(next(casme2.glob("*.xlsx")), extra)
     with pytest.warns(UserWarning, match=r"row 2: no frame folder 24/EP02_07"):
-        table = datasets.load("casme2", casme2)  # one row of that sheet left out
-    assert documented.counts(table).clips == 256
+        release = datasets.read("casme2", casme2)  # one row of that sheet left out
+    assert documented.counts("casme2", release.version).clips == release.version == 256
 
 
 COLUMNS = {"subject": "Subject", "clip": "Filename", "onset": "Onset"}

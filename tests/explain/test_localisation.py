@@ -74,8 +74,8 @@ def test_a_mask_goes_the_way_of_the_frames(tmp_path_factory, session_folder, rel
     pairs = pd.DataFrame(wanted, columns=["clip_id", "au"])
     found = localisation.truth(store, root, pairs)
     assert found.shape == (len(pairs), 48, 48) and found.dtype == torch.bool
-    kind = "masks_cropped" if store.table.attrs["cropped"] else "masks"
-    assert store.table.attrs["cropped"] == (release == "casme2" and not options)
+    kind = "masks_cropped" if store.release["cropped"] else "masks"
+    assert store.release["cropped"] == (release == "casme2" and not options)
     for mask, (clip_id, au) in zip(found.numpy(), wanted, strict=True):
         _, subject, clip = clip_id.split("/")
         drawn = cv2.imread(str(root / "SYNTHETIC" / kind / subject / clip / f"{au}.png"), cv2.IMREAD_UNCHANGED) > 0

@@ -181,7 +181,6 @@ def test_casme2s_two_subjects_never_appear(tmp_path, subject):
     table = make_table(tmp_path / "frames", subjects=2, clips=1)
     table = table.assign(dataset="casme2", subject=[subject, "sub01"])
     table.index = pd.Index(table["dataset"] + "/" + table["subject"] + "/" + table["clip"], name="clip_id")
-    table.attrs |= {"dataset": "casme2"}
     store = preprocess.build(table, tmp_path / "s", size=16)
     assert Release(table, store).ids == ["casme2/sub01/c0"]
     assert "Copyright Xiaolan Fu" in Release(table, store).look("casme2/sub01/c0", 0, "AU1").note

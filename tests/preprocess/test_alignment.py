@@ -65,7 +65,7 @@ def clip_table(clips: dict[str, tuple[Path, ...]]) -> pd.DataFrame:
          "aus": "12", "frames": frames, "units": [tables.facs.ActionUnit(12)]}
         for name, frames in clips.items()
     ]  # fmt: skip
-    return tables.finish(rows, dataset="hand", root=next(iter(clips.values()))[0].parent, cropped=False)
+    return tables.from_rows(rows, "hand", cropped=False)
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

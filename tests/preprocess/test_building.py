@@ -639,8 +639,7 @@ def test_disk_full_keeps_what_is_finished_and_says_what_to_do(hand_table, tmp_pa
 
 
 def test_face_crops_and_whole_frames_are_not_confused(hand_table, tmp_path):
-    raw = hand_table.copy()
-    raw.attrs = hand_table.attrs | {"cropped": False}
+    raw = hand_table.assign(cropped=False)
     with pytest.raises(ValueError, match=r'face crops already.*"whole-frame" to squash'):
         preprocess.build(raw, tmp_path / "s", align="none")
     assert preprocess.settings(raw)["align"] == "similarity"

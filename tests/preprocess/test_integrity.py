@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from dataclasses import replace
 
 import openpyxl
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from conftest import make_table
 
 from aullm_lib import datasets, facs, metrics, preprocess
-from aullm_lib.datasets import documented, errata
+from aullm_lib.datasets import Release, documented, errata
 from aullm_lib.datasets.cells import Row
 from aullm_lib.preprocess import integrity
 
@@ -33,10 +34,10 @@ def quirky(session_folder):
     return get
 
 
-def load(name, root, **options):
+def read(name, root, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the report has what they say
-        return datasets.load(name, root, **options)
+        return datasets.read(name, root, **options)
 
 
 def items(report, check):
@@ -51,12 +52,13 @@ def planted(quirks, kind, dataset):
 @pytest.fixture(scope="module")
 def casme2(quirky):
     root, quirks = quirky("casme2")
-    table = load("casme2", root)
-    return root, quirks, table, integrity.report(table)
+    release = read("casme2", root)
+    return root, quirks, release, integrity.report(release)
 
 
 def test_casme2_every_planted_quirk_is_found(casme2):
-    _, quirks, table, report = casme2
+    _, quirks, release, report = casme2
+    table = release.table
     assert items(report, "frames missing") == planted(quirks, "missing frame", "casme2")
     assert items(report, "image unreadable") == planted(quirks, "truncated image", "casme2")
     copied = quirks[quirks["quirk"] == "duplicate clip"].iloc[0]
@@ -79,9 +81,9 @@ def test_casme2_every_planted_quirk_is_found(casme2):
 
 
 def test_casme2_without_errata_says_what_is_odd(casme2):
-    root, _, corrected, _ = casme2
-    table = load("casme2", root, errata=False)
-    report = integrity.report(table)
+    root, _, release, _ = casme2
+    corrected = release.table
+    report = integrity.report(read("casme2", root, errata=False))
     assert items(report, "apex missing") == {"casme2/sub04/EP12_01f"}
     assert items(report, "apex at the onset") == {"casme2/sub05/EP09_05f"}
     assert {"casme2/sub07/EP06_01", "casme2/sub16/EP01_08"} < items(report, "frames missing")
@@ -93,27 +95,26 @@ def test_casme2_without_errata_says_what_is_odd(casme2):
 
 def test_casme2_extra_frames_are_seen_where_folders_hold_only_the_clip(casme2):
     root, quirks, _, _ = casme2
-    table = load("casme2", root, images="raw_selected")
-    extra = items(integrity.report(table), "frames extra")
+    extra = items(integrity.report(read("casme2", root, images="raw_selected")), "frames extra")
     assert extra == planted(quirks, "frames beyond the clip", "casme2") | {"casme2/sub16/EP01_08"}
 
 
 def test_casme2_variants_drop_rare_emotions_and_the_unlabelled_folders_stay_known(casme2):
-    root, quirks, table, _ = casme2
+    root, quirks, release, _ = casme2
     rare = planted(quirks, "rare emotion", "casme2")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        fewer = datasets.load("casme2", root, variant=246)
+        fewer = datasets.read("casme2", root, variant=246)
     assert any("25 clips where the released sheet without sadness and fear" in str(w.message) for w in said)
-    assert set(table.index) - set(fewer.index) == rare and len(rare) == 2
-    assert fewer.attrs["variant"] == 246
-    assert fewer.attrs["unlabelled"] == table.attrs["unlabelled"]
+    assert set(release.table.index) - set(fewer.table.index) == rare and len(rare) == 2
+    assert fewer.options["variant"] == fewer.version == 246
+    assert fewer.unlabelled == release.unlabelled
 
 
 def test_samm_every_planted_quirk_is_found(quirky):
     root, quirks = quirky("samm")
-    table = load("samm", root)
-    report = integrity.report(table)
+    release = read("samm", root)
+    table, report = release.table, integrity.report(release)
     assert table["subject"].str.fullmatch(r"\d{3}").all() and table["subject"].nunique() == 29
     assert (table["n_frames"] == table["offset"] - table["onset"] + 1).all()
     beyond = {clip.split("/")[-1] for clip in items(report, "frames extra")}
@@ -121,7 +122,7 @@ def test_samm_every_planted_quirk_is_found(quirky):
     assert items(report, "erratum applied") == {"013/013_1_9", "028/028_4_1", "032/032_3_1", "032/032_3_2"}
     assert table.loc["samm/013/013_1_9", "offset"] == 5739
     assert not items(report, "apex outside onset and offset")
-    raw = integrity.report(load("samm", root, errata=False))
+    raw = integrity.report(read("samm", root, errata=False))
     assert items(raw, "apex outside onset and offset") == {"samm/028/028_4_1", "samm/032/032_3_1"}
     assert items(raw, "frames missing") == {"samm/013/013_1_9"}
 
@@ -132,17 +133,17 @@ def shown(table, clip):
 
 def test_samm_switches(quirky):
     root, _ = quirky("samm")
-    flow, first, both = (load("samm", root, alternatives=a) for a in ("flow", "first", "any"))
+    flow, first, both = (read("samm", root, alternatives=a).table for a in ("flow", "first", "any"))
     assert [shown(t, "samm/035/035_7_2") for t in (flow, first, both)] == [{14}, {14}, {14, 17}]
     assert [shown(t, "samm/007/007_6_1") for t in (flow, first, both)] == [{12, 15}, {12, 15}, {12, 15, 17}]
-    table, without = flow, load("samm", root, count_ref=False)
+    table, without = flow, read("samm", root, count_ref=False)
     clip = table.index[table["aus"] == "ref(7B)+43"][0]
-    assert shown(table, clip) == {7, 43} and shown(without, clip) == {43}
-    assert without.attrs["count_ref"] is False
+    assert shown(table, clip) == {7, 43} and shown(without.table, clip) == {43}
+    assert without.options["count_ref"] is False
     with pytest.raises(ValueError, match="choose one of flow, first, any"):
         datasets.load("samm", root, alternatives="last")
-    crops = load("samm", root, images="cropped")
-    assert crops.attrs["cropped"] and len(crops) < len(table) and crops.attrs["left_out"]
+    crops = read("samm", root, images="cropped")
+    assert crops.table["cropped"].all() and len(crops.table) < len(table) and crops.left_out
 
 
 def test_casme3_errata_find_their_rows_among_several_of_one_name(tmp_path):
@@ -163,9 +164,9 @@ def test_casme3_errata_find_their_rows_among_several_of_one_name(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(onset, offset + 1):
             (folder / f"{number}.jpg").write_bytes(b"")
-    table = load("casme3", tmp_path)
-    assert not table.attrs["left_out"] and len(table.attrs["applied"]) == 7
-    found = {f"{r.subject[5:]}/{r.clip}": (r.onset, r.apex, r.offset) for r in table.itertuples()}
+    release = read("casme3", tmp_path)
+    assert not release.left_out and len(release.applied) == 7
+    found = {f"{r.subject[5:]}/{r.clip}": (r.onset, r.apex, r.offset) for r in release.table.itertuples()}
     assert found == wanted
 
 
@@ -197,9 +198,9 @@ def test_an_erratum_replaces_only_what_it_says():
 @pytest.mark.parametrize("name", ["casme", "casme3", "4dme", "mmew"])
 def test_the_other_releases_are_read_with_their_quirks(quirky, name):
     root, quirks = quirky(name)
-    table = load(name, root)
-    report = integrity.report(table)
-    assert not table.attrs["left_out"]
+    release = read(name, root)
+    table, report = release.table, integrity.report(release)
+    assert not release.left_out
     assert items(report, "frames missing") == planted(quirks, "missing frame", name)
     assert items(report, "apex outside onset and offset") == planted(quirks, "apex outside the clip", name)
     fixed = quirks[quirks["quirk"].isin(("wrong frame numbers", "AU strings swapped"))]
@@ -212,17 +213,15 @@ def test_the_other_releases_are_read_with_their_quirks(quirky, name):
         assert shown(table, "4dme/S49/S49_001_01_1") == {4, 7}
         held = table.index[table["aus"] == "AU4(k)+7"][0]
         assert shown(table, held) == {7}
-        assert shown(load(name, root, count_held=True), held) == {4, 7}
+        assert shown(read(name, root, count_held=True).table, held) == {4, 7}
     if name == "mmew":
         assert {p.parent.parent.name for frames in table["frames"] for p in frames[:1]} >= {"repression", "others"}
-        assert table.attrs["cropped"]
+        assert table["cropped"].all()
 
 
 def test_counts_differ_from_what_is_documented_only_visibly(casme2):
-    _, _, table, _ = casme2
-    table = table.copy()
-    table.attrs = table.attrs | {"synthetic": False, "variant": 255}
-    report = integrity.report(table).set_index(["check", "item"])
+    table = casme2[2].table.assign(synthetic=False)
+    report = integrity.report(replace(casme2[2], table=table, version=255)).set_index(["check", "item"])
     assert report.loc[("clips", "all"), ["found", "expected", "status"]].tolist() == [len(table), 255, "warning"]
     assert report.loc[("subjects", "with clips"), "status"] == "ok"
     assert report.loc[("positive clips", "AU4"), "expected"] == 129
@@ -240,9 +239,9 @@ def test_documented_counts_are_consistent():
 
 
 def test_the_always_negative_classifier_is_scored_as_metrics_does(casme2):
-    _, _, table, report = casme2
+    _, _, release, report = casme2
     scored = [f"AU{n}" for n in facs.BENCHMARK["casme2"]]
-    labels = table.reindex(columns=scored, fill_value=0)
+    labels = release.table.reindex(columns=scored, fill_value=0)
     predictions = labels.rename_axis("clip_id").reset_index().melt("clip_id", var_name="au", value_name="label")
     predictions = predictions.assign(subject=predictions["clip_id"].str.split("/").str[1], probability=0.0)
     want = 100 * metrics.score(predictions).loc["mean", "f1_macro"]
@@ -260,7 +259,7 @@ def test_images_that_cannot_be_trusted_and_a_store_that_left_clips_out(tmp_path)
     shutil.copy(table.iloc[5]["frames"][0], table.iloc[6]["frames"][1])
     with pytest.warns(UserWarning, match="left out"):
         store = preprocess.build(table, tmp_path / "store", size=16)
-    report = integrity.report(table, store)
+    report = integrity.report(Release(table), store)
     names = set(table.index[[0, 1, 2]])
     assert items(report, "image unreadable") == names == items(report, "clip left out of the store")
     assert items(report, "same frames, one subject") | items(report, "same frames, two subjects") == {
@@ -282,36 +281,34 @@ def test_what_was_passed_over_doubled_or_not_used_is_told(quirky, tmp_path):
     page.cell(2, names["ApexF1"]).value = "?"
     page.cell(2, names["AU"]).value = "LIZ+4"
     book.save(root / "casme.xlsx")
-    frames = load("casme", root).loc[clip, "frames"]
+    frames = read("casme", root).table.loc[clip, "frames"]
     shutil.copy(frames[3], frames[3].with_name(f"a-{frames[3].name}"))
     shutil.copytree(frames[0].parents[2], root / "Cropped2" / "Cropped", copy_function=shutil.copy)
     frames[5].unlink()
     frames[5].symlink_to("nowhere.jpg")
-    table = load("casme", root)
-    report = integrity.report(table)
+    release = read("casme", root)
+    report = integrity.report(release)
     assert items(report, "remark in an AU cell") == {clip} and clip in items(report, "apex missing")
     assert items(report, "frame number twice") == {clip} and clip in items(report, "frames missing")
     used = report[report["check"] == "cell not used"].iloc[0]
     assert "row 2, ApexF1" in used["detail"] and used["status"] == "note"
     there = report[(report["check"] == "source") & (report["item"] == "also there")]
-    assert set(there["found"]) == set(table.attrs["passed_over"]) and len(there)
+    assert set(there["found"]) == set(release.passed_over) and len(there)
 
 
 @pytest.mark.parametrize("name", ["casme", "casme3", "4dme", "mmew"])
 def test_the_always_negative_classifier_of_the_other_releases_is_over_their_documented_aus(quirky, name):
-    table = load(name, quirky(name)[0])
-    report = integrity.report(table).set_index("check")
+    report = integrity.report(read(name, quirky(name)[0])).set_index("check")
     over = ", ".join(map(str, documented.OTHERS[name].positives))
     for check in ("clips without a benchmark AU", "always-negative classifier"):
         assert f"over the documented AUs of this release: {over}" in report.loc[check, "detail"]
 
 
 def test_empty_clips_are_held_against_the_documented_number(casme2):
-    table = casme2[2].copy()
-    table.attrs = table.attrs | {"synthetic": False}
-    for variant, expected in ((255, 13), (256, 13), (246, "")):
-        table.attrs["variant"] = variant
-        row = integrity.report(table).set_index("check").loc["clips without a benchmark AU"]
+    table = casme2[2].table.assign(synthetic=False)
+    for version, expected in ((255, 13), (256, 13), (246, "")):
+        report = integrity.report(replace(casme2[2], table=table, version=version)).set_index("check")
+        row = report.loc["clips without a benchmark AU"]
         assert row["expected"] == expected
         assert row["status"] == ("note" if expected in ("", row["found"]) else "warning")
     assert documented.OTHERS["samm"].empty == 56
@@ -319,17 +316,17 @@ def test_empty_clips_are_held_against_the_documented_number(casme2):
 
 def test_extra_frames_are_seen_in_the_clip_folders_of_casme3(tmp_path):
     root = datasets.synthesize(tmp_path / "casme3", "casme3", subjects=1, clips_per_subject=2)
-    table = load("casme3", root)
+    table = read("casme3", root).table
     last = table.iloc[0]["frames"][-1]
     shutil.copy(last, last.with_name(f"{int(last.stem) + 1}.jpg"))
-    assert items(integrity.report(load("casme3", root)), "frames extra") == {table.index[0]}
+    assert items(integrity.report(read("casme3", root)), "frames extra") == {table.index[0]}
 
 
 def test_a_file_that_cannot_be_read_is_told_and_ends_nothing(tmp_path):
     table = make_table(tmp_path / "release")
     for row in (0, 1):
         table.iloc[row]["frames"][2].unlink()
-    report = integrity.report(table)
+    report = integrity.report(Release(table))
     assert items(report, "image unreadable") == set(table.index[:2])
     assert report["detail"].str.contains("unreadable image: No such file").sum() == 2
     assert not items(report, "same frames, one subject") & {f"{table.index[0]} and {table.index[1]}"}

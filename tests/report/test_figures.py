@@ -130,7 +130,7 @@ def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path
         "scores": lambda: figures.per_au({"x": scores}, {"x": trivial["always-negative"]}, note="n"),
         "curve": lambda: figures.intensity_curve(points, note="n"),
         "losses": lambda: figures.losses(log, "t"),
-        "counts": lambda: figures.au_counts({"casme2": pd.Series({"AU1": 3, "AU5": 1})}),
+        "counts": lambda: figures.au_counts({"casme2": table(AU1=[1, 1, 1], AU5=[1, 0, 0])}),
         "film": lambda: clips.film({"a": [image], "b": [image - 100.0]}, ["t"], signed=["b"]),
         "pipeline": lambda: clips.pipeline(
             np.stack([image] * 6),
@@ -141,8 +141,8 @@ def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path
         ),
         "alignment": lambda: clips.alignment({"t": (image, np.array([[1.0, 0, -2], [0, 1, -2]]), image[2:10, 2:10])}),
         "contact_sheet": lambda: clips.contact_sheet({"AU4": ("c", np.stack([image] * 3))}, "n"),
-        "cooccurrence": lambda: figures.cooccurrence({"samm": pd.DataFrame({"AU2": [1, 0], "AU4": [1, 1]})}),
-        "lengths": lambda: figures.lengths({"samm": pd.DataFrame({"n_frames": [4, 9]})}),
+        "cooccurrence": lambda: figures.cooccurrence({"samm": table(AU2=[1, 0], AU4=[1, 1])}),
+        "lengths": lambda: figures.lengths({"samm": table(n_frames=[4, 9])}),
         "ablations": lambda: figures.ablation_bars({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {}, "n"),
         "reliability": lambda: differences.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.2}), "n"),
     }
@@ -202,14 +202,14 @@ def words(figure):
 
 
 def table(**columns):
-    made = pd.DataFrame(columns)
-    made.attrs = {"dataset": "casme2", "synthetic": True}
-    return made
+    return pd.DataFrame(columns).assign(dataset="casme2", synthetic=True)
 
 
 def test_au_bars_are_the_counts_with_the_documented_ones_beside_them():
-    counts = {"casme2": pd.Series({"AU1": 26, "AU4": 129, "AU12": 3}), "mmew": pd.Series({"AU1": 5})}
-    figure = figures.au_counts(counts, {"casme2": {1: 26, 4: 130, 17: 25}}, note="n")
+    positives = {"AU1": 26, "AU4": 129, "AU12": 3}
+    labels = {au: [1] * count + [0] * (129 - count) for au, count in positives.items()}
+    tables = {"casme2": table(**labels), "mmew": table(AU1=[1] * 5)}
+    figure = figures.au_counts(tables, {"casme2": {1: 26, 4: 130, 17: 25}}, note="n")
     bars, pointers = figure.axes[0].patches, figure.axes[0].lines
     assert [bar.get_height() for bar in bars] == [26, 129, 3, 0]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "4", "12", "17"]
@@ -219,7 +219,7 @@ def test_au_bars_are_the_counts_with_the_documented_ones_beside_them():
     assert [bar.get_height() for bar in figure.axes[1].patches] == [5]
     assert len(figure.legends) == 1
     assert not figure.axes[1].lines
-    assert not figures.au_counts(counts).legends
+    assert not figures.au_counts(tables).legends
 
 
 def test_cooccurrence_counts_pairs_and_keeps_aus_that_never_occur():
@@ -303,7 +303,7 @@ def test_text_from_data_is_drawn_as_it_is(tmp_path):
         "sheet": clips.contact_sheet({"AU4": (evil, np.stack([image] * 3))}, evil),
         "alignment": clips.alignment({evil: (image, np.eye(2, 3), image)}, evil),
         "film": clips.film({evil: [image]}, [evil], note=evil),
-        "counts": figures.au_counts({evil: pd.Series({"AU1": 3})}, note=evil),
+        "counts": figures.au_counts({evil: table(AU1=[1] * 3)}, note=evil),
         "pairs": figures.cooccurrence({evil: table(AU1=[1])}, evil),
         "lengths": figures.lengths({evil: table(n_frames=[9])}, evil),
     }

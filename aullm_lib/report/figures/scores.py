@@ -74,9 +74,9 @@ def grid(count: int, across: int, width: float, height: float) -> tuple[Figure, 
     return figure, list(axes.flat[:count])
 
 
-def _title(release: str, data: pd.DataFrame | pd.Series) -> str:
-    """A release's name over its panel, "synthetic" before it where the data's attrs say so."""
-    return "synthetic " * bool(data.attrs.get("synthetic")) + TITLES.get(release, release)
+def _title(release: str, table: pd.DataFrame) -> str:
+    """A release's name over its panel, "synthetic" before it where its clip table says so."""
+    return "synthetic " * bool(table["synthetic"].any()) + TITLES.get(release, release)
 
 
 def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], trivial: Mapping[str, pd.DataFrame], note: str) -> Figure:
@@ -117,20 +117,21 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], trivial: Mapping[st
 
 
 def au_counts(
-    counts: Mapping[str, pd.Series], expected: Mapping[str, Mapping[int, int]] | None = None, note: str = ""
+    tables: Mapping[str, pd.DataFrame], expected: Mapping[str, Mapping[int, int]] | None = None, note: str = ""
 ) -> Figure:
     """How many clips show each AU, a panel a release; the AUs that the paper scores are darker.
 
-    counts: release -> clips of each ``AU<number>``. expected: release -> AU number -> documented clips, drawn as a
-    pointer at the bar's side and, where it differs, in brackets under the count; an AU missing from ``counts`` then
+    tables: release -> clip table. expected: release -> AU number -> documented clips, drawn as a
+    pointer at the bar's side and, where it differs, in brackets under the count; an AU missing from the table then
     has a bar of 0.
     """
     with plt.rc_context(STYLE):
-        figure, axes = grid(len(counts), 1, 7.2, 1.95)
-        for axis, (release, series) in zip(axes, counts.items(), strict=True):
+        figure, axes = grid(len(tables), 1, 7.2, 1.95)
+        for axis, (release, table) in zip(axes, tables.items(), strict=True):
+            counts = table[au_columns(table)].sum()
             documented = {f"AU{number}": count for number, count in (expected or {}).get(release, {}).items()}
-            aus = sorted({*series.index, *documented}, key=lambda au: int(au[2:]))
-            heights = series.reindex(aus, fill_value=0).astype(int)
+            aus = sorted({*counts.index, *documented}, key=lambda au: int(au[2:]))
+            heights = counts.reindex(aus, fill_value=0).astype(int)
             scored = {f"AU{n}" for n in facs.BENCHMARK.get(release, ())}
             bars = axis.bar(range(len(aus)), heights, 0.62, color=[BLUE if a in scored else "#b9cfdd" for a in aus])
             texts = [f"{n}" if documented.get(a, n) == n else f"{n}\n({documented[a]})" for a, n in heights.items()]
@@ -139,13 +140,13 @@ def au_counts(
                 at = [aus.index(au) + 0.42 for au in documented]
                 axis.plot(at, list(documented.values()), "<", color=ORANGE, ms=4, mew=0)
             axis.set_xticks(range(len(aus)), [au[2:] for au in aus])
-            title = f"{_title(release, series)}: clips of each AU" + " (dark: scored in the paper)" * bool(scored)
+            title = f"{_title(release, table)}: clips of each AU" + " (dark: scored in the paper)" * bool(scored)
             axis.set_title(title, loc="left")
             axis.set(xlabel="AU", ylabel="clips", xlim=(-0.7, max(12, len(aus)) - 0.3))
             axis.set_ylim(0, 1.28 * max(1, *heights, *documented.values()))
             axis.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10), integer=True))
             axis.tick_params(axis="x", length=0)
-        if any((expected or {}).get(release) for release in counts):
+        if any((expected or {}).get(release) for release in tables):
             pointer = Line2D([], [], color=ORANGE, marker="<", ls="", ms=4, mew=0)
             figure.legend([pointer], ["documented count (in brackets where it differs)"], loc="outside upper right",
                           fontsize=8, handletextpad=0)  # fmt: skip
