@@ -1,4 +1,4 @@
-"""The executed notebooks of a profile: what each one says of itself, what it recorded, and whether it went through."""
+"""The executed notebooks of a profile: what each one does, what it recorded, and whether it ran to its end."""
 
 import re
 from collections.abc import Mapping
@@ -14,13 +14,6 @@ from aullm_lib.notebook import parameters
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.support import files
 
-WORDS = {
-    frozenset({True}): "synthetic data",
-    frozenset({False}): "licensed data",
-    frozenset({True, False}): "licensed and synthetic data",
-    frozenset(): "data not stated",
-}
-
 
 @dataclass(frozen=True)
 class Executed:
@@ -31,50 +24,50 @@ class Executed:
     record: Mapping[str, Any]
 
     @property
-    def first(self) -> str:
-        """Its opening text."""
+    def opening(self) -> str:
+        """The Markdown of its first cell with a title."""
         return next((c.source for c in self.book.cells if c.cell_type == "markdown" and c.source.startswith("# ")), "")
 
     @property
     def title(self) -> str:
-        return _plain(self.first.partition("\n")[0].removeprefix("# ")) or self.name
+        return _plain(self.opening.partition("\n")[0].removeprefix("# ")) or self.name
 
     @property
-    def what(self) -> str:
-        """The first sentence of what it says that it does."""
-        found = re.search(r"\*\*What it does\.\*\*\s*(.+?\.(?=\s|$))", self.first)
-        return _plain(found[1]) if found else ""
+    def summary(self) -> str:
+        """The first sentence of its paragraph "What it does"."""
+        sentence = re.search(r"\*\*What it does\.\*\*\s*(.+?\.(?=\s|$))", self.opening)
+        return _plain(sentence[1]) if sentence else ""
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """As it recorded them, or as it was given them."""
+        """Its parameters as recorded, or as papermill injected them."""
         return self.record.get("parameters") or self.book.metadata.get("papermill", {}).get("parameters", {})
 
     @property
     def written(self) -> list[str]:
+        """The files that it recorded."""
         return list(self.record.get("results", {}).get("files", []))
 
     @cached_property
     def synthetic(self) -> frozenset[bool]:
-        """Whether its data are: by its parameters, and by what lies beside the files that it wrote."""
-        known = [provenance(Path(path)).get("synthetic") for path in self.written]
-        known.append({"synthetic": True, "licensed": False}.get(self.parameters.get("data", "")))
-        return frozenset(value for value in known if isinstance(value, bool))
+        """Whether its data are synthetic, by its parameters and by the provenance of the files that it wrote."""
+        statements = [provenance(Path(path)).get("synthetic") for path in self.written]
+        statements.append({"synthetic": True, "licensed": False}.get(self.parameters.get("data", "")))
+        return frozenset(value for value in statements if isinstance(value, bool))
 
     @property
     def revision(self) -> str:
-        """Of the code that ran it."""
+        """The revision of the code that ran it."""
         git = self.record.get("git")
         return f"revision {git['revision'][:10]}{', with changes' if git['changed'] else ''}" if git else "no revision"
 
     @property
-    def state(self) -> str:
+    def problem(self) -> str:
         """Why it is not to be relied on, or nothing."""
         code = [cell for cell in self.book.cells if cell.cell_type == "code" and cell.source.strip()]
-        for cell in code:
-            for output in cell.outputs:
-                if output.output_type == "error":
-                    return f"stopped by an error, {output.ename}: what came after did not run"
+        errors = [output for cell in code for output in cell.outputs if output.output_type == "error"]
+        if errors:
+            return f"stopped by an error, {errors[0].ename}: what came after did not run"
         if any(cell.execution_count is None for cell in code):
             return "unfinished: some cells did not run"
         return "" if self.record else "left no record of its parameters and results"
@@ -85,12 +78,13 @@ def _plain(markdown: str) -> str:
 
 
 def load(work: Workspace) -> list[Executed]:
-    """The notebooks of which some cell was run, in their order.
+    """Reads the notebooks of a profile of which some cell was run, in their order.
 
-    Raises ValueError for a name that is no profile or a file that is no notebook, FileNotFoundError where no notebook
-    was executed; each says what to run.
+    Raises:
+        ValueError: The profile does not exist, or a file is no notebook.
+        FileNotFoundError: No notebook was executed; the message says what to run.
     """
-    found = []
+    books = []
     for path in sorted((work.folder / "notebooks").glob("*.ipynb")):
         try:
             book = nbformat.read(path, as_version=4)
@@ -98,29 +92,29 @@ def load(work: Workspace) -> list[Executed]:
             raise ValueError(f"{path}: not readable as a notebook ({error}); delete it and run it again") from None
         if any(cell.get("execution_count") for cell in book.cells) and path.stem != "index":
             record = files.read_json(work.folder / "records" / f"{path.stem}.json", missing={})
-            found.append(Executed(path.stem, book, record))
-    if not found:
-        known = sorted(path.stem for path in (parameters.SOURCE / "profiles").glob("*.yaml"))
-        if work.profile not in known and not work.folder.exists():
-            raise ValueError(f"unknown profile {work.profile!r}; there are {', '.join(known)}, and the cells of a grid")
+            books.append(Executed(path.stem, book, record))
+    if not books:
+        profiles = sorted(path.stem for path in (parameters.SOURCE / "profiles").glob("*.yaml"))
+        if work.profile not in profiles and not work.folder.exists():
+            raise ValueError(f"unknown profile {work.profile!r}; there are {', '.join(profiles)}, and cells of a grid")
         raise FileNotFoundError(
             f"no executed notebook in {work.folder / 'notebooks'}: first {command(work.profile)}, then "
             f"make report PROFILE={work.profile}"
         )
-    return found
+    return books
 
 
 def command(profile: str) -> str:
-    """What runs a profile."""
-    named = {"demo": "make demo", "demo-full": "make demo-full", "paper": "make paper CASME2_ROOT=... SAMM_ROOT=..."}
+    """The command that runs a profile."""
+    targets = {"demo": "make demo", "demo-full": "make demo-full", "paper": "make paper CASME2_ROOT=... SAMM_ROOT=..."}
     if not (parameters.SOURCE / "profiles" / f"{profile}.yaml").is_file():
         return "make grid GRID=..., of which it is a cell"
-    return named.get(profile, f".venv/bin/python -m aullm_lib.notebook.batch {profile}")
+    return targets.get(profile, f".venv/bin/python -m aullm_lib.notebook.batch {profile}")
 
 
 def provenance(path: Path) -> dict:
-    """What ``figures.save`` and ``render.write`` leave beside a figure or table; nothing for other files."""
+    """The provenance that lies beside a figure or table; empty for other files."""
     if path.parts[:1] != ("figures",):
         return {}
-    made = files.read_json(path.with_name(f"{path.stem.removesuffix('_scores')}.json"), missing={})
-    return made if isinstance(made, dict) else {}
+    content = files.read_json(path.with_name(f"{path.stem.removesuffix('_scores')}.json"), missing={})
+    return content if isinstance(content, dict) else {}

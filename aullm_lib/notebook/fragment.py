@@ -1,4 +1,4 @@
-"""HTML that stands in a page of ours: an executed notebook as a fragment, and foreign HTML reduced to what is harmless.
+"""HTML that can stand in a page of the report: executed notebooks as fragments, and foreign HTML made harmless.
 
 What remains loads nothing and runs nothing: no script, no style, no handler, pictures only as ``data:`` addresses.
 """
@@ -14,27 +14,24 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 TEMPLATES = Path(__file__).parent / "template"
-SHOWN = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain")
-"""What an output may be shown as; the first that it has."""
+FORMATS = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain")
+"""The formats of an output that a page can show, the preferred ones first."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _TAGS = frozenset(
-    re.findall(
-        r"\w+",
-        "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption figure footer h1 "
-        "h2 h3 h4 h5 h6 header hr i img ins kbd li mark ol p pre q s samp section small span strong sub summary sup "
-        "table tbody td tfoot th thead tr u ul var wbr",
-    )
+    "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption figure footer h1 h2 "
+    "h3 h4 h5 h6 header hr i img ins kbd li mark ol p pre q s samp section small span strong sub summary sup table "
+    "tbody td tfoot th thead tr u ul var wbr".split()
 )
 _ATTRIBUTES = {"alt", "class", "colspan", "height", "open", "rowspan", "scope", "start", "title", "width"}
 _PROTOCOLS = ("http", "https", "mailto", "data")
 
 
 def clean(text: str) -> str:
-    """Foreign HTML with its text, tables and embedded pictures; other tags are shown as text, styles are left out."""
+    """Reduces foreign HTML to its text, tables and embedded pictures; other tags become text, styles are dropped."""
     soup = BeautifulSoup(text, "html.parser")
     for style in soup("style"):
         style.decompose()
-    for group in soup.select("th.group"):  # its words, apart from the cell as wide as the table, can stay in sight
+    for group in soup.select("th.group"):  # in a span, its words stay in sight where a wide table scrolls
         words = soup.new_tag("span")
         words.extend(list(group.contents))
         group.append(words)
@@ -42,63 +39,64 @@ def clean(text: str) -> str:
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
-    seen = re.sub(r"[\s\x00-\x20\x7f-\xa0]", "", value).lower()  # a browser drops a tab or line end wherever it is
+    address = re.sub(r"[\s\x00-\x20\x7f-\xa0]", "", value).lower()  # a browser drops a tab or line end wherever it is
     if name == "src":
         return tag == "img" and value.startswith("data:image/")
     if name == "href":
-        return tag == "a" and not seen.startswith("data:")
+        return tag == "a" and not address.startswith("data:")
     return name in _ATTRIBUTES or (name == "id" and re.fullmatch("h[1-6]", tag) is not None)
 
 
 @cache
 def _exporter() -> HTMLExporter:
-    made = HTMLExporter(
-        config=Config({"NbConvertBase": {"display_data_priority": list(SHOWN)}}),
+    exporter = HTMLExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": list(FORMATS)}}),
         extra_template_basedirs=[str(TEMPLATES.parent)],
         template_name=TEMPLATES.name,
         exclude_anchor_links=True,
     )
-    made.register_filter("cleaned", clean)
-    return made
+    exporter.register_filter("cleaned", clean)
+    return exporter
 
 
 def of_notebook(book: NotebookNode) -> str:
-    """An executed notebook's text, folded code and outputs.
+    """Converts an executed notebook's text, folded code and outputs.
 
-    A picture's alternative text is its own, or the sentence before its cell. A control that needs a kernel is shown by
-    its picture; one that has none is named, or left out if it only shows progress.
+    The alternative text of a picture is its own, or the sentence before its cell. A widget is shown by its picture; one
+    that has none is named, or left out if it is a progress bar.
     """
     states = book.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    cells, said = [], ""
+    cells, caption = [], ""
     for cell in book.cells:
         if cell.cell_type == "markdown":
-            said = re.sub(r"[#*`]", "", cell.source).strip().partition("\n")[0] or said
+            caption = re.sub(r"[#*`]", "", cell.source).strip().partition("\n")[0] or caption
         if cell.cell_type == "code":
-            outputs = (_output(output, states, said) for output in cell.outputs)
+            outputs = (_output(output, states, caption) for output in cell.outputs)
             cell = NotebookNode(cell | {"outputs": [output for output in outputs if output]})
         cells.append(cell)
     metadata = {key: value for key, value in book.metadata.items() if key != "widgets"}
     return _exporter().from_notebook_node(NotebookNode(book | {"cells": cells, "metadata": metadata}))[0]
 
 
-def _output(output: NotebookNode, states: dict, said: str) -> NotebookNode | None:
-    if output.output_type == "stream":
-        # What a terminal would have overwritten.
+def _output(output: NotebookNode, states: dict, caption: str) -> NotebookNode | None:
+    if output.output_type == "stream":  # without what a terminal would have overwritten
         return NotebookNode(output | {"text": re.sub(r"[^\n]*\r(?!\n)", "", output.text)})
     if output.output_type == "error":
         return output
-    data = {kind: output.data[kind] for kind in SHOWN if kind in output.data}
-    alt = next((own["alt"] for own in output.metadata.values() if isinstance(own, dict) and own.get("alt")), said)
+    data = {kind: output.data[kind] for kind in FORMATS if kind in output.data}
+    alt = next((entry["alt"] for entry in output.metadata.values() if isinstance(entry, dict) and entry.get("alt")), "")
     if WIDGET in output.data and not any(kind.startswith("image/") for kind in data):
         if _shows_progress(output.data[WIDGET]["model_id"], states):
             return None
         data = {"text/plain": "A control that needs a kernel: open the notebook with make lab to use it."}
     data = data or {"text/plain": f"An output of {', '.join(output.data)}, which a page cannot show."}
-    return NotebookNode(output | {"data": NotebookNode(data), "metadata": NotebookNode({"alt": alt})})
+    return NotebookNode(output | {"data": NotebookNode(data), "metadata": NotebookNode({"alt": alt or caption})})
 
 
 def _shows_progress(model: str, states: dict) -> bool:
     """Whether a widget, or one inside it, is a progress bar; also where the notebook did not keep its state."""
     state = states.get(model, {})
     children = [child.removeprefix("IPY_MODEL_") for child in state.get("state", {}).get("children", [])]
-    return "Progress" in state.get("model_name", "Progress") or any(_shows_progress(one, states) for one in children)
+    return "Progress" in state.get("model_name", "Progress") or any(
+        _shows_progress(child, states) for child in children
+    )

@@ -23,20 +23,45 @@ from PIL import Image
 
 from aullm_lib.datasets import TITLES
 from aullm_lib.notebook import executed, fragment, parameters
-from aullm_lib.notebook.executed import WORDS, Executed
+from aullm_lib.notebook.executed import Executed
 from aullm_lib.notebook.workspace import Workspace, enter_home
 from aullm_lib.support import files
 
 log = logging.getLogger("aullm")
 
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
+DATA = {
+    frozenset({True}): "synthetic data",
+    frozenset({False}): "licensed data",
+    frozenset({True, False}): "licensed and synthetic data",
+    frozenset(): "data not stated",
+}
+WARNINGS = {
+    frozenset({True}): ": faces are rendered, and no number here is a result on CASME II or SAMM.",
+    frozenset({True, False}): ": no number from the synthetic part is a result on CASME II or SAMM.",
+    frozenset(): ": take no number here for a result.",
+}
+FACTS = {
+    "releases": "Releases",
+    "subjects": "Subjects",
+    "clips_per_subject": "Clips per subject",
+    "recipe": "Recipe",
+    "overrides": "Changed in it",
+    "llm": "Language model",
+    "seeds": "Seeds",
+}
+"""Parameter -> its name on the first page."""
 
 
 def build(profile: str) -> Path:
-    """Writes ``figures/<profile>/report``, whole or not at all, in place of an earlier one; returns its first page.
+    """Writes ``figures/<profile>/report``, whole or not at all, in place of an earlier one.
 
-    Raises ValueError for a name that is no profile, FileNotFoundError where none of its notebooks was executed; both
-    say what to run first.
+    Returns:
+        The path of its first page.
+
+    Raises:
+        ValueError: The profile does not exist.
+        FileNotFoundError: None of its notebooks was executed; the message says what to run.
     """
     if not re.fullmatch(r"[A-Za-z0-9-]+", profile):
         raise ValueError(f"profile is {profile!r}; expected letters, digits and hyphens")
@@ -62,49 +87,45 @@ def _tidy(target: Path, new: Path, old: Path) -> None:
     """Brings the earlier report back where no new one took its place, and removes what is left over."""
     if old.exists() and not target.exists():
         old.rename(target)
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _pages(work: Workspace, books: list[Executed]) -> dict[str, str]:
-    """The name of each page, and the page."""
+    """The text of each page by its name."""
     loader = jinja2.FileSystemLoader(fragment.TEMPLATES)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     style = (fragment.TEMPLATES / "site.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    names = ["index", *(one.name for one in books)]
-    common = {
+    names = ["index", *(book.name for book in books)]
+    environment.globals |= {
         "style": Markup(style),
         "policy": f"{POLICY}; style-src 'sha256-{digest}'",
         "pages": {"index": "Overview"} | {name: name.replace("_", " ") for name in names[1:]},
         "profile": work.profile,
+        "data": DATA,
     }
-    every = frozenset[bool]().union(*(one.synthetic for one in books))
-    out = {
+    synthetic = frozenset[bool]().union(*(book.synthetic for book in books))
+    pages = {
         "index": environment.get_template("overview.html.j2").render(
-            common, here="index", before=None, after=names[1], title=f"AU-LLM, profile {work.profile}",
-            label=_label(every), facts=_facts(books), notebooks=books, tables=_tables(work),
+            here="index", before=None, after=names[1], title=f"AU-LLM, profile {work.profile}",
+            label=_label(synthetic), facts=_facts(books), notebooks=books, tables=_tables(work),
             missing=[name for name in parameters.names() if name not in names], command=executed.command(work.profile),
-            figures=_figures(work, books), words=WORDS, revision=_joined(one.revision for one in books),
+            figures=_figures(work, books), revision=_joined(book.revision for book in books),
         )
     }  # fmt: skip
     template = environment.get_template("page.html.j2")
-    for one, before, after in zip(books, names, [*names[2:], None], strict=False):
-        out[one.name] = template.render(
-            common, here=one.name, before=before, after=after, title=one.title, label=_label(one.synthetic),
-            state=one.state, body=Markup(fragment.of_notebook(one.book)), revision=one.revision,
+    for book, before, after in zip(books, names, [*names[2:], None], strict=False):
+        pages[book.name] = template.render(
+            here=book.name, before=before, after=after, title=book.title, label=_label(book.synthetic),
+            problem=book.problem, body=Markup(fragment.of_notebook(book.book)), revision=book.revision,
         )  # fmt: skip
-    return out
+    return pages
 
 
 def _label(synthetic: frozenset[bool]) -> str:
-    """The line that says on every page what its numbers are worth."""
-    warnings = {
-        frozenset({True}): ": faces are rendered, and no number here is a result on CASME II or SAMM.",
-        frozenset({True, False}): ": no number from the synthetic part is a result on CASME II or SAMM.",
-        frozenset(): ": take no number here for a result.",
-    }
-    return WORDS[synthetic].capitalize() + warnings.get(synthetic, ".")
+    """The line on every page that says what its numbers are worth."""
+    return DATA[synthetic].capitalize() + WARNINGS.get(synthetic, ".")
 
 
 def _joined(words: Iterable[str]) -> str:
@@ -112,48 +133,45 @@ def _joined(words: Iterable[str]) -> str:
 
 
 def _facts(books: list[Executed]) -> dict[str, str]:
-    """What the notebooks were given, a line a parameter; they mostly agree, otherwise all values are given."""
-
-    called = TITLES | {"tiny": "tiny (two layers, random weights)"}
-
-    def said(value: Any) -> str:
-        if isinstance(value, dict):
-            return ", ".join(f"{key} {said(one)}" for key, one in value.items())
-        return ", ".join(map(said, value)) if isinstance(value, list) else f"{called.get(value, value)}"
-
-    names = {
-        "releases": "Releases", "subjects": "Subjects", "clips_per_subject": "Clips a subject", "recipe": "Recipe",
-        "overrides": "Changed in it", "llm": "Language model", "seeds": "Seeds",
-    }  # fmt: skip
-    facts = {"Data": _joined(WORDS[one.synthetic] for one in books if one.synthetic)}
-    for key, name in names.items():
-        licensed_only = key in ("subjects", "clips_per_subject") and not any(True in one.synthetic for one in books)
+    """The notebooks' main parameters, code and versions; where notebooks differ, every value is given."""
+    facts = {"Data": _joined(DATA[book.synthetic] for book in books if book.synthetic)}
+    for key, name in FACTS.items():
+        licensed_only = key in ("subjects", "clips_per_subject") and not any(True in book.synthetic for book in books)
         if not licensed_only:
-            facts[name] = _joined(said(one.parameters[key]) for one in books if key in one.parameters)
-    facts["Code"] = _joined(one.revision for one in books)
-    facts["Versions"] = _joined(said(one.record.get("versions", {})) for one in books)
+            facts[name] = _joined(_text(book.parameters[key]) for book in books if key in book.parameters)
+    facts["Code"] = _joined(book.revision for book in books)
+    facts["Versions"] = _joined(_text(book.record.get("versions", {})) for book in books)
     return {name: text for name, text in facts.items() if text}
 
 
+def _text(value: Any) -> str:
+    """A parameter's value in words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return str((TITLES | {"tiny": "tiny (two layers, random weights)"}).get(value, value))
+
+
 def _tables(work: Workspace) -> list[Markup]:
-    """What ``render.write`` wrote, as sections below a heading of ours."""
-    out = []
+    """The tables that ``07_paper`` wrote, as sections below a heading of the page."""
+    sections = []
     for path in sorted(work.figures.glob("table*.html")):
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         for heading in soup("h2"):
             heading.name = "h3"
-        out += [Markup(fragment.clean(str(section))) for section in soup("section")]
-    return out
+        sections += [Markup(fragment.clean(str(section))) for section in soup("section")]
+    return sections
 
 
 def _figures(work: Workspace, books: list[Executed]) -> list[dict]:
-    """The figures by the notebook that wrote them, then the others; in their printed size."""
-    found = {path: _figure(path) for path in sorted(work.figures.rglob("*.png"))}
+    """The figures in their printed size, by the notebook that wrote them, then the others."""
+    figures = {path: _figure(path) for path in sorted(work.figures.rglob("*.png"))}
     groups = []
-    for one in books:
-        mine = [found.pop(path) for path in map(Path, one.written) if path in found]
-        groups.append({"title": one.title, "figures": mine})
-    groups.append({"title": "Recorded by none of these notebooks", "figures": list(found.values())})
+    for book in books:
+        written = [figures.pop(path) for path in map(Path, book.written) if path in figures]
+        groups.append({"title": book.title, "figures": written})
+    groups.append({"title": "Recorded by none of these notebooks", "figures": list(figures.values())})
     return [group for group in groups if group["figures"]]
 
 
@@ -165,7 +183,7 @@ def _figure(path: Path) -> dict:
     return {
         "path": path, "name": path.stem.replace("_", " "), "width": width, "height": height,
         "content": base64.b64encode(path.read_bytes()).decode(),
-        "data": WORDS[frozenset(set() if synthetic is None else {synthetic})],
+        "data": DATA[frozenset() if synthetic is None else frozenset({synthetic})],
     }  # fmt: skip
 
 
