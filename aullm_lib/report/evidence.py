@@ -1,23 +1,75 @@
-"""What recorded scores bear: differences between methods, calibration, and the spread over seeds.
+"""What recorded scores support: differences between methods, ways to choose the epoch, calibration, spread over seeds.
 
 Methods are compared with one row of AU-LLM that is chosen by its name. The best one would be chosen by the very scores
 that are then compared.
 """
 
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from aullm_lib import metrics
+from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics import calibration
-from aullm_lib.report import audit, listing, render, results
+from aullm_lib.report import listing, render, results
 from aullm_lib.report.results import RELEASES, Result
-from aullm_lib.report.tables import Cell
 
-GREY = ' style="opacity:.6"'  # of a table's row
+THRESHOLD = 0.5
+LEVEL = 0.05  # of the family-wise error
 MEASURES = {"f1_macro": "two-class macro F1", "f1": "F1 of Eq. 5"}
 SPREAD = ("mean", "std", "min", "max")
+
+Pairs = dict[tuple, tuple[pd.DataFrame, pd.DataFrame] | str]
+"""Key -> predictions and those that they are compared with, or the reason why there are none."""
+
+
+def paired(pairs: Pairs, names: Sequence[str]) -> pd.DataFrame:
+    """The differences between pairs of predictions of the same clips and folds, and which of them are supported.
+
+    Args:
+        pairs: What to compare. Predictions of other clips, folds or labels are not compared.
+        names: Of the levels of the index, the parts of the keys.
+
+    Returns:
+        One row per pair: ``difference`` of the average two-class macro F1, first minus second, in points; ``low`` and
+        ``high``, its paired 95 % interval over subjects; ``p (Holm)``, corrected over all rows; ``supported``: "yes"
+        where the interval excludes 0 and the corrected p is below LEVEL, else "no" or "not compared" and the reason.
+    """
+    rows, reasons = [], []
+    for pair in pairs.values():
+        row, reason = [np.nan] * 4, pair if isinstance(pair, str) else ""
+        if not isinstance(pair, str):
+            try:
+                row = metrics.compare(*pair).loc["mean", ["difference", "low", "high", "p"]].tolist()
+            except ValueError as error:
+                reason = str(error)
+        rows.append(row)
+        reasons.append(reason)
+    index = pd.MultiIndex.from_tuples(pairs, names=names)
+    frame = pd.DataFrame(rows, index, ["difference", "low", "high", "p (Holm)"], dtype=float)
+    frame["p (Holm)"] = metrics.holm(frame["p (Holm)"])
+    low, high, p = (frame[name] for name in ("low", "high", "p (Holm)"))
+    verdicts = {
+        "no: too few subjects for an interval": low.isna() | p.isna(),
+        "no: the interval holds 0": (low <= 0) & (high >= 0),
+        "no: not among so many comparisons": p >= LEVEL,
+    }
+    supported = np.select(list(verdicts.values()), list(verdicts), "yes")
+    frame["supported"] = [f"not compared: {r}" if r else verdict for r, verdict in zip(reasons, supported, strict=True)]
+    points = ["difference", "low", "high"]
+    frame[points] = (100 * frame[points]).round(1)
+    return frame.round({"p (Holm)": 4})
+
+
+def _by_seed(result: Result, other: Result) -> dict[int, tuple[pd.DataFrame, pd.DataFrame] | str]:
+    """Two results' predictions, seed by seed: averaged, seeds that disagree would look like one finding."""
+    one, two = (dict(zip((run.experiment.seed for run in r.runs), r.predictions, strict=True)) for r in (result, other))
+    return {
+        seed: (frame, two[seed]) if seed in two else f"{other.name} was not run with seed {seed}"
+        for seed, frame in one.items()
+    }
 
 
 def whole(found: Iterable[Result], release: str) -> list[Result]:
@@ -33,55 +85,87 @@ def reference(found: Iterable[Result]) -> Result | None:
 
 
 def differences(found: Sequence[Result]) -> pd.DataFrame:
-    """Every row of Tables 1 and 2 against AU-LLM's first (``reference``) on the same clips: ``audit.paired``.
+    """Every row of Tables 1 and 2 against AU-LLM's ``reference`` on the same clips, seed by seed: ``paired``.
 
-    Runs of the same seed are compared, a row a seed: averaged, seeds that disagree would look like one finding. Index:
-    data, method, against, seed ("" for a result without a score). Empty where AU-LLM or everything else was not run.
+    The index is data, method, against, seed ("" for a result without a score). Empty where AU-LLM or everything else
+    was not run.
     """
-    pairs: dict[tuple, tuple[pd.DataFrame, pd.DataFrame] | str] = {}
+    pairs: Pairs = {}
     for release in RELEASES:
         here = whole(found, release)
         one = reference(here)
         if one is None:
             continue
-        own, data = _by_seed(one), results.in_words([one])
+        data = results.in_words([one])
         for r in here:
             if r.why:
                 pairs[data, r.name, one.name, ""] = r.why
             elif r is not one:
-                for seed, predictions in _by_seed(r).items():
-                    other = own.get(seed)
-                    why = f"{one.name} was not run with seed {seed}"
-                    pairs[data, r.name, one.name, seed] = why if other is None else (predictions, other)
-    return audit.paired(pairs, ["data", "method", "against", "seed"])
+                pairs |= {(data, r.name, one.name, seed): pair for seed, pair in _by_seed(r, one).items()}
+    return paired(pairs, ["data", "method", "against", "seed"])
 
 
-def _by_seed(result: Result) -> dict[int, pd.DataFrame]:
-    seeds = [run.experiment.seed for run in result.runs]
-    return dict(zip(seeds, result.predictions, strict=True))
+def against_whole(found: Sequence[Result], variants: Callable[[str], bool]) -> pd.DataFrame:
+    """Some variants of AU-LLM against the variant "all" of the same release, LLM, recipe and seed: ``paired``.
+
+    A variant without an LLM is compared with the first one's. What has no whole model beside it is left out. The index
+    is release, LLM, variant, seed ("" for a result without a score).
+    """
+    pairs: Pairs = {}
+    models = [r for r in found if r.method == AU_LLM]
+    for r in models:
+        same = (m for m in models if m.variant == "all" and not m.why and (m.where, m.recipe) == (r.where, r.recipe))
+        one = next((m for m in same if r.llm in ("", m.llm)), None)
+        if one and r is not one and variants(r.variant):
+            key = r.where, one.llm.rstrip("/").split("/")[-1], r.variant
+            by_seed = {"": r.why} if r.why else _by_seed(r, one)
+            pairs |= {(*key, seed): pair for seed, pair in by_seed.items() if r.why or not isinstance(pair, str)}
+    return paired(pairs, ["release", "LLM", "variant", "seed"])
+
+
+def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The predictions of one run under three ways to choose the epoch.
+
+    Args:
+        predictions: ``Run.predictions()``.
+        trace: ``Run.trace()``, the probabilities after every epoch.
+
+    Returns:
+        Way -> predictions. "last epoch" uses no test label. "best epoch on test (n)" is the epoch with the best pooled
+        two-class macro F1 on the test clips; "best epoch a subject", common in the field, takes for each held-out
+        subject the first of the epochs with the most correct decisions on that subject's own clips.
+
+    Raises:
+        ValueError: The trace lacks some of the clips in some epoch.
+    """
+    labels = predictions[["clip_id", "au", "fold", "subject", "label"]]
+    traced = trace.drop(columns="fold", errors="ignore").merge(labels, on=["clip_id", "au"], validate="many_to_one")
+    epochs = {epoch: frame.drop(columns="epoch") for epoch, frame in traced.groupby("epoch")}
+    if any(len(frame) != len(predictions) for frame in epochs.values()):
+        raise ValueError("the trace lacks some of the predictions' clips in some epoch")
+    scores = pd.Series(
+        {e: metrics.score(frame, THRESHOLD, resamples=0).loc["mean", "f1_macro"] for e, frame in epochs.items()}
+    )
+    correct = (traced["probability"] >= THRESHOLD) == (traced["label"] == 1)
+    by_fold = correct.groupby([traced["fold"], traced["epoch"]]).mean().unstack("epoch").idxmax(axis=1)  # noqa: PD010
+    return {
+        "last epoch": epochs[max(epochs)],
+        f"best epoch on test ({scores.idxmax()})": epochs[scores.idxmax()],
+        "best epoch a subject": traced[traced["epoch"] == traced["fold"].map(by_fold)].drop(columns="epoch"),
+    }
 
 
 def page(frame: pd.DataFrame) -> str:
-    """``differences`` as HTML, a table a data set, grey where they are not supported; text from data is escaped."""
-    head = _line("th", ["method", "seed", "difference", "95 % interval", "p (Holm)", "supported"])
-    out = []
-    for (data, against), rows in frame.groupby(level=["data", "against"], sort=False):
-        out.append(f"<table><caption>{html.escape(f'{data}: method minus {against}')}</caption>{head}")
-        for (_, method, _, seed), row in rows.iterrows():
-            cell = Cell(row["difference"], row["low"], row["high"])
-            shown = "" if cell.empty else render.number(cell.value, signed=True)
-            p = "" if pd.isna(row["p (Holm)"]) else f"{row['p (Holm)']:.4f}"
-            cells = [method, str(seed), shown, render.interval(cell), p, row["supported"]]
-            out.append(_line("td", cells, "" if row["supported"] == "yes" else GREY))
-        out.append("</table>")
-    return "\n".join(out)
-
-
-def _line(tag: str, cells: Sequence[str], style: str = "") -> str:
-    """A row of ``page``, words at the left and numbers at the right."""
-    sides = ["left", *["right"] * (len(cells) - 2), "left"]
-    line = (f'<{tag} style="text-align:{a}">{html.escape(c)}</{tag}>' for a, c in zip(sides, cells, strict=True))
-    return f"<tr{style}>{''.join(line)}</tr>"
+    """``differences`` as an HTML table, grey where they are not supported; text from data is escaped."""
+    ends = frame[["low", "high"]].map(render.number)
+    interval = ("[" + ends["low"] + ", " + ends["high"] + "]").where(frame["low"].notna())
+    columns = {"difference": frame["difference"], "95 % interval": interval} | dict(frame[["p (Holm)", "supported"]])
+    styler = Styler(pd.DataFrame(columns), uuid="differences").format_index(escape="html")
+    styler.format(na_rep="", escape="html")
+    styler.format(lambda value: render.number(value, signed=True), subset="difference", na_rep="")
+    styler.format("{:.4f}", subset="p (Holm)", na_rep="")
+    styler.apply(lambda row: ["" if row["supported"] == "yes" else "opacity: .6"] * len(row), axis=1)
+    return styler.set_caption("Method minus the one it is compared with").to_html()
 
 
 def calibration_errors(found: Iterable[Result]) -> pd.DataFrame:

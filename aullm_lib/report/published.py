@@ -1,18 +1,19 @@
-"""The numbers of the publication's Tables 1 to 4, as printed, each table with its place (``published.yaml``)."""
+"""The publication's Tables 1 to 4 as printed (``published.yaml``), and what they share with trivial classifiers."""
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from aullm_lib import facs, metrics
 from aullm_lib.datasets import documented
-from aullm_lib.report import audit
+from aullm_lib.datasets.documented import Counts
 
 AVERAGE = "Avg."
-NUMBERS = (1, 2, 3, 4)
 LLMS = {
     "deepseek-r1-distill-qwen-1.5b": ("AU-DeepSeek R1(1.5B)", "D.R1"),
     "qwen2-1.5b": ("AU-Qwen2(1.5B)", "Q2"),
@@ -42,33 +43,33 @@ def _tables() -> dict[int, dict[str, Any]]:
     return yaml.safe_load(text)["tables"]
 
 
-def _entry(number: int) -> dict[str, Any]:
+def entry(number: int) -> dict[str, Any]:
+    """Everything in ``published.yaml`` about a table. Raises ValueError for a number that is not 1 to 4."""
     if number not in _tables():
         raise ValueError(f"table {number!r}: the publication has tables {', '.join(map(str, _tables()))}")
     return _tables()[number]
 
 
 def _columns(number: int) -> pd.Index:
-    entry = _entry(number)
-    ending = [AVERAGE] * any("average" in row for row in entry["rows"])
-    if "panels" in entry:
-        pairs = [(panel, name) for panel, names in entry["panels"].items() for name in [*names, *ending]]
-        return pd.MultiIndex.from_tuples(pairs)
-    return pd.Index([*entry["columns"], *ending])
+    about = entry(number)
+    ending = [AVERAGE] * ("average" in about["rows"][0])
+    if "panels" in about:
+        return pd.MultiIndex.from_tuples(
+            [(panel, name) for panel, names in about["panels"].items() for name in [*names, *ending]]
+        )
+    return pd.Index([*about["columns"], *ending])
 
 
 def table(number: int) -> pd.DataFrame:
-    """F1s in percent as printed, a row a method, in the printed order; raises ValueError for another number.
+    """F1s in percent as printed: one row per method, in the printed order.
 
-    Columns: 1 and 2: ``AU1``.. and ``Avg.``; 3: (data set, LLM); 4: (direction, ``AU2``.. or ``Avg.``).
+    Columns are ``AU1``, ..., ``Avg.`` for Tables 1 and 2, (data set, LLM) for Table 3, (direction, ``AU2``, ... or
+    ``Avg.``) for Table 4. Raises as ``entry``.
     """
     rows = {}
-    for row in _entry(number)["rows"]:
-        cells, average = row["cells"], row.get("average")
-        if "panels" not in _entry(number):
-            cells, average = [cells], [average]
-        ends = [[]] * len(cells) if row.get("average") is None else [[value] for value in average]
-        rows[row["method"]] = [value for part, end in zip(cells, ends, strict=True) for value in [*part, *end]]
+    for row in entry(number)["rows"]:
+        cells = np.atleast_2d(row["cells"])  # panels, columns
+        rows[row["method"]] = np.column_stack([cells, *([row["average"]] if "average" in row else [])]).ravel()
     return pd.DataFrame.from_dict(rows, orient="index", columns=_columns(number)).rename_axis("method")
 
 
@@ -77,29 +78,19 @@ def bold(number: int) -> pd.DataFrame:
     columns = _columns(number)
     rows = {
         row["method"]: [row.get("bold") == "all" or column in row.get("bold", ()) for column in columns]
-        for row in _entry(number)["rows"]
+        for row in entry(number)["rows"]
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("method")
 
 
 def place(number: int) -> str:
     """Where in the publication the table stands."""
-    return _entry(number)["place"]
-
-
-def about(number: int) -> str:
-    """What the table shows, in our words."""
-    return _entry(number)["about"]
+    return entry(number)["place"]
 
 
 def comment(number: int) -> str:
-    """What does not agree within the table: averages that are not their cells' means, bold that is not the best."""
-    return _entry(number)["comment"]
-
-
-def disagree(number: int) -> list[dict[str, Any]]:
-    """Printed averages more than 0.06 from the mean of their cells: method, panel (if there are any), both values."""
-    return _entry(number).get("disagree", [])
+    """What is inconsistent in the table: averages that are not the mean of their cells, bold that is not the best."""
+    return entry(number)["comment"]
 
 
 def llm(name: str) -> tuple[str, str] | None:
@@ -113,12 +104,58 @@ def baseline(number: int, method: str) -> tuple[str, str] | None:
     return (row, row.rsplit(" [", 1)[0]) if row else None
 
 
-@cache
-def trivial(release: str, aus: tuple[str, ...] = ()) -> dict[str, pd.DataFrame]:
-    """``metrics.trivial`` on the publication's labels, from the documented counts; for some AUs only, or all it scores.
+def positives(counts: Counts, aus: Iterable[str]) -> dict[str, int]:
+    """The documented positives of some AUs ("AU4"), which must be documented."""
+    return {au: counts.positives[int(au[2:])] for au in aus}
 
-    CASME II with 256 clips, whose constants Table 4 repeats (47.8 and 46.4).
+
+def trivial(labels: str | Counts, aus: Iterable[str] = ()) -> dict[str, pd.DataFrame]:
+    """``metrics.trivial_of_counts`` on documented labels.
+
+    Args:
+        labels: Label counts, or a release, whose counts are those that the published tables agree with: for CASME II
+            256 clips, whose constants Table 4 repeats (47.8 and 46.4).
+        aus: Which AUs; of a release by default all that the publication scores.
     """
-    counts = documented.CASME2[256] if release == "casme2" else documented.OTHERS[release]
-    scored = aus or tuple(f"AU{n}" for n in facs.BENCHMARK[release])
-    return metrics.trivial_of_counts(audit.positives(counts, scored), counts.clips)
+    if isinstance(labels, str):
+        aus = aus or [f"AU{number}" for number in facs.BENCHMARK[labels]]
+        labels = documented.CASME2[256] if labels == "casme2" else documented.OTHERS[labels]
+    return metrics.trivial_of_counts(positives(labels, aus), labels.clips)
+
+
+def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFrame:
+    """The published cells that equal, to the decimal, the score of a constant classifier.
+
+    A printed number may be rounded or cut at its decimal (45.17 is 45.2 or 45.1); both count.
+
+    Args:
+        cells: Two-class macro F1 in percent, one row per method, columns ``AU1``, ...
+        versions: Label counts that the table may have been computed on, by name.
+
+    Returns:
+        One row per cell and classifier: method, au, printed, classifier, versions (the names of all that fit).
+    """
+    printed = _long(cells)
+    tenths = (10 * printed["printed"]).round()
+    fitting = []
+    for name, counts in versions.items():
+        scores = trivial(counts, cells.columns)
+        for classifier in ("always-negative", "always-positive"):
+            score = 1000 * printed["au"].map(scores[classifier]["f1_macro"])
+            equal = (tenths == score.round()) | (tenths == np.floor(score))
+            fitting.append(printed[equal].assign(classifier=classifier, versions=name))
+    rows = pd.concat(fitting).groupby(["method", "au", "printed", "classifier"], sort=False)["versions"]
+    return rows.agg(", ".join).reset_index()
+
+
+def below(cells: pd.DataFrame, counts: Counts) -> pd.DataFrame:
+    """The published cells below the always-negative classifier: method, au, printed, always-negative (percent)."""
+    printed = _long(cells)
+    negative = (100 * trivial(counts, cells.columns)["always-negative"]["f1_macro"]).round(1)
+    printed["always-negative"] = printed["au"].map(negative)
+    return printed[printed["printed"] < printed["always-negative"]].reset_index(drop=True)
+
+
+def _long(cells: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell: method, au, printed."""
+    return cells.rename_axis("method").melt(var_name="au", value_name="printed", ignore_index=False).reset_index()

@@ -1,4 +1,4 @@
-"""The audit's arithmetic by hand."""
+"""What recorded scores support, by hand."""
 
 import dataclasses
 
@@ -7,33 +7,10 @@ import pandas as pd
 import pytest
 
 from aullm_lib import metrics
-from aullm_lib.datasets.documented import CASME2, OTHERS, Counts
 from aullm_lib.engine.fold import Result
 from aullm_lib.protocol import Fold
-from aullm_lib.report import audit
+from aullm_lib.report import evidence, results
 from aullm_lib.runs import Run
-
-
-def test_constant_cells_are_found_to_the_decimal():
-    counts = Counts("ten clips", 10, 2, {4: 2, 12: 5})
-    # always-negative on AU4: absent F1 = 16 / 18, so 44.44; always-positive: 4 / 12, so 16.67; AU12: 33.33 both ways
-    cells = pd.DataFrame({"AU4": [44.4, 16.6, 44.5], "AU12": [33.3, 60.0, 33.4]}, index=["a", "b", "c"])
-    found = audit.constants(cells, {"ten": counts})
-    assert set(found.itertuples(index=False, name=None)) == {
-        ("a", "AU4", 44.4, "always-negative", "ten"), ("b", "AU4", 16.6, "always-positive", "ten"),
-        ("a", "AU12", 33.3, "always-negative", "ten"), ("a", "AU12", 33.3, "always-positive", "ten"),
-    }  # fmt: skip
-    low = audit.below(cells, counts)
-    assert low.to_numpy().tolist() == [["b", "AU4", 16.6, 44.4]]
-
-
-def test_the_published_cross_domain_cells_that_equal_a_constant():
-    """By hand: 47.0, 41.5 and 45.1 on SAMM; on CASME II 47.8 (47.755) with 256 clips alone, 46.4 with 255 too."""
-    samm = audit.constants(pd.DataFrame({"AU2": [47.0], "AU7": [41.5], "AU12": [45.1]}), {"samm": OTHERS["samm"]})
-    assert len(samm) == 3
-    versions = {str(n): CASME2[n] for n in (256, 255, 247)}
-    found = audit.constants(pd.DataFrame({"AU2": [47.8], "AU12": [46.4]}), versions)
-    assert dict(zip(found["au"], found["versions"], strict=True)) == {"AU2": "256", "AU12": "256, 255"}
 
 
 def test_ways_to_choose_the_epoch():
@@ -41,26 +18,28 @@ def test_ways_to_choose_the_epoch():
         {"clip_id": list("abcd"), "au": "AU4", "fold": ["s", "s", "t", "t"], "subject": ["s", "s", "t", "t"],
          "label": [1, 0, 1, 0]}
     )  # fmt: skip
-    said = {1: [0.9, 0.1, 0.4, 0.6], 2: [0.9, 0.9, 0.9, 0.1], 3: [0.1, 0.1, 0.9, 0.6]}
-    trace = pd.concat([labels[["clip_id", "au", "fold"]].assign(epoch=e, probability=p) for e, p in said.items()])
-    predictions = labels.assign(probability=said[3])
-    ways = audit.by_epoch(predictions, trace)
+    probabilities = {1: [0.9, 0.1, 0.4, 0.6], 2: [0.9, 0.9, 0.9, 0.1], 3: [0.1, 0.1, 0.9, 0.6]}
+    trace = pd.concat(
+        [labels[["clip_id", "au", "fold"]].assign(epoch=e, probability=p) for e, p in probabilities.items()]
+    )
+    predictions = labels.assign(probability=probabilities[3])
+    ways = evidence.by_epoch(predictions, trace)
     assert list(ways) == ["last epoch", "best epoch on test (2)", "best epoch a subject"]
     got = [frame.sort_values("clip_id")["probability"].tolist() for frame in ways.values()]
-    assert got == [said[3], said[2], [0.9, 0.1, 0.9, 0.1]]
+    assert got == [probabilities[3], probabilities[2], [0.9, 0.1, 0.9, 0.1]]
     for frame in ways.values():
         metrics.score(frame, resamples=10)
     with pytest.raises(ValueError, match="the trace lacks"):
-        audit.by_epoch(predictions, trace[1:])
+        evidence.by_epoch(predictions, trace[1:])
 
 
 def predicted(right, clips=40, subjects=10):
     """Predictions of one AU that are right on a share of the clips, spread evenly over the subjects."""
     label = [i % 2 for i in range(clips)]
-    said = [y if (7 * i) % 20 < 20 * right else 1 - y for i, y in enumerate(label)]
+    probability = [y if (7 * i) % 20 < 20 * right else 1 - y for i, y in enumerate(label)]
     return pd.DataFrame(
         {"clip_id": [f"c{i}" for i in range(clips)], "subject": [f"s{i % subjects}" for i in range(clips)],
-         "au": "AU4", "label": label, "probability": np.array(said, float)}
+         "au": "AU4", "label": label, "probability": np.array(probability, float)}
     )  # fmt: skip
 
 
@@ -73,7 +52,7 @@ def test_paired_differences_say_what_is_supported_and_why_not():
         ("b", 2): "not run",
         ("c", 1): (predicted(1.0, subjects=1), predicted(0.5, subjects=1)),
     }
-    frame = audit.paired(pairs, ["method", "seed"])
+    frame = evidence.paired(pairs, ["method", "seed"])
     assert list(frame.index) == list(pairs)
     assert frame.index.names == ["method", "seed"]
     mean = metrics.compare(best, predicted(0.5)).loc["mean"]
@@ -85,7 +64,7 @@ def test_paired_differences_say_what_is_supported_and_why_not():
         "not compared: not run", "no: too few subjects for an interval",
     ]  # fmt: skip
     assert frame.loc[["b"], "difference":"p (Holm)"].isna().all(axis=None)
-    assert len(audit.paired({}, ["method", "seed"])) == 0
+    assert len(evidence.paired({}, ["method", "seed"])) == 0
 
 
 def test_a_difference_alone_may_not_hold_among_many():
@@ -93,7 +72,7 @@ def test_a_difference_alone_may_not_hold_among_many():
     a, b = predicted(1.0), predicted(0.8)
     p = metrics.compare(a, b).loc["mean", "p"]
     pairs = {(i,): (a, b) if i == 0 else (a, a) for i in range(5)}
-    alone, among = audit.paired({(0,): (a, b)}, ["i"]), audit.paired(pairs, ["i"])
+    alone, among = evidence.paired({(0,): (a, b)}, ["i"]), evidence.paired(pairs, ["i"])
     assert 0.05 / 5 < p < 0.05
     assert alone["supported"].tolist() == ["yes"]
     assert among["supported"].tolist()[:2] == ["no: not among so many comparisons", "no: the interval holds 0"]
@@ -104,18 +83,20 @@ def test_ablations_are_compared_with_the_whole_model_of_the_same_llm_and_seed(ex
     def entry(variant, llm, seed, right):
         frame = predicted(right)
         split = [Fold(s, ("x",), tuple(rows["clip_id"])) for s, rows in frame.groupby("subject")]
-        run = Run.open(tmp_path, dataclasses.replace(experiment, name=f"{variant}-{llm}-{seed}"), split, {"at": right})
+        trained = dataclasses.replace(experiment, name=f"{variant}-{llm}", variant=variant, llm=llm, seed=seed)
+        run = Run.open(tmp_path, trained, split, {"fingerprint": "f"})
         for fold in split:
             rows = frame[frame["subject"] == fold.name]
             run.write_fold(fold.name, Result(rows, pd.DataFrame({"epoch": [1], "loss": [1.0]}), {"seconds": 1.0}, {}))
-        return {"release": "samm", "variant": variant, "llm": llm, "seed": seed, "path": str(run.path)}
+        about = {"release": "samm", "variant": variant, "llm": llm, "recipe": "paper"}
+        return about | {"seed": seed, "path": str(run.path)}
 
     entries = [
         entry("all", "x/q", 1, 0.9), entry("all", "x/r", 1, 0.5), entry("high", "x/q", 1, 1.0),
         entry("high", "x/r", 1, 1.0), entry("high", "x/q", 2, 1.0), entry("bce", "x/q", 1, 0.7),
     ]  # fmt: skip
-    frame = audit.against_whole(entries, lambda variant: variant == "high")
+    frame = evidence.against_whole(results.load({"runs": entries}), lambda variant: variant == "high")
     assert list(frame.index) == [("samm", "q", "high", 1), ("samm", "r", "high", 1)]
     assert frame["difference"].tolist() == [10.0, 50.0]
-    assert len(audit.against_whole(entries, lambda variant: True)) == 3
-    assert len(audit.against_whole(entries[2:], lambda variant: True)) == 0
+    assert len(evidence.against_whole(results.load({"runs": entries}), lambda variant: True)) == 3
+    assert len(evidence.against_whole(results.load({"runs": entries[2:]}), lambda variant: True)) == 0
