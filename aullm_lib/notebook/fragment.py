@@ -17,10 +17,13 @@ TEMPLATES = Path(__file__).parent / "template"
 FORMATS = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain")
 """The formats of an output that a page can show, the preferred ones first."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
-_TAGS = frozenset(
-    "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption figure footer h1 h2 "
-    "h3 h4 h5 h6 header hr i img ins kbd li mark ol p pre q s samp section small span strong sub summary sup table "
-    "tbody td tfoot th thead tr u ul var wbr".split()
+_TAGS = set(
+    re.findall(
+        r"\w+",
+        "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption figure footer h1 "
+        "h2 h3 h4 h5 h6 header hr i img ins kbd li mark ol p pre q s samp section small span strong sub summary sup "
+        "table tbody td tfoot th thead tr u ul var wbr",
+    )
 )
 _ATTRIBUTES = {"alt", "class", "colspan", "height", "open", "rowspan", "scope", "start", "title", "width"}
 _PROTOCOLS = ("http", "https", "mailto", "data")
