@@ -1,4 +1,4 @@
-"""What a trained model looks at: heat maps, learned parts, localisation against ground truth, sanity checks."""
+"""Explanations of a trained model: heat maps, learned parts, localisation against ground truth, sanity checks."""
 
 from aullm_lib.explain.maps import (
     METHODS,
@@ -7,14 +7,15 @@ from aullm_lib.explain.maps import (
     grad_cam,
     held_out,
     integrated_gradients,
-    lacking,
+    missing_weights,
     models,
     occlusion,
     randomised,
+    require_weights,
     still,
 )  # fmt: skip
 
 __all__ = [
-    "METHODS", "Method", "default_device", "grad_cam", "held_out", "integrated_gradients", "lacking", "models",
-    "occlusion", "randomised", "still",
+    "METHODS", "Method", "default_device", "grad_cam", "held_out", "integrated_gradients", "missing_weights", "models",
+    "occlusion", "randomised", "require_weights", "still",
 ]  # fmt: skip

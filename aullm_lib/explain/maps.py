@@ -1,24 +1,23 @@
-"""What a trained model looked at (paper 4.6, Fig. 3): maps of where an AU's logit comes from, for clips held out.
+"""Attribution maps of held-out clips (paper 4.6, Fig. 3): which pixels an AU's logit comes from.
 
-Three maps answer "where does the logit of this AU come from": Grad-CAM over the last convolution, integrated gradients
-over the pixels, occlusion of patches. Each goes through the whole model, LLM included, in eval mode, and has a value
-for every pixel of the frames 1..t-1. Frame 0 has no map: the CNN never sees it, and the still clip keeps it.
+Grad-CAM over the last convolution, integrated gradients over the pixels, and occlusion of patches. Each goes through
+the whole model, LLM included, in eval mode, and has a value for every pixel of the frames 1..t-1. Frame 0 has no map:
+the CNN never sees it, and the still clip keeps it.
 
-Integrated gradients and occlusion compare with a still clip, the first frame repeated. It is the model's own "nothing
-happens": the columns 1..t-1 of LED's matrix sum to 0, so that the CNN, which gets the frames 1..t-1, is given zeros,
-while a black clip would make a face appear. For the plain 3D-CNN, which sees raw frames, it is the same face at rest.
+The baseline of integrated gradients and occlusion is a still clip, the first frame repeated. In it nothing moves: the
+columns 1..t-1 of LED's matrix sum to 0, so that the CNN, which reads the frames 1..t-1, reads zeros, while a black clip
+would make a face appear. For the plain 3D-CNN, which reads raw frames, it is the same face at rest.
 
 Where this departs, and why: the paper does not say which layer, nor how its heat maps were drawn. Grad-CAM maps are
 usually stretched over the picture; the convolutions here have no padding, so that would shift them by up to 5 of 64
-pixels. They are put where the fields of view are: a cell at its centre, repeated beyond the outermost ones. A cell sees
-two frames; a frame gets the mean of the cells that see it.
+pixels. They are put where the receptive fields are: a cell at its centre, repeated beyond the outermost ones. The field
+of a cell covers two frames; a frame gets the mean of the cells that cover it.
 """
 
 from collections.abc import Callable, Collection, Iterator
 
 import torch
 import torch.nn.functional as F
-from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, Occlusion
 from torch import Tensor
 
 from aullm_lib import weights
@@ -27,7 +26,7 @@ from aullm_lib.llm import Loaded
 from aullm_lib.model import AULLM
 from aullm_lib.runs import Run
 
-AT_ONCE = 64  # clips in memory together, those that a method makes itself included
+AT_ONCE = 64  # clips in memory together, those that a method perturbs included
 
 
 def still(clips: Tensor) -> Tensor:
@@ -35,66 +34,79 @@ def still(clips: Tensor) -> Tensor:
     return clips[:, :1].expand_as(clips)
 
 
-def grad_cam(model: AULLM, clips: Tensor, unit: int | Tensor, *, at_once: int = AT_ONCE) -> Tensor:
-    """Grad-CAM over the 3D-CNN's last convolution: `[b, t-1, h, w]`, at least 0, for the frames 1..t-1.
+def grad_cam(model: AULLM, clips: Tensor, au_index: int | Tensor, *, at_once: int = AT_ONCE) -> Tensor:
+    """Grad-CAM over the 3D-CNN's last convolution: the sum over channels of activation times mean gradient, then ReLU.
 
-    clips: `[b, t, h, w]` grey levels, uint8 or float. unit: position of the AU among the model's, one for all clips or
-    `[b]`. A cell is the sum over channels of activation times mean gradient, ReLU after it.
-    Raises ValueError for a model in training mode or a unit that it does not have.
+    Args:
+        model: in eval mode.
+        clips: `[b, t, h, w]` grey levels, uint8 or float.
+        au_index: position of the AU among the model's, one for all clips or `[b]`.
+        at_once: clips in memory together.
+
+    Returns:
+        `[b, t-1, h, w]`, at least 0, for the frames 1..t-1.
+
+    Raises:
+        ValueError: a model in training mode, or an AU that it does not have.
     """
+    from captum.attr import LayerAttribution, LayerGradCam  # captum takes a second to import
+
     first, pool, last = model.backbone.conv1, model.backbone.pool1.size, model.backbone.conv2
     edge = first.kernel_size[1] // 2 + pool * (last.kernel_size[1] // 2)  # pixels before those of the first cell
 
-    def one(x: Tensor, units: Tensor) -> Tensor:
+    def attribute(x: Tensor, aus: Tensor) -> Tensor:
         with torch.enable_grad():
-            cells = LayerGradCam(model, last).attribute(x.requires_grad_(), target=units, relu_attributions=True)
+            cells = LayerGradCam(model, last).attribute(x.requires_grad_(), target=aus, relu_attributions=True)
         t, h, w = cells.shape[2:]  # b 1 t-2 h' w'
         fine = LayerAttribution.interpolate(cells.detach(), (t, pool * h, pool * w), "trilinear")
         rest = [size - edge - pool * n for size, n in zip(x.shape[2:], (h, w), strict=True)]
         placed = F.pad(fine, (edge, rest[1], edge, rest[0], 1, 1), mode="replicate")[:, 0]  # b t h w
         return (placed[:, 1:] + placed[:, :-1]) / 2  # b t-1 h w
 
-    return _in_parts(model, clips, unit, at_once, one)
+    return _in_parts(model, clips, au_index, at_once, attribute)
 
 
 def integrated_gradients(
-    model: AULLM, clips: Tensor, unit: int | Tensor, *, steps: int = 16, at_once: int = AT_ONCE
+    model: AULLM, clips: Tensor, au_index: int | Tensor, *, steps: int = 16, at_once: int = AT_ONCE
 ) -> Tensor:
     """Integrated gradients from the still clip: `[b, t-1, h, w]`, signed; they sum up to the difference of the logits.
 
     Up to the quadrature, and but for pixels that are 0 in the first frame: LED divides by grey levels, so that it jumps
-    there with the first movement, and no gradient along the way knows of it.
+    there with the first movement, which no gradient along the way reflects.
     steps: of the Gauss-Legendre quadrature. Otherwise as ``grad_cam``.
     """
+    from captum.attr import IntegratedGradients
+
     method = IntegratedGradients(model)
 
-    def one(x: Tensor, units: Tensor) -> Tensor:
+    def attribute(x: Tensor, aus: Tensor) -> Tensor:
         with torch.enable_grad():
-            found = method.attribute(
-                x, baselines=still(x), target=units, n_steps=steps, internal_batch_size=max(at_once, len(x))
+            gradients = method.attribute(
+                x, baselines=still(x), target=aus, n_steps=steps, internal_batch_size=max(at_once, len(x))
             )
-        return found[:, 1:].detach()  # frame 0 is its own baseline: 0
+        return gradients[:, 1:].detach()  # frame 0 is its own baseline: 0
 
-    return _in_parts(model, clips, unit, at_once, one)
+    return _in_parts(model, clips, au_index, at_once, attribute)
 
 
 def occlusion(
     model: AULLM,
     clips: Tensor,
-    unit: int | Tensor,
+    au_index: int | Tensor,
     *,
     window: int = 16,
     stride: int = 8,
     frames: int = 0,
     at_once: int = AT_ONCE,
 ) -> Tensor:
-    """How far the logit falls when a patch stands still: `[b, t-1, h, w]`, signed, averaged where patches overlap.
+    """The fall of the logit when a patch stands still: `[b, t-1, h, w]`, signed, averaged where patches overlap.
 
     window, stride: of the patches in pixels. frames: how many of 1..t-1 stand still together; 0 is all of them, and the
     map then the same in every frame. Otherwise as ``grad_cam``.
     """
+    from captum.attr import Occlusion
 
-    def one(x: Tensor, units: Tensor) -> Tensor:
+    def attribute(x: Tensor, aus: Tensor) -> Tensor:
         moving = x[:, 1:]  # b t-1 h w
         span = frames or moving.shape[1]
 
@@ -102,12 +114,12 @@ def occlusion(
             return model(torch.cat([x[:, :1].repeat(len(moved) // len(x), 1, 1, 1), moved], 1))
 
         return Occlusion(logits).attribute(
-            moving, (span, window, window), (1, stride, stride), still(x)[:, 1:].contiguous(), units,
+            moving, (span, window, window), (1, stride, stride), still(x)[:, 1:].contiguous(), aus,
             perturbations_per_eval=max(1, at_once // len(x)),
         )  # fmt: skip
 
     with torch.no_grad():
-        return _in_parts(model, clips, unit, at_once, one)
+        return _in_parts(model, clips, au_index, at_once, attribute)
 
 
 Method = Callable[[AULLM, Tensor, Tensor], Tensor]
@@ -119,39 +131,39 @@ METHODS: dict[str, Method] = {
 
 
 def _in_parts(
-    model: AULLM, clips: Tensor, unit: int | Tensor, at_once: int, one: Callable[[Tensor, Tensor], Tensor]
+    model: AULLM, clips: Tensor, au_index: int | Tensor, at_once: int, attribute: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """Some clips after the other, on the model's device and in the type of its CNN."""
+    """Attributes ``at_once`` clips at a time, on the model's device and in the type of its CNN."""
     if model.training:
-        raise ValueError("the model is in training mode, where dropout would draw in the map: call model.eval() first")
+        raise ValueError("the model is in training mode, where dropout is random: call model.eval() first")
     weight, count = model.head.weight, model.head.out_features
-    units = torch.as_tensor(unit, device=weight.device).expand(len(clips))
-    if len(units) and not 0 <= int(units.min()) <= int(units.max()) < count:
-        raise ValueError(f"unit={unit}: the model has the AUs 0..{count - 1}")
+    aus = torch.as_tensor(au_index, device=weight.device).expand(len(clips))
+    if len(aus) and not 0 <= int(aus.min()) <= int(aus.max()) < count:
+        raise ValueError(f"au_index={au_index}: the model has the AUs 0..{count - 1}")
     x = clips.to(weight)
-    return torch.cat([one(*part) for part in zip(x.split(at_once), units.split(at_once), strict=True)])
+    return torch.cat([attribute(*part) for part in zip(x.split(at_once), aus.split(at_once), strict=True)])
 
 
-def lacking(run: Run, *, refuse: bool = False) -> list[str]:
-    """The folds of a run without trained weights.
+def missing_weights(run: Run) -> list[str]:
+    """The folds of a run without trained weights."""
+    return [name for name in run.folds if not (run.path / "folds" / name / weights.FILE).is_file()]
 
-    refuse: raise FileNotFoundError, with what to do, if there is one, and ValueError for a run of another method.
-    """
-    if refuse and run.experiment.method != AU_LLM:
+
+def require_weights(run: Run) -> None:
+    """Raises ValueError for a run of another method than AU-LLM, FileNotFoundError where a fold has no weights."""
+    if run.experiment.method != AU_LLM:
         raise ValueError(f"{run.path}: made by {run.experiment.method!r}; explained are AU-LLM and its variants")
-    folds = [name for name in run.folds if not (run.path / "folds" / name / weights.FILE).is_file()]
-    if folds and refuse:
+    if folds := missing_weights(run):
         raise FileNotFoundError(
             f"{run.path}: {len(folds)} of {len(run.folds)} folds ({folds[0]} first) have no trained weights, and a "
             "clip is explained only with the weights that never saw it. Train with keep_weights=True (a parameter of "
             "notebook 02); a finished fold is never trained again, so rename or delete this folder first, or train "
             "into another one (train_again of notebook 06)"
         )
-    return folds
 
 
 def default_device() -> str:
-    """Where models are explained unless one says so: the first CUDA device if there is one, else the CPU."""
+    """The first CUDA device if there is one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -164,9 +176,10 @@ def models(
 ) -> Iterator[tuple[str, AULLM]]:
     """Each fold (those named, or all) with its own model, in eval mode, one at a time.
 
-    llm: the run's LLM, loaded, so that all folds share it. device: ``default_device`` if None. Raises as ``lacking``.
+    llm: the run's LLM, loaded, so that all folds share it. device: ``default_device`` if None.
+    Raises as ``require_weights``.
     """
-    lacking(run, refuse=True)
+    require_weights(run)
     for fold in run.folds:
         if folds is None or fold in folds:
             yield fold, run.model(fold, llm).to(device or default_device())
@@ -176,16 +189,16 @@ def held_out(
     run: Run, clip_id: str, llm: Loaded | None = None, *, device: str | torch.device | None = None
 ) -> tuple[str, AULLM]:
     """The fold that was not trained on a clip, and its model, as ``models``. Raises KeyError for a clip of no fold."""
-    said = run.predictions()
-    folds = said.loc[said["clip_id"] == clip_id, "fold"]
+    predictions = run.predictions()
+    folds = predictions.loc[predictions["clip_id"] == clip_id, "fold"]
     if folds.empty:
         raise KeyError(f"{run.path}: no fold was tested on {clip_id!r}")
     return next(models(run, llm, device=device, folds=[folds.iloc[0]]))
 
 
 def randomised(experiment: Experiment, llm: Loaded | None = None, *, seed: int = 0) -> AULLM:
-    """The experiment's model without any training, in eval mode: all that trains is drawn anew, the LLM stays."""
+    """The experiment's model with randomised weights, in eval mode: all that trains is random, the LLM stays."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
-    return made.eval()
+        model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
+    return model.eval()

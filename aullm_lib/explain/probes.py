@@ -1,4 +1,4 @@
-"""What the parts of a trained model do: SE's channel weights over time (paper Fig. 3d), LED, the LLM's attention."""
+"""The parts of a trained model: SE's channel weights over time (paper Fig. 3d), LED, the LLM's attention."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,46 +29,47 @@ def frame_weights(model: AULLM, clips: Tensor) -> Tensor:
     se = model.backbone.se
     if not isinstance(se, SqueezeExcitation):
         raise ValueError("this model has no squeeze-and-excitation layer (Recipe.se=False)")
-    found: list[Tensor] = []
-    handle = se.gate.register_forward_hook(lambda gate, inputs, output: found.append(output))
+    outputs: list[Tensor] = []
+    handle = se.gate.register_forward_hook(lambda gate, inputs, output: outputs.append(output))
     try:
         with torch.no_grad():
             model.backbone(clips.to(model.head.weight))
     finally:
         handle.remove()
-    return found[0]
+    return outputs[0]
 
 
-def dead(channel_weights: Tensor) -> float:
-    """The share of steps at which SE's bottleneck is shut, every ReLU at 0, so that all its weights are exactly 0.5.
+def dead_relus(channel_weights: Tensor) -> float:
+    """The share of steps at which every ReLU of SE's bottleneck is 0 (dead), so that all its weights are exactly 0.5.
 
-    The bottleneck has 4 units without bias (64 channels, reduction 16): training may shut them for good, and SE then
-    halves every channel alike.
+    The bottleneck has 4 neurons without bias (64 channels, reduction 16): training may leave them dead, and SE then
+    halves every channel.
     """
     return (channel_weights == 0.5).all(-1).double().mean().item()
 
 
 def led_matrices(run: Run) -> dict[str, Tensor]:
     """LED's matrix `[t, t]` before training and, by fold, after it. Raises ValueError for a run without LED."""
-    explain.lacking(run, refuse=True)
+    explain.require_weights(run)
     recipe, prefix = run.experiment.recipe, "backbone.led."
     led = LED(frames=recipe.frames, alpha=recipe.led_alpha, r1=recipe.led_r1, r2=recipe.led_r2, eps=recipe.led_eps)
-    made = {BEFORE: led.matrix().detach()}
+    matrices = {BEFORE: led.matrix().detach()}
     for fold in run.folds:
         with safe_open(run.path / "folds" / fold / weights.FILE, framework="pt") as file:
-            kept = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
-        if not kept:
+            state = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
+        if not state:
             raise ValueError(f"{run.path}: the variant {run.experiment.variant!r} has no LED")
-        led.load_state_dict(kept)
-        made[fold] = led.matrix().detach()
-    return made
+        led.load_state_dict(state)
+        matrices[fold] = led.matrix().detach()
+    return matrices
 
 
 def response(matrix: Tensor, cycles: Tensor) -> Tensor:
-    """How much of a movement of each frequency passes to LED's last frame: `[f]`, 0 to 1.
+    """LED's amplitude response in its last frame, by temporal frequency: `[f]`, 0 to 1.
 
-    cycles: `[f]` a sampled frame, 0 (still) to 0.5 (every other frame). The last column of the matrix is a filter over
-    the frames; its weights are divided by the sum of their magnitudes, as LED does with grey levels, so alpha cancels.
+    cycles: `[f]` per sampled frame, 0 (still) to 0.5 (every other frame). The last column of the matrix is a filter
+    over the frames; its weights are divided by the sum of their magnitudes, as LED normalises grey levels, so alpha
+    cancels.
     """
     taps = matrix[:, -1].double()
     phase = 2 * torch.pi * cycles.double()[:, None] * torch.arange(len(taps))  # f t
@@ -76,10 +77,10 @@ def response(matrix: Tensor, cycles: Tensor) -> Tensor:
 
 
 class Attention(NamedTuple):
-    """What the last position of the LLM attends to."""
+    """The attention of the LLM's last position."""
 
     tokens: list[str]  # of the positions in order; VISUAL for the visual token
-    weights: Tensor  # b layers positions; mean over heads, each line sums to 1
+    weights: Tensor  # b layers positions; mean over heads, each row sums to 1
 
 
 def attention(model: AULLM, clips: Tensor, tokenizer: Any) -> Attention:
@@ -119,16 +120,16 @@ def attention(model: AULLM, clips: Tensor, tokenizer: Any) -> Attention:
 
 def attention_of(run: Run, store: ClipStore, llm: Loaded) -> Attention:
     """``attention`` of every clip of a run, each with the model that was not trained on it, fold after fold."""
-    said, found = run.predictions(), list[Attention]()
+    clip_ids, parts = run.predictions().groupby("fold")["clip_id"].unique(), list[Attention]()
     for fold, model in explain.models(run, llm):
-        clips = store.sample(list(said.loc[said["fold"] == fold, "clip_id"].unique()), run.experiment.recipe.frames)
-        found.append(attention(model, clips, llm[1]))
-    return Attention(found[0].tokens, torch.cat([one.weights.cpu() for one in found]))
+        clips = store.sample(list(clip_ids[fold]), run.experiment.recipe.frames)
+        parts.append(attention(model, clips, llm[1]))
+    return Attention(parts[0].tokens, torch.cat([part.weights.cpu() for part in parts]))
 
 
 @contextmanager
 def _eager(llm: Any) -> Iterator[None]:
-    """The plain attention, the only one that gives its weights; the model's own one again outside."""
+    """Eager attention inside, the only implementation that returns its weights; the model's own again outside."""
     before = llm.config._attn_implementation
     llm.set_attn_implementation("eager")
     try:
@@ -138,6 +139,6 @@ def _eager(llm: Any) -> Iterator[None]:
 
 
 def _pieces(ids: Sequence[int], tokenizer: Any) -> list[str]:
-    """What each token adds to the text."""
+    """The text that each token adds."""
     texts = [tokenizer.decode(ids[: k + 1]).rstrip("\ufffd") for k in range(len(ids))]
     return [now[len(before) :] or PART for before, now in zip(["", *texts], texts, strict=False)]

@@ -1,13 +1,13 @@
-"""What maps are worth, from what ``localisation.measure`` found: means with intervals over subjects, sanity check."""
+"""Scores of attribution maps, of ``localisation.measure``: means with intervals over subjects, the sanity check."""
 
 import numpy as np
 import pandas as pd
 
-from aullm_lib.explain.localisation import MEASURES, RANDOM
+from aullm_lib.explain.localisation import MEASURES, RANDOMISED
 from aullm_lib.metrics import bootstrap
 
 ALL = "all"  # AUs: every pair of a clip and an AU with the same weight
-CHECKED = ("hit", "energy")
+CHECKED = ("pointing_game", "energy_pointing_game")
 FEWEST = 5  # subjects from which on a verdict is given: three give ten resamples that differ
 
 
@@ -15,8 +15,8 @@ def summary(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.D
     """The mean of every measure with its interval over subjects (``_low``, ``_high``), by model, method and au.
 
     rows: of ``measure``, of one or several models. The AU ``ALL`` holds every pair with the same weight. ``pairs`` and
-    ``subjects`` say on how many a line rests. Of a single subject there is no interval (NaN): every resample that holds
-    it gives the same mean.
+    ``subjects`` count what a row rests on. Of a single subject there is no interval (NaN): every resample that holds it
+    gives the same mean.
     """
     keys, aus, counts, means = _resampled(rows, resamples, seed)
     subjects = (counts > 0).sum(0)  # g a
@@ -30,39 +30,40 @@ def summary(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.D
 
 
 def sanity(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """What is left of each method's hit and energy once the weights are drawn anew, over all pairs.
+    """Model-randomisation sanity check: both pointing games with trained and with randomised weights, over all pairs.
 
-    A line a (model, method, measure): ``subjects``; ``trained``, ``random`` (weights drawn anew), ``chance``; ``gain``,
-    trained less random, ``above``, trained less chance, and ``left``, random less chance, each with its paired interval
-    over subjects. A map that comes from what was learned has a gain, lies above chance, and has nothing left; what is
-    left comes from the clip and the architecture.
+    One row per (model, method, measure): ``subjects``; the means ``trained``, ``randomised`` and ``chance``; and, each
+    with its paired interval over subjects (``_low``, ``_high``), ``gain`` (trained less randomised), ``above`` (trained
+    less chance) and ``remaining`` (randomised less chance). A map that reflects what was learned has a gain, lies above
+    chance and has nothing remaining; what remains comes from the clip and the architecture.
     """
     keys, _, _, means = _resampled(rows, resamples, seed)
     lines, subjects = {}, rows["subject"].nunique()
     for model, method in keys:
-        if (model + RANDOM, method) in keys:
-            one, other = (means[:, keys.index((name, method)), -1] for name in (model, model + RANDOM))  # r+1 m
-            for name in CHECKED:
-                trained, fresh, chance = (
-                    of[:, MEASURES.index(m)] for of, m in ((one, name), (other, name), (one, "area"))
-                )
-                line = {"trained": trained[0], "random": fresh[0], "chance": chance[0], "subjects": subjects}
-                for what, apart in (("gain", trained - fresh), ("above", trained - chance), ("left", fresh - chance)):
-                    low, high = bootstrap.interval(apart[1:])
-                    line |= {what: apart[0], f"{what}_low": float(low), f"{what}_high": float(high)}
-                lines[model, method, name] = line
+        if (model + RANDOMISED, method) not in keys:
+            continue
+        one, other = (means[:, keys.index((name, method)), -1] for name in (model, model + RANDOMISED))  # r+1 m
+        chance = one[:, MEASURES.index("area")]
+        for measure in CHECKED:
+            trained, randomised = (of[:, MEASURES.index(measure)] for of in (one, other))
+            line = {"trained": trained[0], "randomised": randomised[0], "chance": chance[0], "subjects": subjects}
+            differences = {"gain": trained - randomised, "above": trained - chance, "remaining": randomised - chance}
+            for name, difference in differences.items():
+                low, high = bootstrap.interval(difference[1:])
+                line |= {name: difference[0], f"{name}_low": float(low), f"{name}_high": float(high)}
+            lines[model, method, measure] = line
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis(["model", "method", "measure"])
 
 
 def verdicts(checked: pd.DataFrame) -> list[str]:
-    """What ``sanity`` says, a sentence a line, in percent; a difference counts if its interval excludes 0."""
-    said = []
+    """One sentence per row of ``sanity``, in percent; a difference counts if its interval excludes 0."""
+    sentences = []
     for key, line in (100 * checked.drop(columns="subjects")).iterrows():
         model, method, measure = key
         spans = [
             f"{line[w]:+.1f}"  # of one subject there is no interval
             + ("" if pd.isna(line[f"{w}_low"]) else f" [{line[f'{w}_low']:+.1f}, {line[f'{w}_high']:+.1f}]")
-            for w in ("gain", "above", "left")
+            for w in ("gain", "above", "remaining")
         ]
         if checked.loc[key, "subjects"] < FEWEST:
             verdict = "too few subjects to tell"
@@ -72,18 +73,18 @@ def verdicts(checked: pd.DataFrame) -> list[str]:
             verdict = "no gain by training that these subjects support"
         elif not line["above_low"] > 0:  # from below chance, say
             verdict = "more than without training, but nothing above chance that these subjects support"
-        elif line["left_low"] > 0:
+        elif line["remaining_low"] > 0:
             verdict = "gained by training, but a part of it is there without"
-        elif line["left_high"] < 0:
+        elif line["remaining_high"] < 0:
             verdict = "gained by training, below chance without"
         else:
             verdict = "gained by training, without it nothing above chance that these subjects support"
-        said.append(
-            f"{method}, {model}, {measure}: {line['trained']:.1f} % trained, {line['random']:.1f} % with weights drawn "
-            f"anew, chance {line['chance']:.1f} %. Trained less random {spans[0]}, trained less chance {spans[1]}, "
-            f"random less chance {spans[2]}: {verdict}."
+        sentences.append(
+            f"{method}, {model}, {str(measure).replace('_', ' ')}: {line['trained']:.1f} % trained, "
+            f"{line['randomised']:.1f} % with randomised weights, chance {line['chance']:.1f} %. Trained less "
+            f"randomised {spans[0]}, trained less chance {spans[1]}, randomised less chance {spans[2]}: {verdict}."
         )
-    return said
+    return sentences
 
 
 def _resampled(

@@ -9,7 +9,7 @@ import torch
 from aullm_lib import datasets, engine, explain, preprocess
 from aullm_lib.experiment import Experiment
 from aullm_lib.explain import localisation, sanity
-from aullm_lib.explain.localisation import MEASURES, NO_MODEL, RANDOM
+from aullm_lib.explain.localisation import MEASURES, NO_MODEL, RANDOMISED
 from aullm_lib.metrics import bootstrap
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
@@ -26,7 +26,7 @@ def run(hand_store, session_folder):
 
 @pytest.fixture(scope="module")
 def pairs(run):
-    return localisation.examples(run, units=[4, 12])
+    return localisation.examples(run, aus=[4, 12])
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +52,14 @@ def test_examples_are_what_clips_show_each_with_the_fold_that_did_not_train_on_i
     for row in found.itertuples():
         assert labels.loc[row.clip_id, row.au] == 1
         assert row.fold == f"hand-{row.subject}" and row.clip_id.split("/")[1] == row.subject
-        assert f"AU{AUS[row.unit]}" == row.au
-    few = localisation.examples(run, units=[12], at_most=2, seed=3)
+        assert f"AU{AUS[row.au_index]}" == row.au
+    few = localisation.examples(run, aus=[12], at_most=2, seed=3)
     assert list(few["au"]) == ["AU12"] * 2 and set(few["clip_id"]) <= set(found["clip_id"])
-    assert few.equals(localisation.examples(run, units=[12], at_most=2, seed=3))
-    drawn = {tuple(localisation.examples(run, units=[12], at_most=2, seed=seed)["clip_id"]) for seed in range(8)}
+    assert few.equals(localisation.examples(run, aus=[12], at_most=2, seed=3))
+    drawn = {tuple(localisation.examples(run, aus=[12], at_most=2, seed=seed)["clip_id"]) for seed in range(8)}
     assert len(drawn) > 1
     with pytest.raises(ValueError, match="AU7 is none of AU1, AU4, AU12"):
-        localisation.examples(run, units=[7])
+        localisation.examples(run, aus=[7])
 
 
 @pytest.mark.parametrize(("release", "options"), [("casme2", {}), ("casme2", {"images": "raw_selected"}), ("samm", {})])
@@ -92,11 +92,11 @@ def test_a_mask_goes_the_way_of_the_frames(tmp_path_factory, session_folder, rel
     assert not localisation.has_truth(root / "SYNTHETIC")
 
 
-def test_pointing_and_energy_by_hand():
+def test_both_pointing_games_by_hand():
     maps = torch.tensor([[[0.0, 1.0], [3.0, 0.0]], [[2.0, 2.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
     masks = torch.tensor([[[0, 0], [1, 0]], [[1, 0], [0, 0]], [[1, 1], [1, 0]]]).bool()
-    assert localisation.pointing(maps, masks).tolist() == [1, 0.5, 0.75]  # the last says nothing: chance
-    assert localisation.energy(maps, masks).tolist() == pytest.approx([0.75, 0.4, 0.75])
+    assert localisation.pointing_game(maps, masks).tolist() == [1, 0.5, 0.75]  # the last is constant: chance
+    assert localisation.energy_pointing_game(maps, masks).tolist() == pytest.approx([0.75, 0.4, 0.75])
     signed = torch.tensor([[[[1.0, -4.0]], [[3.0, 2.0]]]])
     assert localisation.evidence(signed).tolist() == [[[2.0, 1.0]]]
 
@@ -104,7 +104,7 @@ def test_pointing_and_energy_by_hand():
 def test_deletion_and_insertion_by_hand(run, hand_store, pairs):
     fold, model = next(explain.models(run, device="cpu"))
     mine = pairs[pairs["fold"] == fold].head(3)
-    x, unit = hand_store.sample(list(mine["clip_id"])), torch.tensor(mine["unit"].to_numpy())
+    x, unit = hand_store.sample(list(mine["clip_id"])), torch.tensor(mine["au_index"].to_numpy())
     maps = torch.rand(len(x), 32, 32, generator=torch.Generator().manual_seed(5))  # no two values are equal
     found = localisation.curves(model, x, unit, maps, steps=4)
     assert found.shape == (len(x), 2, 5)
@@ -131,7 +131,7 @@ def test_deletion_and_insertion_by_hand(run, hand_store, pairs):
 
 def test_maps_that_no_model_made(hand_store):
     x = hand_store.sample(hand_store.ids[:3])
-    found = {name: localisation.evidence(how(x, 7)) for name, how in localisation.BLIND.items()}
+    found = {name: localisation.evidence(how(x, 7)) for name, how in localisation.CONTROLS.items()}
     assert all(maps.shape == (3, 32, 32) and maps.min() >= 0 for maps in found.values())
     blob = found["centre"][0]
     assert blob.argmax().item() in [32 * i + j for i in (15, 16) for j in (15, 16)]
@@ -146,14 +146,14 @@ def test_measuring_a_map_that_knows_and_one_that_does_not(run, hand_store, pairs
     measured = localisation.measure(
         run, "M", hand_store, pairs, masks, methods={"whole": whole, "upper": upper}, steps=2
     )
-    models = [(m, how) for m in ("M", "M" + RANDOM) for how in ("whole", "upper")] + [
-        (NO_MODEL, b) for b in localisation.BLIND
+    models = [(m, how) for m in ("M", "M" + RANDOMISED) for how in ("whole", "upper")] + [
+        (NO_MODEL, b) for b in localisation.CONTROLS
     ]
     rows = measured.rows.set_index(["model", "method"])
     assert list(dict.fromkeys(rows.index)) == models and len(rows) == len(models) * len(pairs)
     assert (rows["area"] == 0.5).all()
-    assert (rows.loc[("M", "whole"), ["hit", "energy"]] == 0.5).all(axis=None)
-    for measure in ("hit", "energy"):
+    assert (rows.loc[("M", "whole"), ["pointing_game", "energy_pointing_game"]] == 0.5).all(axis=None)
+    for measure in ("pointing_game", "energy_pointing_game"):
         assert rows.loc[("M", "upper"), measure].tolist() == (pairs["au"] == "AU4").astype(float).tolist()
     for key in models:
         assert measured.maps[key].shape == (len(pairs), 32, 32)
@@ -172,28 +172,28 @@ def test_measured_maps_are_the_methods_own_by_fold(run, hand_store, pairs):
     measured = localisation.measure(
         run, "M", hand_store, shuffled, methods={"Grad-CAM": explain.grad_cam}, references=False, steps=2
     )
-    assert measured.rows[["hit", "energy", "area"]].isna().all(axis=None)
+    assert measured.rows[["pointing_game", "energy_pointing_game", "area"]].isna().all(axis=None)
     assert measured.rows[["deletion", "insertion"]].notna().all(axis=None)
     maps = measured.maps["M", "Grad-CAM"]
     for k, pair in enumerate(shuffled.itertuples()):
         _, model = explain.held_out(run, pair.clip_id, device="cpu")
-        one = explain.grad_cam(model, hand_store.sample([pair.clip_id]), pair.unit)
+        one = explain.grad_cam(model, hand_store.sample([pair.clip_id]), pair.au_index)
         torch.testing.assert_close(maps[k], one[0].mean(0), rtol=1e-3, atol=1e-7)
-    assert sanity.summary(measured.rows)["hit"].isna().all()
+    assert sanity.summary(measured.rows)["pointing_game"].isna().all()
     with pytest.raises(ValueError, match="no held-out clip shows"):
         localisation.measure(run, "M", hand_store, pairs[:0])
 
 
 def rows_of(values):
     """Rows as ``measure`` gives them, of (model, method, subject, au, hit, energy, area)."""
-    columns = ["model", "method", "subject", "au", "hit", "energy", "area"]
+    columns = ["model", "method", "subject", "au", "pointing_game", "energy_pointing_game", "area"]
     return pd.DataFrame(values, columns=columns).assign(deletion=0.25, insertion=0.5)
 
 
 def drawn_rows(trained, fresh, subjects=9, seed=0):
     """Hits with these probabilities, chance 0.1."""
     rng, values = np.random.default_rng(seed), []
-    for model, p in (("M", trained), ("M" + RANDOM, fresh)):
+    for model, p in (("M", trained), ("M" + RANDOMISED, fresh)):
         for s in range(subjects):
             for au in ("AU12", "AU4"):
                 values += [(model, "map", f"s{s}", au, float(rng.random() < p), p, 0.1) for _ in range(1 + s % 3)]
@@ -209,27 +209,35 @@ def test_means_and_intervals_are_those_of_resampled_subjects():
     for au in ("AU4", "all"):
         part = rows[(rows["model"] == "M") & ((rows["au"] == au) | (au == "all"))]
         line = found.loc["M", "map", au]
-        assert line["hit"] == pytest.approx(part["hit"].mean()) and line["pairs"] == len(part) and line["subjects"] == 9
+        assert (
+            line["pointing_game"] == pytest.approx(part["pointing_game"].mean())
+            and line["pairs"] == len(part)
+            and line["subjects"] == 9
+        )
         means = []
         for draw in draws:
             people = [
-                part[part["subject"] == s]["hit"].to_numpy()
+                part[part["subject"] == s]["pointing_game"].to_numpy()
                 for s, times in zip(subjects, draw, strict=True)
                 for _ in range(times)
             ]
             means.append(np.concatenate(people).mean())
-        assert [line["hit_low"], line["hit_high"]] == pytest.approx(list(np.quantile(means, [0.025, 0.975])))
+        assert [line["pointing_game_low"], line["pointing_game_high"]] == pytest.approx(
+            list(np.quantile(means, [0.025, 0.975]))
+        )
     assert list(found.columns[2:]) == [m + end for m in MEASURES for end in ("", "_low", "_high")]
 
 
 def test_a_single_subject_has_no_interval_though_most_resamples_hold_it():
     rows = drawn_rows(0.5, 0.5)
     rare = sanity.summary(rows[(rows["au"] == "AU4") | (rows["subject"] == "s1")]).loc["M", "map"]
-    ends = [m + end for m in ("hit", "energy", "area") for end in ("_low", "_high")]
-    assert list(rare["subjects"]) == [9, 1, 9] and rare[["hit", "energy", "area"]].notna().all(axis=None)
+    ends = [m + end for m in ("pointing_game", "energy_pointing_game", "area") for end in ("_low", "_high")]
+    assert list(rare["subjects"]) == [9, 1, 9] and rare[["pointing_game", "energy_pointing_game", "area"]].notna().all(
+        axis=None
+    )
     assert rare.loc["AU12", ends].isna().all() and rare.loc[["AU4", "all"], ends].notna().all(axis=None)
     alone = sanity.summary(rows[rows["subject"] == "s1"])
-    assert alone[ends].isna().all(axis=None) and alone["hit"].notna().all()
+    assert alone[ends].isna().all(axis=None) and alone["pointing_game"].notna().all()
 
 
 @pytest.mark.parametrize(
@@ -247,11 +255,13 @@ def test_a_single_subject_has_no_interval_though_most_resamples_hold_it():
 def test_the_sanity_check_tells_what_was_learned_from_what_was_there_before(trained, fresh, subjects, verdict):
     rows = drawn_rows(trained, fresh, subjects)
     found = sanity.sanity(rows)
-    line = found.loc["M", "map", "energy"]
-    assert [line[w] for w in ("gain", "above", "left")] == pytest.approx([trained - fresh, trained - 0.1, fresh - 0.1])
-    assert list(found.index) == [("M", "map", "hit"), ("M", "map", "energy")]
-    hit = found.loc["M", "map", "hit"]
-    assert all(hit[f"{w}_low"] <= hit[w] <= hit[f"{w}_high"] for w in ("gain", "above", "left"))
+    line = found.loc["M", "map", "energy_pointing_game"]
+    assert [line[w] for w in ("gain", "above", "remaining")] == pytest.approx(
+        [trained - fresh, trained - 0.1, fresh - 0.1]
+    )
+    assert list(found.index) == [("M", "map", "pointing_game"), ("M", "map", "energy_pointing_game")]
+    hit = found.loc["M", "map", "pointing_game"]
+    assert all(hit[f"{w}_low"] <= hit[w] <= hit[f"{w}_high"] for w in ("gain", "above", "remaining"))
     said = sanity.verdicts(found)
     assert f"{100 * hit['trained']:.1f} % trained" in said[0] and "chance 10.0 %" in said[0]
     assert f"trained less chance {100 * (trained - 0.1):+.1f} [" in said[1] and said[1].endswith(f": {verdict}.")

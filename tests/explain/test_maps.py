@@ -178,9 +178,9 @@ def test_a_clip_is_explained_by_the_weights_that_never_saw_it(runs, hand_store):
 
 
 def test_a_run_without_weights_says_what_to_do(runs):
-    assert explain.lacking(runs[0]) == []
-    assert explain.lacking(runs[1]) == runs[1].folds
-    for call in (lambda: next(explain.models(runs[1])), lambda: explain.lacking(runs[1], refuse=True)):
+    assert explain.missing_weights(runs[0]) == []
+    assert explain.missing_weights(runs[1]) == runs[1].folds
+    for call in (lambda: next(explain.models(runs[1])), lambda: explain.require_weights(runs[1])):
         with pytest.raises(FileNotFoundError, match=r"3 of 3 folds .*keep_weights=True.*rename or delete"):
             call()
 
@@ -192,7 +192,7 @@ def test_a_run_of_another_method_is_refused(tmp_path):
         next(explain.models(run))
 
 
-def test_weights_drawn_anew_are_those_of_no_training(runs):
+def test_randomised_weights_are_those_of_no_training(runs):
     run = runs[0]
     state = torch.get_rng_state()
     one, two, other = (explain.randomised(run.experiment, seed=seed).state_dict() for seed in (0, 0, 1))

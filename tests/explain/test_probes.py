@@ -54,15 +54,15 @@ def test_se_weights_are_those_of_the_equation(tiny):
         probes.frame_weights(built(tiny, variant="no-se"), clips())
 
 
-def test_a_shut_bottleneck_is_told(tiny):
+def test_dead_relus_of_the_bottleneck_are_counted(tiny):
     model = built(tiny)
-    assert probes.dead(probes.frame_weights(model, clips())) < 1
+    assert probes.dead_relus(probes.frame_weights(model, clips())) < 1
     with torch.no_grad():
         model.backbone.se.squeeze.weight.zero_()
-    shut = probes.frame_weights(model, clips())
-    assert (shut == 0.5).all() and probes.dead(shut) == 1
-    shut[0, 2, 63] = 0.51
-    assert probes.dead(shut) == pytest.approx(11 / 12)
+    dead = probes.frame_weights(model, clips())
+    assert (dead == 0.5).all() and probes.dead_relus(dead) == 1
+    dead[0, 2, 63] = 0.51
+    assert probes.dead_relus(dead) == pytest.approx(11 / 12)
 
 
 def test_the_response_is_that_of_a_discrete_fourier_transform():

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from aullm_lib import engine, explain
 from aullm_lib.experiment import Experiment
 from aullm_lib.explain import probes, sanity
-from aullm_lib.explain.localisation import NO_MODEL, RANDOM
+from aullm_lib.explain.localisation import MEASURES, NO_MODEL, RANDOMISED
 from aullm_lib.explain.probes import BEFORE, PART, VISUAL
 from aullm_lib.llm import load
 from aullm_lib.model import AULLM
@@ -23,6 +23,7 @@ from aullm_lib.runs import Run
 from aullm_lib.support.tiny import build_tiny
 
 EVIL = "a$x_1$b<c>&\\frac{"
+M_RANDOM = "M" + RANDOMISED
 RNG = np.random.default_rng(0)
 
 
@@ -41,12 +42,12 @@ def row(**changes):
 
 def scored():
     """Rows of two models and none, over two AUs and six subjects."""
-    keys = [("M", "Grad-CAM"), ("M", "occlusion"), ("N", "Grad-CAM"), ("M" + RANDOM, "Grad-CAM"), (NO_MODEL, "centre")]
+    keys = [("M", "Grad-CAM"), ("M", "occlusion"), ("N", "Grad-CAM"), (M_RANDOM, "Grad-CAM"), (NO_MODEL, "centre")]
     values = [
         (model, method, f"s{s}", au, RNG.random(), 0.2 + 0.1 * g, 0.3, 0.6, 0.05)
         for g, (model, method) in enumerate(keys) for s in range(6) for au in ("AU4", "AU12")
     ]  # fmt: skip
-    columns = ["model", "method", "subject", "au", "hit", "energy", "deletion", "insertion", "area"]
+    columns = ["model", "method", "subject", "au", *MEASURES]
     lines = [
         (*key, curve, share, 0.1 + 0.1 * g + share / 5)
         for g, key in enumerate(keys) for curve in ("deletion", "insertion") for share in (0, 0.5, 1)
@@ -96,14 +97,14 @@ def test_figure_3_shows_frames_both_models_maps_and_se_weights():
     assert len(se) == 2 and (se[0] == one.se.T).all()
     text = words(figure)
     assert {"(a) frames", "(b) plain 3D-CNN", "(c) AU-LLM's backbone", "(d) SE weights over time"} <= set(text)
-    assert not any("shut" in t for t in text) and sum(EVIL in t for t in text) == 3
+    assert not any("dead" in t for t in text) and sum(EVIL in t for t in text) == 3
 
 
-def test_figure_3_says_that_the_bottleneck_is_shut_and_goes_without_se():
+def test_figure_3_says_that_the_bottleneck_is_dead_and_goes_without_se():
     half = np.full((4, 64), 0.5)
     half[0] = RNG.random(64)
     text = " ".join(words(fig3.figure3([row(se=half)])))
-    assert "SE's bottleneck is shut in 75% of the steps in (d): there all its weights are 0.5" in text
+    assert "In 75% of the steps in (d) SE's bottleneck has only dead ReLUs: all weights are 0.5" in text
     bare = fig3.figure3([row(se=None)])
     assert len(bare.axes) == 18 and "(d) SE weights over time" not in words(bare)
 
@@ -112,10 +113,10 @@ def test_localisation_shows_every_map_with_its_interval_and_chance():
     scores, _ = scored()
     figure = maps.localisation(scores, "note " + EVIL)
     assert figure.get_figwidth() == 7 and len(figure.axes) == 6
-    order = [("M", "Grad-CAM"), ("M", "occlusion"), ("N", "Grad-CAM"), ("M" + RANDOM, "Grad-CAM"), (NO_MODEL, "centre")]
+    order = [("M", "Grad-CAM"), ("M", "occlusion"), ("N", "Grad-CAM"), (M_RANDOM, "Grad-CAM"), (NO_MODEL, "centre")]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["Grad-CAM, M", "occlusion, M", "Grad-CAM, N", "Grad-CAM, M, untrained", "centre"]
-    for k, (measure, au) in enumerate((m, au) for m in ("hit", "energy") for au in ("AU4", "AU12", "all")):
+    for k, (measure, au) in enumerate((m, au) for m in MEASURES[:2] for au in ("AU4", "AU12", "all")):
         lines = figure.axes[k].lines
         for y, key in enumerate(order):
             line = scores.loc[(*key, au)]
@@ -123,7 +124,7 @@ def test_localisation_shows_every_map_with_its_interval_and_chance():
                 [100 * line[f"{measure}_low"], 100 * line[f"{measure}_high"]]
             )
             assert lines[2 * y + 1].get_xdata()[0] == pytest.approx(100 * line[measure])
-            assert (lines[2 * y + 1].get_markerfacecolor() == "white") == key[0].endswith(RANDOM)
+            assert (lines[2 * y + 1].get_markerfacecolor() == "white") == key[0].endswith(RANDOMISED)
         assert lines[-1].get_xdata()[0] == pytest.approx(5)  # chance
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["0", "50", "100"]
     assert [axis.get_title() for axis in figure.axes[:3]] == ["AU4\n6 clips", "AU12\n6 clips", "all\n12 maps"]

@@ -99,11 +99,12 @@ def figure3(rows: Sequence[Row], note: str = "") -> Figure:
 
     Two lines of frames a clip, two columns of a page wide. A map is drawn over its frames from grey through yellow to
     dark red, as a share of its own top; frame 0 has none. A blue line surrounds where the AUs act. The note also says
-    where SE's bottleneck is shut (``learned.dead``).
+    where the ReLUs of SE's bottleneck are dead (``probes.dead_relus``).
     """
-    shut = [probes.dead(torch.from_numpy(row.se)) for row in rows if row.se is not None]
-    if any(shut):
-        note += f"\nSE's bottleneck is shut in {np.mean(shut):.0%} of the steps in (d): there all its weights are 0.5."
+    dead = [probes.dead_relus(torch.from_numpy(row.se)) for row in rows if row.se is not None]
+    if any(dead):
+        share = f"{np.mean(dead):.0%}"
+        note += f"\nIn {share} of the steps in (d) SE's bottleneck has only dead ReLUs: all weights are 0.5."
     group, gap, head, left, right = 1.78, 0.02, 0.2, 0.02, 0.38  # inches: a block of frames, and what is around it
     with plt.rc_context(FREE):
         across = -(-max(len(row.frames) for row in rows) // 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from aullm_lib.explain.localisation import NO_MODEL, RANDOM
+from aullm_lib.explain.localisation import NO_MODEL, RANDOMISED
 from aullm_lib.explain.sanity import ALL
 from aullm_lib.report.figures.fig3 import FREE, SMALL, overlaid, small_print
 from aullm_lib.report.figures.scores import BLUE, GREEN, GREY, MARKERS, ORANGE, PALETTE, wrapped
@@ -50,42 +50,42 @@ def sheet(rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], np.ndar
 
 
 def localisation(scores: pd.DataFrame, note: str = "") -> Figure:
-    """Hit and energy of every map, a panel an AU, with intervals over subjects; a dashed line where chance is.
+    """Both pointing games of every map, a panel an AU, with intervals over subjects; a dashed line where chance is.
 
-    scores: ``mapscores.summary``. Hollow: weights drawn anew ("untrained"). The note names AUs without an interval.
+    scores: ``sanity.summary``. Hollow: randomised weights ("untrained"). The note names AUs without an interval.
     """
     alone = dict.fromkeys(scores.index[scores["subjects"] == 1].get_level_values("au"))
     if alone:
         note += f"\nNo interval for {', '.join(alone)}: a single subject."
     keys = list(dict.fromkeys(scores.index.droplevel("au")))
-    order = sorted(keys, key=lambda key: (key[0] == NO_MODEL, key[0].endswith(RANDOM)))  # stable
+    order = sorted(keys, key=lambda key: (key[0] == NO_MODEL, key[0].endswith(RANDOMISED)))  # stable
     aus = list(dict.fromkeys(scores.index.get_level_values("au")))
-    models = list(dict.fromkeys(model.removesuffix(RANDOM) for model, _ in order))
-    kinds = [(key[0] == NO_MODEL, key[0].endswith(RANDOM)) for key in order]
+    models = list(dict.fromkeys(model.removesuffix(RANDOMISED) for model, _ in order))
+    kinds = [(key[0] == NO_MODEL, key[0].endswith(RANDOMISED)) for key in order]
     breaks = [y - 0.5 for y in range(1, len(order)) if kinds[y] != kinds[y - 1]]
     with plt.rc_context(SMALL | {"axes.grid.axis": "x"}):
         figure, axes = plt.subplots(
             2, len(aus), figsize=(7.0, 1.0 + 0.26 * len(order)), sharey=True, sharex=True, squeeze=False
         )
-        for line, measure in zip(axes, ("hit", "energy"), strict=True):
+        for line, measure in zip(axes, ("pointing_game", "energy_pointing_game"), strict=True):
             for axis, au in zip(line, aus, strict=True):
                 part = 100 * scores.xs(au, level="au").loc[order]
                 for y, ((model, _), row) in enumerate(zip(order, part.to_dict("records"), strict=True)):
-                    index = models.index(model.removesuffix(RANDOM))
+                    index = models.index(model.removesuffix(RANDOMISED))
                     colour = GREY if model == NO_MODEL else (BLUE, ORANGE, GREEN)[index % 3]
                     axis.plot([row[f"{measure}_low"], row[f"{measure}_high"]], [y, y], color=colour, lw=1)
                     axis.plot(row[measure], y, MARKERS[index % 7], color=colour, ms=3.2, mew=0.8, clip_on=False,
-                              mfc="white" if model.endswith(RANDOM) else colour, zorder=3)  # fmt: skip
+                              mfc="white" if model.endswith(RANDOMISED) else colour, zorder=3)  # fmt: skip
                 axis.axvline(part["area"].iloc[0], color="black", lw=0.8, ls="--", zorder=1)
                 axis.hlines(breaks, 0, 100, color="#bbbbbb", lw=0.5)
                 axis.set(xlim=(0, 100), ylim=(len(order) - 0.4, -0.6))
                 axis.set_xticks((0, 50, 100))
                 axis.tick_params(length=0, axis="y")
-                if measure == "hit":
+                if measure == "pointing_game":
                     count = round(part["pairs"].iloc[0] / 100)
                     axis.set_title(f"{au}\n{count} {'clips' if au != ALL else 'maps'}")
             line[0].set_yticks(range(len(order)), [named(*key) for key in order])
-            line[0].set_ylabel("pointing game (%)" if measure == "hit" else "energy in the mask (%)")
+            line[0].set_ylabel("pointing game (%)" if measure == "pointing_game" else "energy pointing game (%)")
         small_print(figure, note)
     plt.close(figure)
     return figure
@@ -93,14 +93,14 @@ def localisation(scores: pd.DataFrame, note: str = "") -> Figure:
 
 def named(model: str, method: str, *, short: bool = False) -> str:
     """A map's name in a figure, such as "Grad-CAM, AU-LLM, untrained" or "centre". short: without the model."""
-    of = "" if short or model == NO_MODEL else f", {model.removesuffix(RANDOM)}"
-    return method + of + (", untrained" if model.endswith(RANDOM) else "")
+    of = "" if short or model == NO_MODEL else f", {model.removesuffix(RANDOMISED)}"
+    return method + of + (", untrained" if model.endswith(RANDOMISED) else "")
 
 
 def curves(lines: pd.DataFrame, scores: pd.DataFrame, model: str, note: str = "") -> Figure:
     """Deletion and insertion of one model: the mean probability of the AU while pixels come to rest or begin to move.
 
-    lines: ``localisation.measure``'s curves; scores: ``mapscores.summary``, for the areas in the legend.
+    lines: ``localisation.measure``'s curves; scores: ``sanity.summary``, for the areas in the legend.
     """
     shown = lines[lines["model"].isin([model, NO_MODEL])]
     keys = list(dict.fromkeys(zip(shown["model"], shown["method"], strict=True)))
