@@ -107,7 +107,9 @@ class VisualBackbone(nn.Module):
         self.drop1 = nn.Dropout3d(dropout)
         self.conv2 = nn.Conv3d(32, 64, (2, 3, 3))
         self.norm2 = nn.BatchNorm3d(64)
-        self.se = SqueezeExcitation(channels=64, reduction=se_reduction) if se else None
+        self.se: SqueezeExcitation | None = None
+        if se:
+            self.se = SqueezeExcitation(channels=64, reduction=se_reduction)
         self.pool2 = nn.MaxPool3d(2)
         self.drop2 = nn.Dropout3d(dropout)
         self.d_mid = 64 * t * s * s

@@ -1,38 +1,56 @@
-"""Experiment: a model to train, by which method, recipe, variant, LLM and seed."""
+"""What is trained: a method by its name, its recipe, variant, LLM and seed. Data and protocol are the engine's."""
 
 import hashlib
 import json
 from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Self
 
 from aullm_lib import baselines
-from aullm_lib.recipe import Recipe, Settings
+from aullm_lib.recipe import Settings
 
 AU_LLM = "au-llm"
+FAMILIES = {AU_LLM: "aullm_lib.model"} | dict.fromkeys(baselines.METHODS, "aullm_lib.baselines")
+"""Method -> the module that makes its models. Each has ``recipe_type(method)``, ``reads_colour(method)``,
+``check(experiment, store)``, ``sources(experiment)`` and ``build(experiment, llm)``; ``engine`` trains each family."""
 
 
-def recipe_type(method: str) -> type[Settings]:
-    """The class of a method's recipe. Raises ValueError for an unknown method."""
-    if method == AU_LLM:
-        return Recipe
-    return baselines.module(method).Recipe
+def family(method: str) -> ModuleType:
+    """The module that makes a method's models (``FAMILIES``), imported when it is first asked for.
+
+    Raises:
+        ValueError: The method is unknown.
+    """
+    if method not in FAMILIES:
+        raise ValueError(f"method={method!r}: allowed are {', '.join(FAMILIES)}")
+    return import_module(FAMILIES[method])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Settings):
-    """A model to train: which AUs, by which method, recipe, variant, LLM and seed. Data and protocol are the engine's.
+    """A model to train: which AUs, by which method, recipe, variant, LLM and seed.
 
-    method: AU-LLM, or one of ``baselines.METHODS`` with the recipe of its own; variant and LLM are AU-LLM's.
-    Raises TypeError for an unknown field or a wrong type, ValueError for a value out of range.
+    Args:
+        name: What the run folder's name begins with.
+        aus: AU numbers, each once.
+        recipe: The method's own recipe, of type ``family(method).recipe_type(method)``.
+        method: One of ``FAMILIES``.
+        variant, llm: AU-LLM's variant (``model.VARIANTS``) and its LLM, a checkpoint folder or hub name.
+        seed: At least 0; 1 in the released script.
+
+    Raises:
+        TypeError: A field is unknown or of a wrong type, or the recipe is another method's.
+        ValueError: A value is out of range.
     """
 
     name: str
     aus: tuple[int, ...]
-    recipe: Any  # of recipe_type(method)
+    recipe: Any
     method: str = AU_LLM
     variant: str = "all"
     llm: str = ""
-    seed: int = field(default=1, metadata={"low": 0})  # 1 in the released script
+    seed: int = field(default=1, metadata={"low": 0})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +58,7 @@ class Experiment(Settings):
             raise ValueError("Experiment.name and Experiment.variant must not be empty")
         if len(set(self.aus)) < len(self.aus) or min(self.aus) < 1:
             raise ValueError(f"Experiment.aus={self.aus}: AU numbers are above 0, each once")
-        if type(self.recipe) is not (wanted := recipe_type(self.method)):
+        if type(self.recipe) is not (wanted := family(self.method).recipe_type(self.method)):
             raise TypeError(
                 f"Experiment.recipe={self.recipe!r}: the method {self.method!r} takes a {wanted.__module__}."
                 f"{wanted.__name__}"
@@ -48,10 +66,16 @@ class Experiment(Settings):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
+        """Makes the experiment of which ``to_dict`` gave the values."""
         recipe, method = values.get("recipe"), values.get("method", AU_LLM)
-        read = {"recipe": recipe_type(method).from_dict(recipe)} if isinstance(recipe, dict) else {}
-        return super().from_dict({**values, **read})
+        if isinstance(recipe, dict):
+            values = {**values, "recipe": family(method).recipe_type(method).from_dict(recipe)}
+        return super().from_dict(values)
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe's name; a baseline has one recipe, which is called as the method is."""
+        return getattr(self.recipe, "name", self.method)
 
     @property
     def key(self) -> str:

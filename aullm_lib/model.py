@@ -11,14 +11,17 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from aullm_lib.backbone import VisualBackbone
+from aullm_lib.clips import ClipStore
 from aullm_lib.efp import EnhancedFusionProjector
 from aullm_lib.llm import LLMReasoner, Loaded, hidden_size, load
 from aullm_lib.recipe import RELEASED, Recipe, switched
+from aullm_lib.support import hub
 
 D_PAPER = 1536  # width of the visual token where no LLM says it: that of the paper's three 1.5B models
 
@@ -169,3 +172,41 @@ class AULLM(nn.Module):
         """`[b, t, h, w]` grey levels 0..255, uint8 or float -> logits `[b, n_aus]`."""
         token = self.token(clips)  # b d
         return self.head(token if self.llm is None else self.llm(token))  # b n_aus
+
+
+def recipe_type(method: str) -> type[Recipe]:
+    """The class of AU-LLM's recipe."""
+    return Recipe
+
+
+def reads_colour(method: str) -> bool:
+    """Whether AU-LLM reads RGB frames: it reads grey ones (released script)."""
+    return False
+
+
+def check(experiment: Any, store: ClipStore) -> None:
+    """Checks what can be known before training.
+
+    Args:
+        experiment: An ``experiment.Experiment`` of AU-LLM.
+        store: The clips that it is to be trained on.
+
+    Raises:
+        ValueError, FileNotFoundError: The variant is unknown, or the LLM is missing or incomplete.
+    """
+    recipe_of(experiment.variant, experiment.recipe)
+    if needs_llm(experiment.variant):
+        source, options = hub.locate(experiment.llm)
+        if options["local_files_only"]:
+            hub.check_folder(Path(source))
+        hidden_size(experiment.llm)
+
+
+def sources(experiment: Any) -> dict[str, str]:
+    """The identity of the LLM's weights, as "llm"; nothing for a variant without an LLM."""
+    return {"llm": hub.identity(experiment.llm)} if needs_llm(experiment.variant) else {}
+
+
+def build(experiment: Any, llm: str | os.PathLike | Loaded | None = None) -> AULLM:
+    """A new model of an experiment. llm: In place of the experiment's own, loaded or where it lies now."""
+    return AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)

@@ -1,6 +1,7 @@
 """Who is tested on what: leave-one-subject-out (paper 4.1), cross-domain (Table 4), and the guard against leaks."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -59,3 +60,23 @@ def refuse_leak(fold: Fold, table: pd.DataFrame) -> None:
         if len(twins):
             twin = test.index[test["sha256"] == train.loc[twins[0], "sha256"]][0]
             raise Leak(f"fold {fold.name}: {twins[0]} (train) and {twin} (test) hold the same frames; drop one of them")
+
+
+def described(folds: Sequence[Fold], table: pd.DataFrame) -> dict[str, Any]:
+    """The releases that some folds train and test on, and their protocol by its name, as JSON values.
+
+    Returns:
+        ``train`` and ``test``: names of releases, sorted; ``protocol``: "leave-one-subject-out" where each fold tests
+        all clips of one subject and trains on all others, "cross-domain" where no release is on both sides, else
+        "custom".
+    """
+    train, test = (sorted(set(table.loc[[c for f in folds for c in f[side]], "dataset"])) for side in (1, 2))
+    person = table["dataset"] + "/" + table["subject"]
+    apart = [set(person[list(fold.test)]) for fold in folds]
+    whole = all(len(fold.train) + len(fold.test) == len(table) for fold in folds)
+    name = "custom"
+    if not set(train) & set(test):
+        name = "cross-domain"
+    elif whole and all(len(people) == 1 for people in apart) and len(set().union(*apart)) == len(folds):
+        name = "leave-one-subject-out"
+    return {"train": train, "test": test, "protocol": name}

@@ -58,6 +58,7 @@ class Recipe(Settings):
     Raises TypeError for an unknown field or a wrong type, ValueError for a value out of range.
     """
 
+    name: str = setting("paper", "ours: what it is called in run folders and tables; nothing else depends on it")
     # clip
     frames: int = setting(6, "paper 3.1, T", low=4)
     size: int = setting(64, "paper 3.1, H = W, pixels", low=16)
@@ -143,7 +144,7 @@ class Recipe(Settings):
     def released(cls, **overrides: Any) -> Self:
         """What the released script does."""
         refuse_unknown(cls, overrides)
-        return cls(**{**RELEASED, **overrides})
+        return cls(**{"name": "released", **RELEASED, **overrides})
 
 
 RELEASED: dict[str, Any] = {  # where the released script does not do what the paper says
@@ -161,6 +162,7 @@ def compared() -> list[tuple[str, Any, Any, str]]:
     return [
         (f.name, getattr(paper, f.name), getattr(released, f.name), f.metadata["source"])
         for f in dataclasses.fields(Recipe)
+        if f.name != "name"
     ]
 
 

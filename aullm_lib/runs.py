@@ -1,18 +1,19 @@
-"""Where results live. A run is a folder that a person can read, and that a killed job resumes.
+"""Where results live: a run is a folder that a person can read, and that a killed job resumes.
 
     <name>-<key>/
-      run.json             the experiment, the data's fingerprint, the folds, how the clips were stored
-      folds/<fold>/        one held-out subject, written whole under a temporary name, then renamed
+      run.json             what was trained on whom: method, variant, recipe with its name, LLM, seed, train and test
+                           release, protocol, the folds with a hash of their clip ids, the data, how they were stored
+      folds/<fold>/        one fold, written whole under a temporary name, then renamed
         predictions.csv    clip_id, subject, au, label, probability
         log.csv            epoch, loss
         fold.json          sizes, seconds, device, threads, versions, git revision
         weights.safetensors  what training changed, if it was to be kept
         trace.csv          epoch, clip_id, au, probability: the test clips after every epoch, if asked for
-      progress/<fold>.txt  a line an epoch while the fold is in training
+      progress/<fold>.txt  a line per epoch while the fold is in training
       failed/<fold>/       failure.json, weights.safetensors: where a fold stopped, and its state before that step
       predictions.csv      all folds, once the last one is there
 
-The key is a hash of experiment, data and folds: another configuration is another folder.
+The key is a hash of experiment, data and folds: another configuration is another folder. Nothing here needs torch.
 """
 
 import errno
@@ -20,57 +21,132 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from aullm_lib import weights
-from aullm_lib.engine.fold import Diverged, Result
 from aullm_lib.experiment import Experiment
-from aullm_lib.llm import Loaded
+from aullm_lib.metrics.predictions import COLUMNS
 from aullm_lib.protocol import Fold
 from aullm_lib.support import files
 from aullm_lib.support.provenance import MADE_BY, provenance
 
-COLUMNS = ["clip_id", "subject", "au", "label", "probability"]
+FORMAT = 2  # of run.json
 TEXT = {"clip_id": str, "subject": str, "au": str, "fold": str}
+Save = Callable[[Path, dict[str, Any], Experiment], object]  # weights into a folder
+POOL = "pool"  # beside runs, a link to the folder where several such folders keep them
+
+
+class Diverged(RuntimeError):
+    """A loss, a gradient or a probability is not finite; the message names fold, epoch and step.
+
+    Attributes:
+        where: Fold, epoch, step, and the clip ids of that step's batch.
+        weights: Name to tensor, the state before that step.
+    """
+
+    def __init__(self, message: str, where: dict, weights: dict[str, Any]):
+        super().__init__(message)
+        self.where, self.weights = where, weights
+
+    def __reduce__(self) -> tuple:  # by itself an exception comes back from another process with its message only
+        return type(self), (str(self), self.where, self.weights)
+
+
+class Result(NamedTuple):
+    """What training a fold hands on."""
+
+    predictions: pd.DataFrame  # clip_id, subject, au, label, probability
+    log: pd.DataFrame  # epoch, loss (mean per clip)
+    info: dict  # sizes, seconds, device, threads
+    weights: dict[str, Any] | None = None  # name -> tensor that training changed, if asked for
+    trace: pd.DataFrame | None = None  # epoch, clip_id, au, probability: the test clips after every epoch, if asked for
 
 
 class Run:
-    """A run folder, created or resumed. ``Run(path)`` opens a finished or unfinished one for reading."""
+    """A run folder, created or resumed. ``Run(path)`` opens a finished or unfinished one for reading.
+
+    Attributes:
+        path: The folder.
+        info: run.json.
+        folds: The folds' names, in order.
+
+    Raises:
+        FileNotFoundError: There is no run.
+        ValueError: The folder is of an older format.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if not (self.path / "run.json").is_file():
             raise FileNotFoundError(f"{self.path}: no run here (no run.json)")
         self.info = files.read_json(self.path / "run.json")
-        self.experiment = Experiment.from_dict(self.info["experiment"])
-        self.folds: list[str] = self.info["folds"]
+        if self.info.get("format") != FORMAT:
+            raise ValueError(
+                f"{self.path}: a run folder of an older version, whose run.json does not describe the run; its "
+                "predictions.csv can still be read by itself. Move the folder away and train again"
+            )
+        self.folds: list[str] = [fold["name"] for fold in self.info["folds"]]
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """What was trained."""
+        return Experiment.from_dict(self.info["experiment"])
 
     @classmethod
     def open(
-        cls, out: str | Path, experiment: Experiment, folds: Sequence[Fold], data: dict, about: dict | None = None
+        cls,
+        out: str | Path,
+        experiment: Experiment,
+        folds: Sequence[Fold],
+        data: dict,
+        about: dict | None = None,
+        split: dict | None = None,
     ) -> "Run":
-        """The run of this experiment on these folds below ``out``, made if it is not there.
+        """The run of an experiment on some folds, made if it is not there.
 
-        data: what identifies the clips (fingerprint, release), JSON-able. about: more on them, for readers; no part of
-        the key. Raises ValueError where its ``samples``, the hash of clips and labels, is not that of the run which is
-        there; OSError where it cannot be written.
+        Args:
+            out: The folder that holds runs. If there is a folder or link ``pool`` in it, the run is made there, and
+                linked: several folders share their runs so.
+            experiment: What is trained.
+            folds: On whom, and who is tested.
+            data: What identifies the clips (fingerprint, release), as JSON values; a part of the key.
+            about: More on the clips, for readers; no part of the key.
+            split: ``protocol.described`` of the folds; no part of the key.
+
+        Raises:
+            ValueError: The run that is there has another ``samples``, a hash of clips and labels.
+            OSError: The folder cannot be written.
         """
         config = {"experiment": experiment.to_dict(), "data": data}
-        split = [[fold.name, sorted(fold.train), sorted(fold.test)] for fold in folds]
-        key = hashlib.sha256(json.dumps([config, split], sort_keys=True).encode()).hexdigest()[:10]
+        members = [[fold.name, sorted(fold.train), sorted(fold.test)] for fold in folds]
+        key = hashlib.sha256(json.dumps([config, members], sort_keys=True).encode()).hexdigest()[:10]
         path = Path(out) / f"{experiment.name}-{key}"
         if not (path / "run.json").is_file():
+            described = [
+                {
+                    "name": name,
+                    "train_clips": len(train),
+                    "test_clips": len(test),
+                    "sha256": hashlib.sha256(json.dumps([train, test]).encode()).hexdigest(),
+                }
+                for name, train, test in members
+            ]
+            info = {"format": FORMAT, "key": key} | config | (split or {}) | {"folds": described, "store": about or {}}
             with files.explained(path, "the run"):
-                names = [fold.name for fold in folds]
-                files.write_json(path / "run.json", config | {"key": key, "folds": names, "store": about or {}})
+                if (pool := path.parent / POOL).is_dir():
+                    (pool / path.name).mkdir(exist_ok=True)
+                    if not path.is_symlink():
+                        path.symlink_to(Path(POOL, path.name), target_is_directory=True)
+                if not (path / "run.json").is_file():
+                    files.write_json(path / "run.json", info)
         run = cls(path)
-        there, given = (stored.get("samples") for stored in (run.info.get("store", {}), about or {}))
+        there, given = (stored.get("samples") for stored in (run.info["store"], about or {}))
         if there and given and there != given:
             raise ValueError(
                 f"{path}: made with other labels of the same clips; for these labels give another folder (out), or "
@@ -100,25 +176,29 @@ class Run:
         parts = [pd.read_csv(self.path / "folds" / name / file, dtype=TEXT) for name in done]
         return pd.concat(parts, keys=done, names=["fold", None]).reset_index("fold").reset_index(drop=True)
 
-    def write_fold(self, name: str, result: Result) -> None:
-        """Stores one fold whole: a reader, or a killed process, never sees half of it. The first of two wins."""
+    def write_fold(self, name: str, result: Result, save: Save | None = None) -> None:
+        """Stores one fold whole: a reader, or a killed process, never sees half of it. The first of two wins.
+
+        save: ``trained.save``, where the result has weights: it writes them into the fold's folder.
+        """
         with self._whole(self.path / "folds" / name, f"fold {name}") as folder:
             result.predictions[COLUMNS].to_csv(folder / "predictions.csv", index=False)
             result.log.to_csv(folder / "log.csv", index=False)
             if result.trace is not None:
                 result.trace.to_csv(folder / "trace.csv", index=False)
             if result.weights:
-                weights.save(folder / weights.FILE, result.weights, self.experiment)
+                assert save, "weights, and nothing to save them with"
+                save(folder, result.weights, self.experiment)
             files.write_json(folder / "fold.json", result.info | provenance())
         shutil.rmtree(self.path / "failed" / name, ignore_errors=True)
         (self.path / "progress" / f"{name}.txt").unlink(missing_ok=True)
 
-    def write_failure(self, error: Diverged) -> None:
+    def write_failure(self, error: Diverged, save: Save) -> None:
         """Stores where a fold stopped, with the ids of that step's clips, and the trained weights before that step."""
         target = self.path / "failed" / error.where["fold"]
         shutil.rmtree(target, ignore_errors=True)
         with self._whole(target, "the failed fold") as folder:
-            weights.save(folder / weights.FILE, error.weights, self.experiment)
+            save(folder, error.weights, self.experiment)
             files.write_json(folder / "failure.json", error.where | {"message": str(error)} | provenance())
 
     def note_epoch(self, name: str, epoch: int, loss: float) -> None:
@@ -144,10 +224,6 @@ class Run:
                         raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-
-    def model(self, fold: str, llm: Loaded | str | None = None) -> Any:
-        """A fold's trained model, AU-LLM's or a baseline's, if its weights were kept. Raises as ``weights.load``."""
-        return weights.load(self.path / "folds" / fold / weights.FILE, llm)
 
     def finish(self) -> None:
         """Once every fold is there: writes the pooled predictions, drops what killed processes left behind."""

@@ -1,22 +1,108 @@
-"""Trained weights for use on new footage: the models of a run's folds, and all that is known about their training."""
+"""The one door to trained models: weights as they lie in a run's folds, and the models that they give back.
 
+A fold's safetensors file holds what training changed (LED, CNN, EFP, LoRA or context vectors, head) and the batch
+norms' running statistics, without which they give other logits; its metadata hold the experiment, from which the model
+is built again. The LLM's own frozen weights stay where they are.
+"""
+
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from aullm_lib import weights
+from aullm_lib import model
 from aullm_lib.datasets import TITLES
-from aullm_lib.experiment import AU_LLM, Experiment
+from aullm_lib.experiment import Experiment, family
 from aullm_lib.llm import Loaded
 from aullm_lib.model import AULLM, load_llm, recipe_of
-from aullm_lib.preprocess import faces
-from aullm_lib.preprocess.building import ALIGNMENTS
+from aullm_lib.preprocess import ALIGNMENTS, faces
 from aullm_lib.runs import Run
 from aullm_lib.support import files
+
+FILE = "weights.safetensors"  # in a fold's folder
+FROZEN = "llm.llm."  # how the names of the LLM's own weights begin
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """What training changed of a model, by name, as copies on the CPU."""
+    kept = {name: value for name, value in module.state_dict().items() if not name.startswith(FROZEN)}
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in kept.items()}
+
+
+def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment) -> None:
+    """Writes ``state`` of a model into a fold's folder, with its experiment. Raises OSError if the disk refuses."""
+    path = folder / FILE
+    try:
+        save_file(weights, path, metadata={"format": "pt", "experiment": json.dumps(experiment.to_dict())})
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+
+
+def load(run: Run | str | Path, fold: str, llm: str | Loaded | None = None) -> Any:
+    """The model of a run's fold in eval mode, on the CPU: the same logits, to the bit, as at the end of training.
+
+    Args:
+        run: The run or its folder.
+        fold: One of ``Run.folds``.
+        llm: The LLM that it was trained with, loaded or where it lies now; the experiment's own if None.
+
+    Returns:
+        ``model.AULLM``, or the baseline's ``Model``.
+
+    Raises:
+        FileNotFoundError: The fold's weights were not kept, or the LLM is not there.
+        ValueError: The file is damaged, or does not fit the model of its experiment.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    return _load(run.path / "folds" / fold / FILE, llm)
+
+
+def without_weights(run: Run) -> list[str]:
+    """The folds of a run whose weights were not kept."""
+    return [name for name in run.folds if not (run.path / "folds" / name / FILE).is_file()]
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[Any]:
+    """A weights file, opened. Raises FileNotFoundError, and ValueError naming a file that is none of ours."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no trained weights here; train with keep_weights=True into a new run folder")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged, or written by another version: {error}") from error
+
+
+def _experiment(file: Any) -> Experiment:
+    return Experiment.from_dict(json.loads((file.metadata() or {})["experiment"]))
+
+
+def _load(path: Path, llm: str | Loaded | None) -> Any:
+    with _reading(path) as file:
+        experiment = _experiment(file)
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
+    with torch.random.fork_rng(devices=[]):  # the draws of the new model are thrown away at once
+        module = family(experiment.method).build(experiment, llm)
+    try:
+        result = module.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # another shape, as with an LLM of another width
+        why = " ".join(str(error).split("\n\t")[-1].split())
+        raise ValueError(f"{path}: does not fit the model of its experiment ({why})") from None
+    lost = [name for name in result.missing_keys if not name.startswith(FROZEN)]
+    if lost or result.unexpected_keys:
+        raise ValueError(f"{path}: does not fit the model of its experiment ({(lost + result.unexpected_keys)[0]})")
+    return module.eval()
+
 
 FPS = {"casme2": 200, "samm": 200, "casme": 60, "casme3": 30, "4dme": 60, "mmew": 90}
 """Frames a second of each release, from the paper that describes it."""
@@ -24,7 +110,7 @@ UNITS = ("frames", "seconds")
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class Ensemble:
     """Models of one experiment, each trained without some subjects, and what is known about them.
 
     paths: their weights. run: the run they are from, None for a file that lies outside one. llm: shared by all.
@@ -37,16 +123,16 @@ class Trained:
     device: torch.device
 
     def models(self) -> Iterator[AULLM]:
-        """The models in eval mode, one at a time: only a single one is kept. Raises as ``weights.load``."""
+        """The models in eval mode, one at a time: only a single one is kept. Raises as ``load``."""
         if len(self.paths) == 1:
             yield self._only
             return
         for path in self.paths:
-            yield weights.load(path, self.llm).to(self.device)
+            yield _load(path, self.llm).to(self.device)
 
     @cached_property
     def _only(self) -> AULLM:
-        return weights.load(self.paths[0], self.llm).to(self.device)
+        return _load(self.paths[0], self.llm).to(self.device)
 
     @property
     def _data(self) -> dict[str, Any]:
@@ -143,13 +229,13 @@ class Trained:
         return tuple(said)
 
 
-def load(
-    source: Trained | Run | str | Path,
+def ensemble(
+    source: Ensemble | Run | str | Path,
     *,
     folds: Sequence[str] | None = None,
     llm: Loaded | str | None = None,
     device: str | torch.device | None = None,
-) -> Trained:
+) -> Ensemble:
     """The models of a run, its folder, or one weights.safetensors; what was loaded before comes back as it is.
 
     folds: names of the folds to take, all by default. llm: the LLM that they were trained with, loaded or where it lies
@@ -157,15 +243,16 @@ def load(
     Raises FileNotFoundError where there are no such weights, or no such LLM; ValueError for a fold that the run does
     not have, a run of another method than AU-LLM, and a file that is damaged.
     """
-    if isinstance(source, Trained):
+    if isinstance(source, Ensemble):
         if folds is not None:
-            raise ValueError("folds: these weights are loaded already; name the folds to trained.load")
+            raise ValueError("folds: these weights are loaded already; name the folds to trained.ensemble")
         return source
     run, path = (source, source.path) if isinstance(source, Run) else (None, Path(source).expanduser())
     if run is None and path.is_file():
         if folds is not None:
             raise ValueError(f"folds: {path} is the file of one fold; give the run's folder to choose some")
-        experiment, paths = weights.experiment(path), [path]
+        with _reading(path) as file:
+            experiment, paths = _experiment(file), [path]
         if path.parent.parent.name == "folds" and (path.parents[2] / "run.json").is_file():
             run = Run(path.parents[2])
     else:
@@ -175,8 +262,8 @@ def load(
             named = f"no fold {unknown[0]!r}" if unknown else "folds names none"
             raise ValueError(f"{run.path}: {named}; it has {', '.join(run.folds)}")
         experiment = run.experiment
-        paths = [run.path / "folds" / name / weights.FILE for name in run.folds if folds is None or name in folds]
-    if experiment.method != AU_LLM:
+        paths = [run.path / "folds" / name / FILE for name in run.folds if folds is None or name in folds]
+    if family(experiment.method) is not model:
         raise ValueError(f"{path}: made by {experiment.method!r}; footage goes through AU-LLM and its variants")
     missing = [one for one in paths if not one.is_file()]
     if missing:
@@ -190,11 +277,11 @@ def load(
         recipe = recipe_of(experiment.variant, experiment.recipe)
         loaded = load_llm(experiment.variant, recipe, llm or experiment.llm)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Trained(experiment, tuple(paths), run, loaded, target)
+    return Ensemble(experiment, tuple(paths), run, loaded, target)
 
 
 def windowing(
-    model: Trained, fps: float | None, length: float | None, stride: float | None, unit: str
+    model: Ensemble, fps: float | None, length: float | None, stride: float | None, unit: str
 ) -> tuple[int, int, str]:
     """Length and stride of a video's windows in frames, and in words where they come from.
 

@@ -22,9 +22,12 @@ to be wrong beforehand, and ``sources(recipe)``, the identity of every file that
 
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aullm_lib.recipe import refuse_unknown
+from aullm_lib.recipe import Settings, refuse_unknown
+
+if TYPE_CHECKING:  # torch takes a second to import, and reading results needs none
+    from aullm_lib.clips import ClipStore
 
 METHODS = {
     "lbp-top": "lbp_top",
@@ -57,3 +60,39 @@ def recipe(method: str, **overrides: Any) -> Any:
     kind = module(method).Recipe
     refuse_unknown(kind, overrides)
     return kind(**PRESETS.get(method, {}) | overrides)
+
+
+def recipe_type(method: str) -> type[Settings]:
+    """The class of a method's recipe."""
+    return module(method).Recipe
+
+
+def reads_colour(method: str) -> bool:
+    """Whether a method reads RGB frames, and not grey ones."""
+    return module(method).RGB
+
+
+def check(experiment: Any, store: "ClipStore") -> None:
+    """Checks what can be known before training.
+
+    Args:
+        experiment: An ``experiment.Experiment`` of one of these methods.
+        store: The clips that it is to be trained on.
+
+    Raises:
+        ValueError, FileNotFoundError: A setting, a clip or a weights file does not fit.
+    """
+    one = module(experiment.method)
+    if hasattr(one, "check"):
+        one.check(experiment.recipe, store)
+
+
+def sources(experiment: Any) -> dict[str, str]:
+    """The identity of every file beside the clips that training rests on, by the recipe's field."""
+    one = module(experiment.method)
+    return one.sources(experiment.recipe) if hasattr(one, "sources") else {}
+
+
+def build(experiment: Any, llm: object = None) -> Any:
+    """A new model of an experiment; ``llm`` is AU-LLM's."""
+    return module(experiment.method).Model(experiment.recipe, len(experiment.aus))

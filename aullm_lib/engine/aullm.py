@@ -1,4 +1,4 @@
-"""Folds: clips, model, recipe -> probabilities (paper 3.4 and 4.2). Nothing is chosen by looking at a test fold.
+"""AU-LLM's training: folds, clips, recipe -> probabilities (paper 3.4 and 4.2); no test fold has a part in it.
 
 Adam at a constant rate, the last epoch is used.
 
@@ -8,22 +8,46 @@ LLM in one pass. The numbers are those of one fold after the other but for the o
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from aullm_lib import asl, weights
+from aullm_lib import asl, trained
 from aullm_lib.clips import ClipStore, labels
-from aullm_lib.engine.fold import Diverged, Progress, Result, answers, finished
+from aullm_lib.engine.fold import Progress, columns, finished
 from aullm_lib.experiment import Experiment
-from aullm_lib.llm import Loaded, reason
-from aullm_lib.model import AULLM, recipe_of
+from aullm_lib.llm import Loaded, load, reason
+from aullm_lib.model import AULLM, build, needs_llm, parts_of, recipe_of
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Recipe
+from aullm_lib.runs import Diverged, Result
 from aullm_lib.support.memory import explained_memory
 from aullm_lib.support.randomness import Stream, fold_seed
+
+SIDE_BY_SIDE = True  # folds train together against one frozen LLM
+
+
+def shared(experiment: Experiment, data: dict) -> dict[str, Any]:
+    """What all folds of a run share, as arguments of ``train_folds``: the frozen LLM. data: Of ``run.json``."""
+    if not needs_llm(experiment.variant):
+        return {}
+    recipe, random = recipe_of(experiment.variant, experiment.recipe), parts_of(experiment.variant).random_llm
+    return {"llm": _loaded(experiment.llm, recipe.llm_dtype, random, data["llm"])}
+
+
+@lru_cache(maxsize=1)  # one LLM per process: its frozen weights serve every fold and run
+def _loaded(checkpoint: str, dtype: str, random: bool, identity: str) -> Loaded:
+    return load(checkpoint, dtype=dtype, random_weights=random)
+
+
+def clips_at_once(experiment: Experiment) -> int:
+    """How many clips of a batch go through the LLM together; 0 without an LLM, where nothing can be put in pieces."""
+    recipe = experiment.recipe
+    return (recipe.llm_batch or recipe.batch_size) if needs_llm(experiment.variant) else 0
 
 
 def train_folds(
@@ -98,21 +122,23 @@ class _Learner:
         self.device, self.seed = device, fold_seed(experiment.seed, fold.name)
         self.stream = Stream(self.seed, device)
         with self.stream:
-            model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
+            model = build(experiment, llm)
         self.model = model.to(device).train()
         self.criterion = asl.build(
             recipe.loss, gamma_pos=recipe.gamma_pos, gamma_neg=recipe.gamma_neg, clip=recipe.clip, reduction="none"
         )
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        telling = ("backbone.led.", "backbone.conv1.weight", "llm.")
-        self.telling = [p for n, p in self.model.named_parameters() if p.requires_grad and n.startswith(telling)]
+        first = ("backbone.led.", "backbone.conv1.weight", "llm.")
+        self.watched = [p for n, p in self.model.named_parameters() if p.requires_grad and n.startswith(first)]
         self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
         self.order = torch.Generator().manual_seed(self.seed)  # on the CPU: the same batches on every device
         self.rows = store.positions(fold.train)
         self.targets = labels(table, fold.train, experiment.aus).to(device)
         self.history: list[dict] = []
         self.traced: list[pd.DataFrame] = []
-        self.failed_at = torch.full((), -1.0, device=device)  # the step of this epoch that gave no number
+        self.failed_at = torch.full(
+            (), -1.0, device=device
+        )  # the step of this epoch whose loss or gradient was not finite
         statistics = [b for b in self.model.backbone.buffers() if b.is_floating_point()]  # of the batch norms
         self.statistics = [(b, b.clone()) for b in statistics]
 
@@ -142,12 +168,12 @@ class _Learner:
         return {"sum": 1, "batchmean": batch, "mean": batch * len(self.experiment.aus)}[self.recipe.reduction]
 
     def update(self, step: int, loss: Tensor) -> None:
-        """One step of Adam; none ever again after a loss or gradient that is no number, without waiting to know.
+        """One step of Adam; none ever again after a loss or gradient that is not finite, without waiting to know.
 
         The first convolution's gradient stands for those that it is made from; LED comes after it, and what trains in
         the LLM lies beside that way.
         """
-        gradients = [p.grad for p in self.telling if p.grad is not None]
+        gradients = [p.grad for p in self.watched if p.grad is not None]
         whole = loss.isfinite() & get_total_norm(gradients, torch.inf).isfinite()
         failed = torch.where((self.failed_at < 0) & ~whole, float(step), self.failed_at)
         self.failed_at.copy_(failed)
@@ -157,20 +183,20 @@ class _Learner:
 
     def trace(self, epoch: int) -> None:
         """Keeps the probabilities of the test clips as they are now."""
-        columns = answers(self._predict(), self.fold.test, self.experiment.aus)
-        self.traced.append(pd.DataFrame({"epoch": epoch} | columns))
+        predictions = columns(self._predict(), self.fold.test, self.experiment.aus)
+        self.traced.append(pd.DataFrame({"epoch": epoch} | predictions))
 
     def _predict(self) -> Tensor:
         return predict(self.model, self.store, self.fold.test, self.recipe.frames, self.recipe.batch_size)
 
     def diverged(self, epoch: int, step: int) -> Diverged:
         clips = [self.fold.train[i] for i in self.batches[step].tolist()]
-        state = weights.trained(self.model)
+        state = trained.state(self.model)
         names = {b.data_ptr(): name for name, b in self.model.named_buffers()}
         state |= {names[now.data_ptr()]: before.cpu() for now, before in self.statistics}
         where = {"fold": self.fold.name, "epoch": epoch, "step": step + 1, "clips": clips}
         return Diverged(
-            f"fold {self.fold.name}, epoch {epoch}, step {step + 1}: the loss or its gradient is no number any more; "
+            f"fold {self.fold.name}, epoch {epoch}, step {step + 1}: the loss or its gradient is not finite; "
             f"lower Recipe.lr (now {self.recipe.lr:g}) or use another Recipe.llm_dtype (now {self.recipe.llm_dtype}). "
             f"Its {len(clips)} clips: {', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''}",
             where,
@@ -181,10 +207,10 @@ class _Learner:
         fold, probabilities = self.fold, self._predict()
         if not probabilities.isfinite().all():
             return Diverged(
-                f"fold {fold.name}: the probabilities of its test clips are no numbers; lower Recipe.lr (now "
+                f"fold {fold.name}: the probabilities of its test clips are not finite; lower Recipe.lr (now "
                 f"{self.recipe.lr:g}), or use another Recipe.llm_dtype (now {self.recipe.llm_dtype})",
                 {"fold": fold.name, "epoch": self.recipe.epochs, "step": 0, "clips": list(fold.test)},
-                weights.trained(self.model),
+                trained.state(self.model),
             )
         info = {
             "seed": self.seed,
@@ -193,7 +219,7 @@ class _Learner:
             "side_by_side": together,
             "device": str(self.device),
         }
-        kept = weights.trained(self.model) if keep_weights else None
+        kept = trained.state(self.model) if keep_weights else None
         return finished(self.experiment, self.table, fold, probabilities, self.history, info, kept, self.traced)
 
 

@@ -1,4 +1,4 @@
-"""One fold of a baseline: clips, recipe -> probabilities, with the seeds, checks and records of AU-LLM's folds."""
+"""A baseline's training: folds, clips, recipe -> probabilities, with the seeds and records of AU-LLM's folds."""
 
 import time
 from collections.abc import Sequence
@@ -11,34 +11,28 @@ from torch import Tensor
 
 from aullm_lib import baselines
 from aullm_lib.clips import ClipStore, labels
-from aullm_lib.engine.fold import Diverged, Progress, Result, answers, finished
+from aullm_lib.engine.fold import Progress, columns, finished
 from aullm_lib.experiment import Experiment
 from aullm_lib.protocol import Fold
+from aullm_lib.runs import Diverged, Result
 from aullm_lib.support.memory import explained_memory
 from aullm_lib.support.randomness import Stream, fold_seed
 
-
-class _NoNumber(ArithmeticError):
-    """The loss of an epoch is no number any more."""
+SIDE_BY_SIDE = False  # one fold after the other
 
 
-def check(experiment: Experiment, store: ClipStore) -> None:
-    """Raises ValueError or FileNotFoundError for what does not fit, as far as can be known before training."""
-    module, settings = baselines.module(experiment.method), store.info["settings"]
-    if settings["rgb"] != module.RGB:
-        kinds = {True: "RGB", False: "grey"}
-        raise ValueError(
-            f"{store.path} holds {kinds[settings['rgb']]} frames, and {experiment.method} reads {kinds[module.RGB]} "
-            f"ones: build it with rgb={module.RGB}"
-        )
-    if hasattr(module, "check"):
-        module.check(experiment.recipe, store)
+class _NotFinite(ArithmeticError):
+    """The loss of an epoch is not finite."""
 
 
-def sources(experiment: Experiment) -> dict[str, str]:
-    """The identity of every file beside the clips that training rests on, by the recipe's field."""
-    module = baselines.module(experiment.method)
-    return module.sources(experiment.recipe) if hasattr(module, "sources") else {}
+def shared(experiment: Experiment, data: dict) -> dict[str, Any]:
+    """What all folds of a run share: nothing that is handed on."""
+    return {}
+
+
+def clips_at_once(experiment: Experiment) -> int:
+    """0: a batch is not put in pieces."""
+    return 0
 
 
 @lru_cache(maxsize=1)  # one run at a time: all its folds look at the same clips
@@ -53,7 +47,7 @@ def train_folds(
 ) -> list[Result | Diverged]:  # fmt: skip
     """Trains each fold on its ``train`` clips and predicts its ``test`` clips, one after the other.
 
-    As ``train.train_folds``, whose arguments these are. Raises ``OutOfMemory``.
+    As ``aullm.train_folds``, whose arguments these are. Raises ``OutOfMemory``.
     """
     batch = getattr(experiment.recipe, "batch_size", 1)
     with explained_memory(f"the recipe's batch_size (now {batch}; another training) or size"):
@@ -71,30 +65,30 @@ def _train(
     seed = fold_seed(experiment.seed, fold.name)
     log, traced = list[dict](), list[pd.DataFrame]()
     with Stream(seed, torch.device(device)):
-        model = baselines.module(experiment.method).Model(recipe, len(experiment.aus))
+        model = baselines.build(experiment)
         if isinstance(model, torch.nn.Module):
             model.to(device)
 
         def after(epoch: int, loss: float) -> None:
             if not torch.isfinite(torch.tensor(loss)):
-                raise _NoNumber
+                raise _NotFinite
             log.append({"epoch": epoch, "loss": loss})
             if trace:
-                columns = answers(model.probabilities(inputs, test), fold.test, experiment.aus)
-                traced.append(pd.DataFrame({"epoch": epoch} | columns))
+                predictions = columns(model.probabilities(inputs, test), fold.test, experiment.aus)
+                traced.append(pd.DataFrame({"epoch": epoch} | predictions))
             progress(fold.name, epoch, loss)
 
         order = torch.Generator().manual_seed(seed)  # on the CPU: the same batches on every device
         try:
             model.fit(inputs, rows, targets, order, after)
             probabilities = model.probabilities(inputs, test)
-        except _NoNumber:
+        except _NotFinite:
             probabilities = torch.full((len(fold.test), len(experiment.aus)), torch.nan)
     state: dict[str, Tensor] = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in model.state_dict().items()}
     if not probabilities.isfinite().all():
-        epoch = min(len(log) + 1, recipe.epochs)  # the last one where its loss was a number and the weights are not
+        epoch = min(len(log) + 1, recipe.epochs)  # the last one where its loss is finite and the weights are not
         return Diverged(
-            f"fold {fold.name}, epoch {epoch}: the loss or a probability is no number any more; lower the "
+            f"fold {fold.name}, epoch {epoch}: the loss or a probability is not finite; lower the "
             f"recipe's lr (now {getattr(recipe, 'lr', None)})",
             {"fold": fold.name, "epoch": epoch, "step": 0, "clips": []},
             state,

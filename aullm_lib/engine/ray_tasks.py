@@ -23,10 +23,9 @@ from typing import Any, NamedTuple
 import torch
 from tqdm.auto import tqdm
 
-from aullm_lib.engine.fold import Diverged
 from aullm_lib.engine.worker import Job, work
 from aullm_lib.protocol import Fold
-from aullm_lib.runs import Run
+from aullm_lib.runs import Diverged, Run
 from aullm_lib.support.memory import OutOfMemory
 
 try:

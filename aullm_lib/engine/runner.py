@@ -1,29 +1,23 @@
-"""Many folds: runs what is missing of an experiment, here or on a Ray cluster, and returns its run folder.
-
-``work`` does one job, a group of folds, and knows of no engine: all that it needs is in the job, all that it does is
-write fold folders. A job that died is simply done again: its finished folds are there, whole, and are not run twice.
-"""
+"""Experiments to run folders: runs the folds that are missing, here or on a Ray cluster."""
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from aullm_lib import llm, protocol
+from aullm_lib import protocol
 from aullm_lib.clips import ClipStore
-from aullm_lib.engine import baseline
-from aullm_lib.engine.fold import Diverged
 from aullm_lib.engine.worker import Job, work
-from aullm_lib.experiment import AU_LLM, Experiment
+from aullm_lib.experiment import Experiment, family
 from aullm_lib.metrics import predictions
-from aullm_lib.model import needs_llm, recipe_of
 from aullm_lib.protocol import Fold
-from aullm_lib.runs import Run
-from aullm_lib.support import hub
+from aullm_lib.runs import Diverged, Run
 from aullm_lib.support.provenance import MADE_BY, provenance
 
 BACKENDS = ("local", "ray")
@@ -31,21 +25,22 @@ TOGETHER = 8  # folds side by side on a GPU, unless told otherwise or memory is 
 
 
 def check(experiment: Experiment, store: ClipStore) -> None:
-    """Raises ValueError or FileNotFoundError naming a setting that does not fit, as far as can be known beforehand."""
-    size = store.info["settings"]["size"]
-    if experiment.recipe.size != size:
-        raise ValueError(f"Recipe.size={experiment.recipe.size}, but the frames of {store.path} have {size} pixels")
-    if experiment.method != AU_LLM:
-        baseline.check(experiment, store)
-        return
-    recipe_of(experiment.variant, experiment.recipe)
-    if store.info["settings"]["rgb"]:
-        raise ValueError(f"{store.path} holds RGB frames, and AU-LLM reads grey ones: build it without rgb")
-    if needs_llm(experiment.variant):
-        source, options = hub.locate(experiment.llm)
-        if options["local_files_only"]:
-            hub.check_folder(Path(source))
-        llm.hidden_size(experiment.llm)
+    """Checks an experiment and the clips for it, as far as can be known before training.
+
+    Raises:
+        ValueError, FileNotFoundError: A setting does not fit; the message names it.
+    """
+    settings, colour = store.info["settings"], family(experiment.method).reads_colour(experiment.method)
+    if experiment.recipe.size != settings["size"]:
+        raise ValueError(
+            f"Recipe.size={experiment.recipe.size}, but the frames of {store.path} have {settings['size']} pixels"
+        )
+    if settings["rgb"] != colour:
+        has, reads = (("grey", "RGB")[rgb] for rgb in (settings["rgb"], colour))
+        raise ValueError(
+            f"{store.path} holds {has} frames, and {experiment.method} reads {reads} ones: build it with rgb={colour}"
+        )
+    family(experiment.method).check(experiment, store)
 
 
 def run(
@@ -65,21 +60,35 @@ def run(
 ) -> Path:
     """Trains and tests every fold that the run folder lacks; a finished fold is never run again.
 
-    table: rows of ``store.table`` to use, with their labels and subjects (all by default). folds: leave-one-subject-out
-    by default. device: the first CUDA device if there is one, else the CPU. side_by_side: folds trained together
-    against one frozen LLM (1 on a CPU, 8 on a GPU by default); fewer where memory is short, with a warning.
-    keep_weights: store what training changed, for ``Run.model``. shrink: where one fold alone does not fit, put fewer
-    clips through the LLM at a time (``Recipe.llm_batch``) instead of stopping. trace: store the test clips'
-    probabilities after every epoch as well (``Run.trace``).
-    backend: "local" (this process) or "ray" (tasks on this machine or the cluster that is connected; ``cluster.py``),
-    with ``resources`` for each task, such as {"num_gpus": 0.5}.
+    Stop it at any time: finished folds stay, and the same call goes on with the others. A fold whose loss is not finite
+    stops by itself, leaves ``failed/<fold>`` in the run folder, and the others go on.
 
-    Stop it at any time: finished folds stay, and the same call goes on with the others. A fold whose loss is no number
-    any more stops by itself, leaves ``failed/<fold>`` in the run folder, and the others go on.
-    Raises what ``check`` raises, ValueError for clips that the store lacks, for a run folder that was made with other
-    labels of the same clips, and for predictions in it that miss a clip or have one twice, ``protocol.Leak`` for a
-    split that is none, ``fold.Diverged`` in the end if a fold stopped, ``fold.OutOfMemory``, OSError where nothing can
-    be written.
+    Args:
+        experiment: What is trained.
+        store: The clips.
+        table: Rows of ``store.table`` to use, with their labels and subjects; all by default.
+        backend: "local" (this process) or "ray" (tasks on this machine or the connected cluster, ``ray_tasks``).
+        out: The folder that holds runs.
+        folds: Leave-one-subject-out by default.
+        device: The first CUDA device by default, or the CPU where there is none.
+        side_by_side: Folds trained together against one frozen LLM: by default 1 on a CPU, 8 on a GPU; fewer where
+            memory is short, with a warning.
+        keep_weights: Store what training changed, for ``trained.load``.
+        shrink: Where one fold alone does not fit, put fewer clips through the LLM at a time (``Recipe.llm_batch``)
+            instead of stopping.
+        trace: Store the test clips' probabilities after every epoch as well (``Run.trace``).
+        resources: Of each Ray task, such as {"num_gpus": 0.5}.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ValueError, FileNotFoundError: As ``check``; clips that the store lacks; a run folder that was made with other
+            labels of the same clips; predictions in it that lack a clip or have one twice.
+        protocol.Leak: A fold trains on what it tests.
+        Diverged: In the end, if a fold stopped.
+        OutOfMemory: A fold does not fit.
+        OSError: Nothing can be written.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -100,13 +109,10 @@ def run(
         for fold in folds:
             protocol.refuse_leak(fold, table)
     data = {"fingerprint": store.fingerprint, "clips": len(table), **store.info["settings"]["release"]}
-    if experiment.method != AU_LLM:
-        data |= baseline.sources(experiment)
-    elif needs_llm(experiment.variant):
-        data["llm"] = hub.identity(experiment.llm)
+    data |= family(experiment.method).sources(experiment)
     about = {k: v for k, v in store.info["settings"].items() if k not in ("release", "clips", "files")}
     about |= {"median_frames": float(table["n_frames"].median()), "samples": _samples(experiment, table)}
-    record = Run.open(out, experiment, folds, data, about)
+    record = Run.open(out, experiment, folds, data, about, protocol.described(folds, table))
     missing = set(record.missing)
     now = {k: v for k, v in provenance().items() if k in MADE_BY and k != "platform"}
     if missing and any(made | now != made for made in record.made_by()):
@@ -125,9 +131,8 @@ def run(
         try:
             with bar:
                 if backend == "ray":
-                    from aullm_lib.engine import ray_tasks
-
-                    failed = ray_tasks.run(job, bar, resources or {})
+                    tasks = import_module("aullm_lib.engine.ray_tasks")  # needs Ray, an optional package
+                    failed = tasks.run(job, bar, resources or {})
                 else:
                     failed = work(job, store, lambda fold, epoch, loss: _step(bar, f"{fold} loss {loss:.3f}"))
         except KeyboardInterrupt as error:
@@ -158,3 +163,22 @@ def _samples(experiment: Experiment, table: pd.DataFrame) -> str:
 def _step(bar: tqdm, text: str) -> None:
     bar.set_postfix_str(text, refresh=False)
     bar.update()
+
+
+def run_all(experiments: Iterable[tuple[Any, ...]], **options: Any) -> list[Path]:
+    """Runs what is missing of many experiments, one after the other; all are checked before the first one starts.
+
+    Args:
+        experiments: (experiment, store) or (experiment, store, folds).
+        options: Of ``run``, for all of them.
+
+    Returns:
+        Their run folders, in order. Raises as ``run``.
+    """
+    jobs = [(experiment, store, *folds) for experiment, store, *folds in experiments]
+    for experiment, store, *_ in jobs:
+        check(experiment, store)
+    return [
+        run(experiment, store, folds=folds[0] if folds else None, **options)
+        for experiment, store, *folds in tqdm(jobs, desc="runs", unit="run", disable=len(jobs) < 2)
+    ]

@@ -8,21 +8,23 @@ import gc
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import torch
 
-from aullm_lib import llm
+from aullm_lib import baselines, model, trained
 from aullm_lib.clips import ClipStore
-from aullm_lib.engine import baseline
-from aullm_lib.engine.aullm import train_folds
-from aullm_lib.engine.fold import Diverged, Progress
-from aullm_lib.experiment import AU_LLM, Experiment
-from aullm_lib.llm import Loaded
-from aullm_lib.model import needs_llm, parts_of, recipe_of
+from aullm_lib.engine import aullm, baseline
+from aullm_lib.engine.fold import Progress
+from aullm_lib.experiment import family
 from aullm_lib.protocol import Fold
-from aullm_lib.runs import Run
+from aullm_lib.runs import Diverged, Run
 from aullm_lib.support.memory import OutOfMemory
+
+TRAINERS: dict[ModuleType, Any] = {model: aullm, baselines: baseline}
+"""Family of methods -> how it is trained: ``SIDE_BY_SIDE``, ``shared``, ``clips_at_once`` and ``train_folds``."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,22 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
     experiment, store = record.experiment, store or _opened(job.store)
     missing = set(record.missing)
     waiting = [fold for fold in job.folds if fold.name in missing]
-    ours = experiment.method == AU_LLM
-    language = ours and needs_llm(experiment.variant)
-    loaded = _llm(experiment, record.info["data"]["llm"]) if language else None
+    trainer = TRAINERS[family(experiment.method)]
+    shared = trainer.shared(experiment, record.info["data"])
     if torch.device(job.device).type == "cuda":  # as the released script does
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    together, llm_batch, failed = job.side_by_side if ours else 1, None, list[Diverged]()
+    together, failed = job.side_by_side if trainer.SIDE_BY_SIDE else 1, list[Diverged]()
 
-    def heard(fold: str, epoch: int, loss: float) -> None:
+    def note(fold: str, epoch: int, loss: float) -> None:
         record.note_epoch(fold, epoch, loss)
         progress(fold, epoch, loss)
 
     with store.on(job.device):
         while waiting:
             group = waiting[:together]
-            how = ""
+            remedy = ""
             try:
-                own = {"llm": loaded, "llm_batch": llm_batch} if ours else {}
-                outcomes = (train_folds if ours else baseline.train_folds)(
+                outcomes = trainer.train_folds(
                     experiment,
                     store,
                     job.table,
@@ -75,44 +75,33 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
                     device=job.device,
                     keep_weights=job.keep_weights,
                     trace=job.trace,
-                    progress=heard,
-                    **own,
+                    progress=note,
+                    **shared,
                 )
             except OutOfMemory:
-                now = llm_batch or (experiment.recipe.llm_batch or experiment.recipe.batch_size if language else 0)
+                at_once = shared.get("llm_batch") or trainer.clips_at_once(experiment)
                 if len(group) > 1:
                     together = len(group) // 2
-                    how = f"{together} folds side by side from now on"
-                elif job.shrink and now > 1:
-                    llm_batch = now // 2
-                    how = f"{llm_batch} clips through the LLM at a time from now on"
+                    remedy = f"{together} folds side by side from now on"
+                elif job.shrink and at_once > 1:
+                    shared["llm_batch"] = at_once // 2
+                    remedy = f"{shared['llm_batch']} clips through the LLM at a time from now on"
                 else:
                     raise
-            if how:  # only now does no exception hold what did not fit
+            if remedy:  # only now does no exception hold what did not fit
                 gc.collect()
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
-                warnings.warn(f"{record.path.name}: not enough memory; {how}", stacklevel=2)
+                warnings.warn(f"{record.path.name}: not enough memory; {remedy}", stacklevel=2)
                 continue
             for fold, outcome in zip(group, outcomes, strict=True):
                 if isinstance(outcome, Diverged):
-                    record.write_failure(outcome)
+                    record.write_failure(outcome, trained.save)
                     failed.append(outcome)
                 else:
-                    record.write_fold(fold.name, outcome)
+                    record.write_fold(fold.name, outcome, trained.save)
             waiting = waiting[len(group) :]
     return failed
-
-
-def _llm(experiment: Experiment, identity: str) -> Loaded:
-    recipe = recipe_of(experiment.variant, experiment.recipe)
-    random = parts_of(experiment.variant).random_llm
-    return _loaded(experiment.llm, recipe.llm_dtype, random, identity)
-
-
-@lru_cache(maxsize=1)  # one LLM a process: its frozen weights serve every fold and run
-def _loaded(checkpoint: str, dtype: str, random: bool, identity: str) -> Loaded:
-    return llm.load(checkpoint, dtype=dtype, random_weights=random)
 
 
 @lru_cache(maxsize=1)

@@ -20,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aullm_lib import weights
-from aullm_lib.experiment import AU_LLM, Experiment
+from aullm_lib import model as model_of
+from aullm_lib import trained
+from aullm_lib.experiment import Experiment, family
 from aullm_lib.llm import Loaded
 from aullm_lib.model import AULLM
 from aullm_lib.runs import Run
@@ -146,12 +147,12 @@ def _in_parts(
 
 def missing_weights(run: Run) -> list[str]:
     """The folds of a run without trained weights."""
-    return [name for name in run.folds if not (run.path / "folds" / name / weights.FILE).is_file()]
+    return trained.without_weights(run)
 
 
 def require_weights(run: Run) -> None:
     """Raises ValueError for a run of another method than AU-LLM, FileNotFoundError where a fold has no weights."""
-    if run.experiment.method != AU_LLM:
+    if family(run.experiment.method) is not model_of:
         raise ValueError(f"{run.path}: made by {run.experiment.method!r}; explained are AU-LLM and its variants")
     if folds := missing_weights(run):
         raise FileNotFoundError(
@@ -182,7 +183,7 @@ def models(
     require_weights(run)
     for fold in run.folds:
         if folds is None or fold in folds:
-            yield fold, run.model(fold, llm).to(device or default_device())
+            yield fold, trained.load(run, fold, llm).to(device or default_device())
 
 
 def held_out(
@@ -200,5 +201,4 @@ def randomised(experiment: Experiment, llm: Loaded | None = None, *, seed: int =
     """The experiment's model with randomised weights, in eval mode: all that trains is random, the LLM stays."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AULLM(experiment.recipe, len(experiment.aus), llm=llm or experiment.llm, variant=experiment.variant)
-    return model.eval()
+        return model_of.build(experiment, llm).eval()

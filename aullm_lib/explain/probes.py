@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from aullm_lib import explain, weights
+from aullm_lib import explain, trained
 from aullm_lib.backbone import SqueezeExcitation
 from aullm_lib.clips import ClipStore
 from aullm_lib.led import LED
@@ -55,7 +55,7 @@ def led_matrices(run: Run) -> dict[str, Tensor]:
     led = LED(frames=recipe.frames, alpha=recipe.led_alpha, r1=recipe.led_r1, r2=recipe.led_r2, eps=recipe.led_eps)
     matrices = {BEFORE: led.matrix().detach()}
     for fold in run.folds:
-        with safe_open(run.path / "folds" / fold / weights.FILE, framework="pt") as file:
+        with safe_open(run.path / "folds" / fold / trained.FILE, framework="pt") as file:
             state = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
         if not state:
             raise ValueError(f"{run.path}: the variant {run.experiment.variant!r} has no LED")

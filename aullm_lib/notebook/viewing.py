@@ -20,7 +20,7 @@ from aullm_lib.report import licence
 from aullm_lib.report.figures.view import View
 from aullm_lib.runs import Run
 from aullm_lib.support import images
-from aullm_lib.trained import load
+from aullm_lib.trained import ensemble
 
 FRAMES = 6  # sampled where there is no model to say it
 GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue in a stored colour frame
@@ -102,7 +102,7 @@ class Release:
 
     def _load(self, fold: str) -> AULLM:
         assert self.run
-        found = load(self.run, folds=[fold], llm=self._llm)
+        found = ensemble(self.run, folds=[fold], llm=self._llm)
         self._llm = found.llm
         return next(found.models())
 

@@ -27,7 +27,7 @@ from aullm_lib.predict.reading import BadFootage, Window
 from aullm_lib.preprocess import alignment, building
 from aullm_lib.runs import Run
 from aullm_lib.support import files
-from aullm_lib.trained import Trained, load, windowing
+from aullm_lib.trained import Ensemble, ensemble, windowing
 
 AT_ONCE = 32  # clips through a model together
 WAITING = 256  # windows that wait for the models, a few small frames each
@@ -85,7 +85,7 @@ class Timeline(Said):
 
 
 def clip(
-    weights: Trained | Run | str | Path,
+    weights: Ensemble | Run | str | Path,
     source: str | Path,
     onset: int | None = None,
     offset: int | None = None,
@@ -96,14 +96,15 @@ def clip(
 ) -> Clip:
     """The AUs of one clip, from its onset to its offset.
 
-    weights: a ``Run``, its folder, a fold's weights.safetensors, or what ``trained.load`` gave; of a run, the mean over
-    the models of its folds, or of those named in ``folds``. source: a video file, or a folder of numbered pictures.
+    weights: a ``Run``, its folder, a fold's weights.safetensors, or what ``trained.ensemble`` gave; of a run, the mean
+    over the models of its folds, or of those named in ``folds``. source: a video file, or a folder of numbered
+    pictures.
     onset, offset: frame numbers, both included, the whole by default; a video counts from 0, a folder as its files do.
     align: as in ``preprocess.build``, as in training by default. heat: whether to make Grad-CAM maps, of every AU.
     Raises FileNotFoundError where there is no such footage or no trained weights; ``footage.BadFootage``,
     ``framing.BadImage`` and ``preprocess.NoFace`` for footage that cannot be used; ValueError for a wrong setting.
     """
-    model = load(weights, folds=folds)
+    model = ensemble(weights, folds=folds)
     align, remarks = model.alignment(align)
     shot, recipe = reading.opened(source), model.experiment.recipe
     names = {shot.name(number): number for number in shot.numbers(onset, offset)}
@@ -127,7 +128,7 @@ def clip(
     )  # fmt: skip
 
 
-def _explained(model: Trained, frames: Tensor, heat: bool) -> tuple[pd.DataFrame, np.ndarray | None]:
+def _explained(model: Ensemble, frames: Tensor, heat: bool) -> tuple[pd.DataFrame, np.ndarray | None]:
     """Probabilities by AU, and maps [N_AU, T, H, W], for one clip's frames [T, H, W], over all models.
 
     A model's map of an AU is divided by its own maximum first, so that each model counts alike.
@@ -150,7 +151,7 @@ def _explained(model: Trained, frames: Tensor, heat: bool) -> tuple[pd.DataFrame
 
 
 def video(
-    weights: Trained | Run | str | Path,
+    weights: Ensemble | Run | str | Path,
     source: str | Path,
     out: str | Path | None = None,
     *,
@@ -172,7 +173,7 @@ def video(
     Raises as ``clip``, but no NoFace; BadFootage for a video shorter than one window, OSError where ``out`` cannot be
     written.
     """
-    model = load(weights, folds=folds)
+    model = ensemble(weights, folds=folds)
     align, remarks = model.alignment(align)
     shot, recipe = reading.opened(source), model.experiment.recipe
     if fps is not None and not 0 < fps < 1e5:
@@ -211,7 +212,7 @@ def video(
     )  # fmt: skip
 
 
-def _probabilities(model: Trained, windows: list[Window]) -> list[list[float | None]]:
+def _probabilities(model: Ensemble, windows: list[Window]) -> list[list[float | None]]:
     """The models' mean of each window's AUs, to six places; None where the window is of no use."""
     aus, usable = len(model.experiment.aus), [i for i, window in enumerate(windows) if not window.useless]
     said: list[list[float | None]] = [[None] * aus for _ in windows]

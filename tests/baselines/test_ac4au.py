@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from aullm_lib import baselines, engine, preprocess
+from aullm_lib import baselines, engine, preprocess, trained
 from aullm_lib.baselines import ac4au
 from aullm_lib.baselines.ac4au import Bottleneck, MobileFaceNet
 from aullm_lib.experiment import Experiment
@@ -246,7 +246,7 @@ def test_initial_weights_are_read_identified_and_refused_if_they_are_others(stor
     recipe = ac4au.Recipe(**TINY | {"weights": str(file), "lr": 1e-12, "epochs": 1})
     one = Experiment(name="x", aus=(1, 4), recipe=recipe, method="ac4au")
     run = Run(engine.run(one, store, out=tmp_path / "runs", keep_weights=True))
-    kept = run.model(run.folds[0]).backbone
+    kept = trained.load(run, run.folds[0]).backbone
     torch.testing.assert_close(kept.last[0].weight, first.last[0].weight, rtol=0, atol=1e-6)
     assert run.info["data"]["weights"] == ac4au.sources(recipe)["weights"] and not ac4au.sources(ac4au.Recipe())
     for error, match, changes in (

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import make_table
 
-from aullm_lib import baselines, engine, preprocess
+from aullm_lib import baselines, engine, preprocess, trained
 from aullm_lib.baselines import at, distil, dvasp, fitnet, resnet, sp, teacher
 from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
@@ -194,7 +194,7 @@ def test_a_teacher_is_recorded_by_its_identity_and_is_no_part_of_the_model(metho
     store, taught, _ = data
     before = teacher.identity(taught)
     run = Run(engine.run(experiment(method, taught, epochs=1), store, out=tmp_path, keep_weights=True))
-    model = run.model(run.folds[1])
+    model = trained.load(run, run.folds[1])
     assert len(model.backbones) == (2 if method == "dvasp" else 1)
     assert not any("teacher" in name for name in model.state_dict())
     assert run.info["data"]["teacher"] == before == teacher.identity(taught)
@@ -236,7 +236,7 @@ def test_a_student_may_start_as_its_teachers_views(method, data, tmp_path):
     store, taught, large = data
     one = experiment(method, taught, weights="teacher", lr=1e-12, epochs=1)
     run = Run(engine.run(one, store, out=tmp_path, keep_weights=True))
-    model, shown = run.model(run.folds[0]), teacher.load(taught)
+    model, shown = trained.load(run, run.folds[0]), teacher.load(taught)
     assert len(model.backbones) == (2 if method == "dvasp" else 1)
     for own, its in zip(model.backbones, shown.views, strict=False):
         for (name, value), other in zip(own.named_parameters(), its.parameters(), strict=True):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from aullm_lib import engine, preprocess
+from aullm_lib import engine, preprocess, trained
 from aullm_lib.baselines import infusenet, views
 from aullm_lib.baselines.infusenet import Convolution, Magnifier, Manipulator, Residual
 from aullm_lib.baselines.network import resnet
@@ -259,7 +259,7 @@ def test_given_weights_begin_both_networks_and_a_given_magnifier_stays_as_it_is(
     )
     one = Experiment(name="x", aus=(1, 4), recipe=recipe, method="infusenet")
     run = Run(engine.run(one, store, out=tmp_path / "runs", keep_weights=True))
-    kept = run.model(run.folds[0])
+    kept = trained.load(run, run.folds[0])
     begun = dict(first.named_parameters())
     for prefix, part in (("", kept.flow), ("encoder.", kept.magnified)):
         for name, value in part.named_parameters():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import make_table
 
-from aullm_lib import baselines, engine, metrics, preprocess
+from aullm_lib import baselines, engine, metrics, preprocess, trained
 from aullm_lib.baselines import distil, network, teacher, views
 from aullm_lib.experiment import Experiment
 from aullm_lib.metrics import predictions as checks
@@ -60,7 +60,7 @@ def test_a_run_is_complete_the_same_twice_and_its_weights_come_back(method, tiny
     np.testing.assert_allclose(last.loc[kept.index], kept, rtol=0, atol=1e-12)
     inputs = baselines.module(method).prepare(recipe, store)
     for fold, rows in predictions.groupby("fold"):
-        loaded = run.model(fold).probabilities(inputs, store.positions(rows["clip_id"].unique()))
+        loaded = trained.load(run, fold).probabilities(inputs, store.positions(rows["clip_id"].unique()))
         assert loaded.flatten().tolist() == rows["probability"].tolist()
     assert "weights" not in run.info["data"]  # random at first
     if method != "lbp-top":  # which draws nothing
@@ -184,7 +184,7 @@ def test_an_apex_is_a_position_in_the_clip_and_the_middle_where_there_is_none(ha
 def test_a_fold_whose_loss_is_no_number_stops_and_says_which(hand_store, tmp_path):
     recipe = baselines.recipe("sssnet-led", size=32, epochs=3, lr=1e30)
     one = Experiment(name="x", aus=(1, 4), recipe=recipe, method="sssnet-led")
-    with pytest.raises(engine.Diverged, match=r"epoch [123]: the loss or a probability is no number any more; lower"):
+    with pytest.raises(engine.Diverged, match=r"epoch [123]: the loss or a probability is not finite; lower"):
         engine.run(one, hand_store, out=tmp_path)
     run = Run(next(tmp_path.glob("x-*")))
     assert run.missing == run.folds and (run.path / "failed" / run.folds[0] / "failure.json").is_file()

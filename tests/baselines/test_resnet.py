@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config, ResNetConfig, ResNetForImageClassification
 
-from aullm_lib import baselines, engine, preprocess
+from aullm_lib import baselines, engine, preprocess, trained
 from aullm_lib.baselines import resnet
 from aullm_lib.experiment import Experiment
 from aullm_lib.runs import Run
@@ -143,7 +143,7 @@ def test_a_checkpoint_is_what_every_fold_begins_with(store, tmp_path):
     one = experiment(weights=str(folder), lr=1e-12)  # so small that nothing moves
     run = Run(engine.run(one, store, out=tmp_path / "runs", keep_weights=True))
     for fold in run.folds:
-        for name, value in run.model(fold).backbones[0].state_dict().items():
+        for name, value in trained.load(run, fold).backbones[0].state_dict().items():
             if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
                 torch.testing.assert_close(value, given[f"resnet.{name}"], rtol=0, atol=1e-6)
     assert run.info["data"]["weights"] == resnet.sources(one.recipe)["weights"]
@@ -153,7 +153,7 @@ def test_a_checkpoint_is_what_every_fold_begins_with(store, tmp_path):
     other = Run(engine.run(one, store, out=tmp_path / "runs", keep_weights=True))
     assert other.path != run.path  # other weights under the same name are another run
     torch.testing.assert_close(
-        other.model(other.folds[0]).backbones[0].embedder.embedder.convolution.weight,
+        trained.load(other, other.folds[0]).backbones[0].embedder.embedder.convolution.weight,
         given["resnet.embedder.embedder.convolution.weight"], rtol=0, atol=1e-6,
     )  # fmt: skip
 

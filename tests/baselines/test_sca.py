@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from aullm_lib import baselines, engine, preprocess
+from aullm_lib import baselines, engine, preprocess, trained
 from aullm_lib.baselines import sca
 from aullm_lib.baselines.sca import Block, ResNet3d
 from aullm_lib.experiment import Experiment
@@ -230,7 +230,7 @@ def test_initial_weights_are_read_identified_and_refused_if_they_are_others(stor
     recipe = sca.Recipe(**TINY | {"weights": str(file.parent), "lr": 1e-9, "early_lr": 1e-9, "epochs": 1})
     one = Experiment(name="x", aus=(1, 4), recipe=recipe, method="sca")
     run = Run(engine.run(one, store, out=tmp_path / "runs", keep_weights=True))
-    kept = run.model(run.folds[0]).backbone.state_dict()
+    kept = trained.load(run, run.folds[0]).backbone.state_dict()
     for name, value in first.state_dict().items():
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(kept[name], value, rtol=1e-6, atol=1e-6)

@@ -60,10 +60,10 @@ from torch.utils.data import DataLoader, Dataset
 from aullm_lib import asl, llm, protocol
 from aullm_lib.clips import ClipStore
 from aullm_lib.engine.aullm import train_folds
-from aullm_lib.engine.fold import Diverged
 from aullm_lib.experiment import Experiment
 from aullm_lib.model import AULLM
 from aullm_lib.recipe import Recipe
+from aullm_lib.runs import Diverged
 from aullm_lib.support import files, hub, tiny
 from aullm_lib.support.memory import OutOfMemory
 

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, OPTConfig, OPTModel
 
-from aullm_lib import asl, baselines, datasets, engine, metrics, preprocess, protocol, runs, weights
+from aullm_lib import asl, baselines, datasets, engine, metrics, preprocess, protocol, runs, trained
 from aullm_lib.clips import ClipStore
-from aullm_lib.engine import aullm, worker
+from aullm_lib.engine import aullm, baseline
 from aullm_lib.experiment import Experiment
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.recipe import Recipe
@@ -80,7 +80,7 @@ def test_same_bytes_again_and_in_any_order(experiment, hand_store, tmp_path):
     assert other.path.name == first.name
     hand_store.to("cpu")
     (last,) = aullm.train_folds(experiment, hand_store, hand_store.table, folds[-1:])
-    other.write_fold(folds[-1].name, last)
+    other.write_fold(folds[-1].name, last, trained.save)
     second = engine.run(experiment, hand_store, out=tmp_path / "b")
     assert folds_of(first) == folds_of(second)
     assert (first / "predictions.csv").read_bytes() == (second / "predictions.csv").read_bytes()
@@ -131,14 +131,14 @@ def test_a_killed_run_goes_on_and_equals_an_undisturbed_one(experiment, hand_sto
         import sys, json, time
         from aullm_lib import engine
         from aullm_lib.clips import ClipStore
-        from aullm_lib.engine import worker
+        from aullm_lib.engine import aullm
         from aullm_lib.experiment import Experiment
-        inner = worker.train_folds
+        inner = aullm.train_folds
         def slow(*a, **k):
             result = inner(*a, **k)
             time.sleep(0.5)
             return result
-        worker.train_folds = slow
+        aullm.train_folds = slow
         import torch; torch.set_num_threads(int(sys.argv[4]))
         engine.run(Experiment.from_dict(json.loads(sys.argv[1])), ClipStore(sys.argv[2]), out=sys.argv[3])
     """
@@ -187,7 +187,7 @@ def test_a_run_on_a_gpu_gives_the_store_back_to_the_cpu(experiment, hand_store, 
         experiment = Experiment(
             name="b", aus=(1, 4, 12), method=method, recipe=baselines.recipe(method, size=32, epochs=1)
         )
-    module = worker if method == "au-llm" else worker.baseline
+    module = aullm if method == "au-llm" else baseline
     inner, store = module.train_folds, ClipStore(hand_store.path)
 
     def on_the_gpu(one, there, *rest, device, **settings):
@@ -263,7 +263,7 @@ def test_a_fold_of_another_machine_is_no_other_revision(experiment, hand_store, 
 
 def test_predictions_that_are_no_numbers_stop_the_fold(experiment, hand_store, tmp_path, monkeypatch):
     monkeypatch.setattr(aullm, "predict", lambda *a: torch.full((4, 3), float("nan")))
-    with pytest.raises(engine.Diverged, match="fold hand-s0: the probabilities of its test clips are no numbers"):
+    with pytest.raises(engine.Diverged, match="fold hand-s0: the probabilities of its test clips are not finite"):
         engine.run(experiment, hand_store, out=tmp_path)
     assert len(Run(next(tmp_path.glob("tiny-*"))).missing) == 3
 
@@ -282,13 +282,13 @@ def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_sta
         if self.fold.name == "hand-s1":
             seen.append(step)
             if len(seen) == 4:  # two batches an epoch
-                states["before"] = {k: v.clone() for k, v in weights.trained(self.model).items()}
+                states["before"] = {k: v.clone() for k, v in trained.state(self.model).items()}
                 return token * float("nan"), targets
         return token, targets
 
     monkeypatch.setattr(aullm._Learner, "look", spoilt)
     message = (
-        r"fold hand-s1, epoch 2, step 2: the loss or its gradient is no number.* lower Recipe.lr .*other folds are"
+        r"fold hand-s1, epoch 2, step 2: the loss or its gradient is not finite.* lower Recipe.lr .*other folds are"
     )
     with pytest.raises(engine.Diverged, match=message) as caught:
         engine.run(experiment, hand_store, out=tmp_path, side_by_side=together)
@@ -371,7 +371,7 @@ def test_too_little_memory_shrinks_what_it_may_and_says_what_to_lower(
     experiment, hand_store, tiny_llm, tmp_path, monkeypatch
 ):
     whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
-    inner, asked = worker.train_folds, []
+    inner, asked = aullm.train_folds, []
 
     def small(*a, llm_batch=None, **k):
         asked.append((len(a[3]), llm_batch))
@@ -379,7 +379,7 @@ def test_too_little_memory_shrinks_what_it_may_and_says_what_to_lower(
             raise engine.OutOfMemory("not enough memory; lower Recipe.llm_batch")
         return inner(*a, llm_batch=llm_batch, **k)
 
-    monkeypatch.setattr(worker, "train_folds", small)
+    monkeypatch.setattr(aullm, "train_folds", small)
     with (
         pytest.warns(UserWarning, match="1 folds side by side from now on"),
         pytest.raises(engine.OutOfMemory, match="llm_batch"),
@@ -411,7 +411,7 @@ def test_the_allocators_refusal_is_explained(experiment, hand_store, monkeypatch
 def test_kept_weights_give_the_same_logits_to_the_bit(experiment, hand_store, tiny_llm, tmp_path):
     whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
     run = Run(engine.run(whole, hand_store, out=tmp_path, keep_weights=True))
-    model = run.model("hand-s1")
+    model = trained.load(run, "hand-s1")
     assert not model.training
     rows = run.predictions().query("fold == 'hand-s1'")
     ids = tuple(dict.fromkeys(rows["clip_id"]))
@@ -423,10 +423,10 @@ def test_kept_weights_give_the_same_logits_to_the_bit(experiment, hand_store, ti
     assert names == trainable | statistics
     (path := run.path / "folds" / "hand-s0" / "weights.safetensors").write_bytes(b"no weights")
     with pytest.raises(ValueError, match=r"weights.safetensors: damaged"):
-        run.model("hand-s0")
+        trained.load(run, "hand-s0")
     path.unlink()
     with pytest.raises(FileNotFoundError, match="no trained weights here; train with keep_weights=True"):
-        run.model("hand-s0")
+        trained.load(run, "hand-s0")
 
 
 def test_a_trace_ends_in_the_predictions_and_changes_nothing(experiment, hand_store, tmp_path):
@@ -443,7 +443,7 @@ def test_a_trace_ends_in_the_predictions_and_changes_nothing(experiment, hand_st
 
 
 def test_interrupted_by_hand_it_says_how_to_go_on(experiment, hand_store, tmp_path, monkeypatch):
-    inner, calls = worker.train_folds, []
+    inner, calls = aullm.train_folds, []
 
     def stop(*a, **k):
         calls.append(a)
@@ -451,7 +451,7 @@ def test_interrupted_by_hand_it_says_how_to_go_on(experiment, hand_store, tmp_pa
             raise KeyboardInterrupt
         return inner(*a, **k)
 
-    monkeypatch.setattr(worker, "train_folds", stop)
+    monkeypatch.setattr(aullm, "train_folds", stop)
     with pytest.raises(KeyboardInterrupt) as caught:
         engine.run(experiment, hand_store, out=tmp_path)
     assert caught.value.__notes__ == ["1 of 3 folds are finished and kept; the same call goes on with the others"]
@@ -461,9 +461,9 @@ def test_every_epoch_leaves_a_line_while_a_fold_trains(experiment, hand_store, t
     lines = []
     write = Run.write_fold
 
-    def look(self, name, result, **k):
+    def look(self, name, result, *a, **k):
         lines.append((self.path / "progress" / f"{name}.txt").read_text().splitlines())
-        write(self, name, result, **k)
+        write(self, name, result, *a, **k)
 
     monkeypatch.setattr(Run, "write_fold", look)
     path = engine.run(experiment, hand_store, out=tmp_path)

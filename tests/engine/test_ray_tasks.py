@@ -98,7 +98,7 @@ def spied(monkeypatch, log: Path, before):
     inner = cluster._task
 
     def task(job, names, here, threads):
-        real, look, node = worker.train_folds, aullm._Learner.look, ray.get_runtime_context().get_node_id()
+        real, look, node = aullm.train_folds, aullm._Learner.look, ray.get_runtime_context().get_node_id()
 
         def note(event, fold):
             with log.open("a") as file:
@@ -113,11 +113,11 @@ def spied(monkeypatch, log: Path, before):
                 note("end", fold.name)
             return outcome
 
-        worker.train_folds = train_folds
+        aullm.train_folds = train_folds
         try:
             return inner(job, names, here, threads)
         finally:
-            worker.train_folds, aullm._Learner.look = real, look  # the worker goes on to other tests
+            aullm.train_folds, aullm._Learner.look = real, look  # the worker goes on to other tests
 
     monkeypatch.setattr(cluster, "_task", task)
 

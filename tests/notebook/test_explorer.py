@@ -19,7 +19,7 @@ from conftest import make_table
 from nbconvert import HTMLExporter
 from PIL import Image
 
-from aullm_lib import engine, explain, preprocess, weights
+from aullm_lib import engine, explain, preprocess, trained, weights
 from aullm_lib.led import LED
 from aullm_lib.notebook import explorer
 from aullm_lib.notebook.explorer import Explorer
@@ -61,7 +61,7 @@ def test_a_view_holds_what_is_stored_predicted_and_filtered(world, release):
         assert fold.endswith(world.store.table.loc[clip_id, "subject"])  # that subject was held out
         frames = world.store.sample([clip_id])  # 1 6 s s
         positions = [int(np.floor(i * (len(world.store[clip_id]) - 1) / 5 + 0.5)) for i in range(6)]
-        model = world.run.model(fold)
+        model = trained.load(world.run, fold)
         with torch.no_grad():
             filtered = model.backbone.led(frames.float())[0].numpy()
         maps = explain.grad_cam(model, frames, 1)[0].numpy()
@@ -100,7 +100,7 @@ def test_a_model_on_a_gpu_is_given_its_samples_there(world, release, monkeypatch
     """The device "meta" stands for one; its filter and its map are answered from the CPU."""
     clip_id = release.ids[0]
     want, given = release.look(clip_id, 6, "AU4"), []
-    there, here = (world.run.model(release.fold(clip_id)) for _ in range(2))
+    there, here = (trained.load(world.run, release.fold(clip_id)) for _ in range(2))
     there.to("meta")
 
     def led(samples):

@@ -43,7 +43,7 @@ def world(tmp_path_factory) -> SimpleNamespace:
     recipe = Recipe.paper(size=32, epochs=1, batch_size=4, lr=1e-3)
     experiment = Experiment(name="own", aus=AUS, recipe=recipe, variant="backbone")
     run = Run(engine.run(experiment, store, out=folder / "runs", keep_weights=True))
-    yield SimpleNamespace(table=table, store=store, run=run, model=trained.load(run))
+    yield SimpleNamespace(table=table, store=store, run=run, model=trained.ensemble(run))
     shutil.rmtree(folder)
 
 
@@ -114,7 +114,9 @@ def test_maps_are_each_models_own_share_of_its_maximum(world):
     expected = np.zeros((3, 6, 32, 32))
     for fold in world.run.folds:
         for unit in range(3):
-            maps = explain.grad_cam(world.run.model(fold), torch.from_numpy(found.frames)[None], unit)[0].numpy()
+            maps = explain.grad_cam(trained.load(world.run, fold), torch.from_numpy(found.frames)[None], unit)[
+                0
+            ].numpy()
             expected[unit, 1:] += maps / maps.max() / 2 if maps.max() else 0
     np.testing.assert_allclose(found.heat, expected, atol=1e-4)
     assert not found.heat[:, 0].any() and found.heat.max() > 0.4
@@ -201,7 +203,7 @@ def test_alignment_from_what_the_run_recorded(world, store, data, align, remark)
     data |= {"parts": parts} if parts else {}
     run = SimpleNamespace(info={"store": store, "data": data})
     paths = (Path("folds", "casme2-to-samm" if parts else "casme2-sub01", "weights.safetensors"),)
-    model = trained.Trained(world.run.experiment, paths, run, None, torch.device("cpu"))
+    model = trained.Ensemble(world.run.experiment, paths, run, None, torch.device("cpu"))
     found, remarks = model.alignment()
     assert found == align and (remark in "".join(remarks) if remark else remarks == [])
     assert model.releases == ["casme2"] and model.fps == 200

@@ -9,7 +9,7 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from aullm_lib import engine, explain
+from aullm_lib import engine, explain, trained
 from aullm_lib.experiment import Experiment
 from aullm_lib.explain import probes, sanity
 from aullm_lib.explain.localisation import MEASURES, NO_MODEL, RANDOMISED
@@ -212,9 +212,9 @@ def test_figure_1_counts_every_parameter_once_and_has_the_real_shapes(tiny, vari
     model = AULLM(Recipe.released(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny, variant=variant).eval()
     clips = torch.randint(0, 256, (2, 6, 64, 64), dtype=torch.uint8)
     found = {part.name: part for part in fig1.parts(model, clips)}
-    for trained in (True, False):
-        expected = sum(p.numel() for p in model.parameters() if p.requires_grad == trained)
-        assert sum(part.trained if trained else part.frozen for part in found.values()) == expected
+    for trainable in (True, False):
+        expected = sum(p.numel() for p in model.parameters() if p.requires_grad == trainable)
+        assert sum(part.trained if trainable else part.frozen for part in found.values()) == expected
     with torch.no_grad():
         features = model.backbone(clips)
         cnn = next(part for part in found.values() if "F_mid" in part.out)
@@ -281,9 +281,9 @@ def test_the_rows_are_explained_by_the_folds_that_did_not_train_on_them(hand_sto
     x = hand_store.sample([clip_id] * 2)
     assert (made.frames == x[0].numpy()).all()
     for run, made_maps in ((full, made.ours), (plain, made.plain)):
-        expected = explain.grad_cam(run.model("hand-s1", llm), x, torch.tensor([1, 2])).numpy()
+        expected = explain.grad_cam(trained.load(run, "hand-s1", llm), x, torch.tensor([1, 2])).numpy()
         np.testing.assert_allclose(made_maps, fig3.joined(expected), rtol=1e-4, atol=1e-6)
-    weights = probes.frame_weights(full.model("hand-s1", llm), x[:1])[0]
+    weights = probes.frame_weights(trained.load(full, "hand-s1", llm), x[:1])[0]
     np.testing.assert_allclose(made.se, weights.numpy(), rtol=1e-5)
 
 

@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from aullm_lib import metrics
-from aullm_lib.engine.fold import Result
 from aullm_lib.protocol import Fold
 from aullm_lib.report import evidence, results
-from aullm_lib.runs import Run
+from aullm_lib.runs import Result, Run
 
 
 def test_ways_to_choose_the_epoch():

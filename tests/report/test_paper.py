@@ -11,13 +11,13 @@ import pytest
 from bs4 import BeautifulSoup
 
 from aullm_lib import engine, metrics
-from aullm_lib.engine.fold import Result as Trained
 from aullm_lib.experiment import Experiment
 from aullm_lib.metrics import calibration
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Recipe
 from aullm_lib.report import evidence, paper, published, render, results
 from aullm_lib.report.figures import differences
+from aullm_lib.runs import Result as Trained
 from aullm_lib.runs import Run
 
 QWEN = "Qwen/Qwen2.5-1.5B"

@@ -42,8 +42,8 @@ class Part:
 def parts(model: AULLM, clips: Tensor) -> list[Part]:
     """The parts of a model in the order of the data, from a forward pass of some clips `[b, t, h, w]`."""
     backbone, shapes = model.backbone, dict[nn.Module, tuple[int, ...]]()
-    layers = (backbone.led, backbone.conv1, backbone.pool1, backbone.conv2, backbone.pool2, backbone.fc)
-    watched = [module for module in (*layers, model.efp, model.llm) if module]
+    stages = (backbone.led, backbone.conv1, backbone.pool1, backbone.conv2, backbone.pool2, backbone.fc)
+    watched = [module for module in (*stages, model.efp, model.llm) if module]
 
     def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
         shapes[module] = tuple(output.shape[1:])
