@@ -109,23 +109,24 @@ class Arrays:
     fold: np.ndarray  # n, into folds
     label: np.ndarray  # n a, bool
     probability: np.ndarray  # n a, float64
-    cells: tuple[np.ndarray, np.ndarray]  # clip and AU of each row of the table
 
     @classmethod
     def of(cls, predictions: pd.DataFrame) -> "Arrays":
         """Raises as ``check``."""
         check(predictions)
         aus = sorted(predictions["au"].unique(), key=lambda au: int(au[2:]))
-        clip, clips = pd.factorize(predictions["clip_id"], sort=True)
-        cells = clip, pd.Index(aus).get_indexer(predictions["au"])
-        first = np.unique(clip, return_index=True)[1]  # n, one row of each clip
-        subject, subjects = pd.factorize(predictions["subject"].iloc[first], sort=True)
-        fold, folds = pd.factorize(predictions["fold" if "fold" in predictions else "subject"].iloc[first], sort=True)
-        label, probability = np.empty((len(clips), len(aus)), bool), np.empty((len(clips), len(aus)))
-        label[cells] = _numbers(predictions, "label") == 1
-        probability[cells] = _numbers(predictions, "probability")
-        indices = pd.Index(clips), pd.Index(subjects), pd.Index(folds)
-        return cls(aus, *indices, subject, fold, label, probability, cells)
+        rows = pd.MultiIndex.from_frame(predictions[["clip_id", "au"]])
+        label, probability = (
+            pd.Series(_numbers(predictions, column), rows).unstack("au")[aus]  # noqa: PD010  # no row occurs twice
+            for column in ("label", "probability")
+        )
+        by_clip = predictions.drop_duplicates("clip_id").set_index("clip_id").loc[label.index]
+        subject, subjects = pd.factorize(by_clip["subject"], sort=True)
+        fold, folds = pd.factorize(by_clip["fold" if "fold" in by_clip else "subject"], sort=True)
+        return cls(
+            aus, label.index, pd.Index(subjects), pd.Index(folds), subject, fold, label.to_numpy() == 1,
+            probability.to_numpy(),
+        )  # fmt: skip
 
     def same_samples(self, other: "Arrays") -> None:
         """Raises ValueError naming the first AU, clip, subject, fold or label in which two predictions differ."""

@@ -30,7 +30,7 @@ def score(
     Args:
         predictions: One row per (clip, AU), such as ``Run.predictions()``; see ``predictions.COLUMNS``.
         threshold: An AU is predicted present where its probability is at least this; for "fixed" only.
-        policy: Where the threshold comes from; see ``thresholds.decide``.
+        policy: Where the threshold comes from; see ``thresholds.chosen``.
         resamples: Bootstrap resamples; 0 gives no intervals.
         seed: Of the resamples.
 
@@ -46,7 +46,7 @@ def score(
         resample is tuned anew: the interval shows how much a tuned number varies, and is as biased upwards.
 
     Raises:
-        ValueError: As ``thresholds.decide``; a negative number of resamples.
+        ValueError: As ``thresholds.chosen``; a negative number of resamples.
     """
     arrays = Arrays.of(predictions)
     (point,), (counts,) = _scores(arrays, policy, threshold, np.ones((1, len(arrays.subjects))))

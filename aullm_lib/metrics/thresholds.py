@@ -58,7 +58,7 @@ def tuned(counts: np.ndarray) -> np.ndarray:
 
 
 def limits(arrays: Arrays, policy: str, threshold: float = 0.5) -> np.ndarray:
-    """The thresholds [f, a] of a policy. Raises as ``decide``."""
+    """The thresholds [f, a] of a policy. Raises as ``chosen``."""
     shape = len(arrays.folds), len(arrays.aus)
     if policy not in POLICIES:
         raise ValueError(f"policy={policy!r}: expected one of {list(POLICIES)}")
@@ -82,8 +82,8 @@ def limits(arrays: Arrays, policy: str, threshold: float = 0.5) -> np.ndarray:
     return GRID[best(np.tensordot((~held_out).astype(float), counts, 1))]
 
 
-def decide(predictions: pd.DataFrame, policy: str = "fixed", *, threshold: float = 0.5) -> pd.Series:
-    """Whether each (clip, AU) is predicted present: where its probability is at least the threshold.
+def chosen(predictions: pd.DataFrame, policy: str = "fixed", *, threshold: float = 0.5) -> pd.DataFrame:
+    """The thresholds of a policy; an AU is predicted present where its probability is at least its threshold.
 
     - "fixed": one threshold for all.
     - "nested": for each fold (column ``fold``, else ``subject``) and AU, the threshold of GRID with the best pooled
@@ -99,19 +99,12 @@ def decide(predictions: pd.DataFrame, policy: str = "fixed", *, threshold: float
         threshold: For "fixed".
 
     Returns:
-        bool, aligned with the rows of ``predictions``.
+        One row per fold, one column per AU.
 
     Raises:
         ValueError: As ``metrics.check``; an unknown policy; a threshold outside 0 to 1, or other than 0.5 for a policy
             that chooses its own; "nested" with a fold that holds every subject.
     """
-    arrays = Arrays.of(predictions)
-    present = arrays.probability >= limits(arrays, policy, threshold)[arrays.fold]  # n a
-    return pd.Series(present[arrays.cells], index=predictions.index, name="present")
-
-
-def chosen(predictions: pd.DataFrame, policy: str = "fixed", *, threshold: float = 0.5) -> pd.DataFrame:
-    """The thresholds of ``decide``: one row per fold, one column per AU. Raises as ``decide``."""
     arrays = Arrays.of(predictions)
     index: pd.Index[Hashable] = arrays.folds.rename("fold")
     return pd.DataFrame(limits(arrays, policy, threshold), index=index, columns=pd.Index(arrays.aus, name="au"))
