@@ -5,23 +5,20 @@ import hashlib
 import json
 import re
 from collections import Counter
-from concurrent.futures import Future
 from pathlib import Path
 
 import cv2
 import numpy as np
 import openpyxl
 import pytest
+import quirks
+from quirks import ERRATA, STRINGS, Stage, disturb, layout_of
 
 from aullm_lib import facs
-from aullm_lib.datasets.synthetic import shoot, synthesize
-from aullm_lib.datasets.synthetic.errata import ERRATA, STRINGS
-from aullm_lib.datasets.synthetic.layouts import layout_of
+from aullm_lib.datasets.synthetic import synthesize
 from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
 from aullm_lib.datasets.synthetic.plan import deal, plan
-from aullm_lib.datasets.synthetic.quirks import disturb
 from aullm_lib.datasets.synthetic.specs import SPECS, SUBJECTS
-from aullm_lib.datasets.synthetic.stage import Stage, Staged
 from aullm_lib.preprocess import faces
 
 NEW = ("casme", "casme3", "4dme", "mmew")
@@ -46,14 +43,13 @@ HEADERS = {
 }
 
 
-def settings(release: str, subjects: int, clips: int, quirks: bool = True) -> dict:
-    found = {"release": release, "subjects": subjects, "clips_per_subject": clips, "intensity": 1.0, "seed": 1}
-    return found | {"quirks": True} if quirks else found
+def settings(release: str, subjects: int, clips: int) -> dict:
+    return {"release": release, "subjects": subjects, "clips_per_subject": clips, "intensity": 1.0, "seed": 1}
 
 
 def staged(release: str, subjects: int, clips: int) -> Stage:
     wanted = settings(release, subjects, clips)
-    return disturb(wanted, layout_of(release, quirks=True), plan(wanted))
+    return disturb(wanted, layout_of(release), plan(wanted))
 
 
 @pytest.fixture(scope="module", params=NEW)
@@ -68,7 +64,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Small releases with quirks."""
     folder = tmp_path_factory.mktemp("odd")
     sizes = {"casme2": (5, 1), "samm": (2, 2), "casme": (3, 2), "casme3": (2, 3), "4dme": (2, 3), "mmew": (4, 2)}
-    return {k: synthesize(folder / k, k, subjects=s, clips_per_subject=c, quirks=True) for k, (s, c) in sizes.items()}
+    return {k: quirks.synthesize(folder / k, k, subjects=s, clips_per_subject=c) for k, (s, c) in sizes.items()}
 
 
 def cells(root: Path, release: str) -> list[dict]:
@@ -187,7 +183,7 @@ def test_tables_of_combinations(release: str) -> None:
 
 @pytest.mark.parametrize("release", NEW)
 def test_lengths_and_names(release: str) -> None:
-    clips = plan(settings(release, len(SUBJECTS[release]), 30, quirks=False))
+    clips = plan(settings(release, len(SUBJECTS[release]), 30))
     lengths = [clip.offset - clip.onset + 1 for clip in clips]
     low, high, median = {"casme": (9, 68, 19), "casme3": (8, 40, 14), "4dme": (8, 30, 20), "mmew": (14, 108, 50)}[
         release
@@ -204,7 +200,7 @@ def test_releases_without_quirks_are_what_they_were(tmp_path: Path) -> None:
         "samm": "71985f7420b2fe3436ec6907f600c4efb046604ea116530ae8a474c7d93a232b",
     }
     for release, digest in plans.items():
-        clips = plan(settings(release, 5, 8, quirks=False))
+        clips = plan(settings(release, 5, 8))
         fields = [(c.name, c.onset, c.apex, c.offset, c.digits, c.coded, c.emotion) for c in clips]
         assert hashlib.sha256(repr(fields).encode()).hexdigest() == digest
     root = synthesize(tmp_path / "samm", "samm", subjects=2, clips_per_subject=1)
@@ -218,22 +214,11 @@ def test_releases_without_quirks_are_what_they_were(tmp_path: Path) -> None:
     assert np.allclose(brightness, (129.03, 144.36), atol=0.5)
 
 
-def test_quirks_are_a_setting(odd: dict[str, Path], plain: tuple[str, Path], tmp_path: Path) -> None:
-    assert json.loads((odd["mmew"] / "SYNTHETIC" / "release.json").read_text())["quirks"] is True
-    assert synthesize(odd["mmew"], "mmew", subjects=4, clips_per_subject=2, quirks=True) == odd["mmew"]
-    with pytest.raises(FileExistsError, match=r"quirks=True \(asked for False\)"):
-        synthesize(odd["mmew"], "mmew", subjects=4, clips_per_subject=2)
-    with pytest.raises(FileExistsError, match=r"quirks=False \(asked for True\)"):
-        synthesize(plain[1], plain[0], subjects=2, clips_per_subject=2, quirks=True)
-    with pytest.raises(ValueError, match="quirks='yes'"):
-        synthesize(tmp_path / "x", quirks="yes")  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("release", ["casme3", "mmew"])
 def test_same_settings_give_the_same_bytes(release: str, odd: dict[str, Path], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     subjects, clips = {"casme3": (2, 3), "mmew": (4, 2)}[release]
-    again = synthesize(tmp_path / "again", release, subjects=subjects, clips_per_subject=clips, quirks=True)
+    again = quirks.synthesize(tmp_path / "again", release, subjects=subjects, clips_per_subject=clips)
     assert content(again) == content(odd[release])
 
 
@@ -257,8 +242,8 @@ def test_every_named_clip_has_its_place_and_its_note(release: str) -> None:
         assert (clip.onset, clip.apex, clip.offset) == (erratum.onset, erratum.apex, erratum.offset)
         assert (key in sheet) == erratum.labelled
         assert all(sheet[key][column] == value for column, value in erratum.cells.items())
-        quirks = {quirk.split(": ")[0] for quirk in erratum.quirks}
-        assert {(stage.layout.name(clip.subject), clip.name, quirk) for quirk in quirks} <= planted
+        names = {quirk.split(": ")[0] for quirk in erratum.quirks}
+        assert {(stage.layout.name(clip.subject), clip.name, quirk) for quirk in names} <= planted
     assert len([s for s in stage.clips if s.labelled and s.twin_of is None]) == len(SUBJECTS[release]) * 4
 
 
@@ -267,12 +252,12 @@ def test_any_size_can_be_staged(release: str) -> None:
     """Names stay unique, every row's columns are the sheet's, and no two clips share a file."""
     for subjects, clips, seed in ((1, 1, 0), (2, 1, 1), (1, 3, 2), (5, 40, 3)):
         wanted = settings(release, subjects, clips) | {"seed": seed}
-        layout = layout_of(release, quirks=True)
+        layout = layout_of(release)
         stage = disturb(wanted, layout, plan(wanted))
         written: Counter[object] = Counter()
         for one in stage.clips:
             numbers = {*range(one.clip.onset, one.clip.offset + 1), *one.extra} - set(one.missing)
-            written.update(layout.path(layout.frames, one.clip, k, one.folder) for k in numbers)
+            written.update(layout.path(layout.frames, one.filed, k) for k in numbers)
         assert max(written.values()) == 1
         assert all(set(row) <= set(layout.sheet.columns) for row in stage.rows())
         clips_named = {(layout.name(one.clip.subject), one.clip.name) for one in stage.clips} | {("", "")}
@@ -344,13 +329,10 @@ def test_casme2(odd: dict[str, Path]) -> None:
     assert "L12" in units and "4+R10" in units
 
 
-def write(tmp_path: Path, stage: Stage, subject: int, name: str) -> tuple[Path, Staged]:
+def write(tmp_path: Path, stage: Stage, subject: int, name: str) -> Path:
     """One staged clip onto the disk."""
-    one = next(s for s in stage.clips if (s.clip.subject, s.clip.name) == (subject, name))
-    camera: Future = Future()
-    camera.set_result(shoot.seat(stage.settings, one.filmed.subject))
-    shoot.write_clip(tmp_path, stage.settings, stage.layout, one, camera)
-    return tmp_path, one
+    quirks.write_clip(tmp_path, stage, next(s for s in stage.clips if (s.clip.subject, s.clip.name) == (subject, name)))
+    return tmp_path
 
 
 def frame_numbers(root: Path, below: str) -> list[int]:
@@ -404,7 +386,7 @@ def test_samm_padding(tmp_path: Path) -> None:
     loose = {(s.clip.subject, s.clip.name) for s in stage.clips if s.clip.digits == 0}
     names = ("013_1_12", "013_1_8", "017_3_2", "026_1_1", "026_1_2", "035_7_2")
     assert loose == {(int(name[:3]), name) for name in names}
-    root, _ = write(tmp_path, stage, 17, "017_3_2")
+    root = write(tmp_path, stage, 17, "017_3_2")
     found = sorted(p.stem for p in (root / "017" / "017_3_2").iterdir())
     assert found[0] == "017_100" and {"017_95", "017_170"} <= set(found) and len(found) == 76
     last = next(row for row in stage.rows() if row["Filename"] == "013_1_9")
@@ -443,7 +425,7 @@ def test_casme3(odd: dict[str, Path]) -> None:
 
 def test_casme3_recordings_that_need_many_subjects(tmp_path: Path) -> None:
     stage = staged("casme3", 94, 2)
-    root, _ = write(tmp_path, stage, 216, "e_0")
+    root = write(tmp_path, stage, 216, "e_0")
     assert frame_numbers(root, "part_A/spNO.216/e/color") == list(range(1, 29))
     offsets = [row["Offset"] for row in stage.rows() if row["Subject"] == "spNO.40"]
     assert offsets == [0, 0]

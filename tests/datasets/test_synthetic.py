@@ -11,10 +11,10 @@ import openpyxl
 import pytest
 
 from aullm_lib.datasets.synthetic import release as writer
-from aullm_lib.datasets.synthetic import shoot as camera
 from aullm_lib.datasets.synthetic import synthesize
 from aullm_lib.datasets.synthetic.film import Film
-from aullm_lib.datasets.synthetic.plan import SUBJECTS, plan, stream
+from aullm_lib.datasets.synthetic.plan import plan, stream
+from aullm_lib.datasets.synthetic.specs import SUBJECTS
 from aullm_lib.preprocess import faces
 
 
@@ -138,7 +138,7 @@ def test_a_full_disk_is_reported_and_leaves_no_release(tmp_path: Path, monkeypat
     def full(path: Path, image: np.ndarray) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(camera, "write_image", full)
+    monkeypatch.setattr(writer, "write_image", full)
     with pytest.raises(OSError, match=r"No space left on device.*Make room") as caught:
         synthesize(tmp_path / "casme2", subjects=1, clips_per_subject=2)
     assert caught.value.errno == errno.ENOSPC
@@ -202,7 +202,7 @@ def test_the_detector_of_the_preprocessing_finds_the_face_in_samm_frames() -> No
     for clip in plan(wanted):
         assert clip.subject in SUBJECTS["samm"]
         rng = stream(wanted, clip.subject, clip.index, 8)
-        film = Film(camera.seat(wanted, clip.subject), clip.actions, n_frames=10, apex=4, intensity=1.0, rng=rng)
+        film = Film(writer.seat(wanted, clip.subject), clip.actions, n_frames=10, apex=4, intensity=1.0, rng=rng)
         x, y, width, height = film.face_box
         for image in list(film.frames())[::2]:
             one = faces.find(image)

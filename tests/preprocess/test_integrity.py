@@ -7,6 +7,7 @@ from dataclasses import replace
 import openpyxl
 import pandas as pd
 import pytest
+import quirks
 from conftest import make_table
 
 from aullm_lib import datasets, facs, metrics, preprocess
@@ -26,9 +27,7 @@ def quirky(session_folder):
         if name not in made:
             subjects, clips = SIZES[name]
             folder = session_folder / "quirks" / name
-            made[name] = datasets.synthesize(
-                folder, name, subjects=subjects, clips_per_subject=clips, seed=3, quirks=True
-            )
+            made[name] = quirks.synthesize(folder, name, subjects=subjects, clips_per_subject=clips, seed=3)
         return made[name], pd.read_csv(made[name] / "SYNTHETIC" / "quirks.csv", dtype=str, keep_default_na=False)
 
     return get

@@ -1,14 +1,15 @@
 """Synthetic releases with known truth, in the true releases' layout.
 
-anatomy   identity parameters of a subject        specs     a release's combinations of AUs, lengths and names
-portrait  identity -> a neutral face              plan      which AUs each clip carries, and its numbers
-muscles   AU -> motion and shading of the skin    sheets    the coding workbooks
-face      both together; `render_still`           layouts   the trees and the cameras
-film      a clip: time courses and nuisances      errata    what is known to be odd in the true releases
-shoot     a clip onto the disk                    quirks    plants it, on a `stage`
-release   `synthesize`: everything
+specs     a release's combinations of AUs, lengths and names
+plan      which AUs each clip carries, and its numbers
+anatomy   identity parameters of a subject
+portrait  identity -> a neutral face
+muscles   AU -> motion and shading of the skin
+film      a subject before the camera; a clip: time courses and nuisances
+layouts   the trees, the cameras and the coding workbooks
+release   `synthesize`: everything, onto the disk
 """
 
-from aullm_lib.datasets.synthetic.release import VERSION, synthesize
+from aullm_lib.datasets.synthetic.release import synthesize
 
-__all__ = ["VERSION", "synthesize"]
+__all__ = ["synthesize"]

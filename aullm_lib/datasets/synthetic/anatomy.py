@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Anatomy", "Array", "bump", "draw_anatomy", "outline", "ramp"]
-
 Array = np.ndarray
 _SKINS = ((150, 180, 224), (135, 168, 215), (120, 155, 205), (105, 140, 192), (160, 188, 228), (88, 120, 172))
 _CLOTHS = ((60, 58, 56), (92, 66, 52), (120, 116, 112), (58, 60, 88), (74, 88, 70), (150, 140, 128))

@@ -14,15 +14,46 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from aullm_lib.datasets.synthetic.anatomy import Array, outline, ramp
-from aullm_lib.datasets.synthetic.face import Face
+from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, outline, ramp
 from aullm_lib.datasets.synthetic.muscles import SPONTANEOUS, Move, field
-
-__all__ = ["MASK_SHARE", "Action", "Film"]
+from aullm_lib.datasets.synthetic.portrait import paint
 
 MASK_SHARE = 0.35  # of an AU's maximum displacement or shading: where its ground-truth mask begins
 _NO_MAP = np.empty(0)  # cv2.remap: both coordinates are in the first map
 _PAD = 192  # slack of the noise tile in pixels, out of which each frame cuts at random
+
+
+class Face:
+    """One person seated before one camera, painted once at twice the frame's resolution.
+
+    Args:
+        anatomy: who.
+        shape: height and width of a full frame in pixels.
+        centre: x and y in pixels of the point midway between the eyes.
+        radius: R, half the face's width, in pixels.
+        grey: one channel rather than three (BGR).
+    """
+
+    def __init__(
+        self, anatomy: Anatomy, shape: tuple[int, int], centre: tuple[float, float], radius: float, grey: bool = False
+    ) -> None:
+        self.anatomy, self.shape, self.centre, self.radius, self.grey = anatomy, shape, centre, radius, grey
+        twice = (2 * centre[0] + 0.5, 2 * centre[1] + 0.5)  # pixel centres lie at half steps of the finer grid
+        portrait = paint(anatomy, (2 * shape[0], 2 * shape[1]), twice, 2 * radius)
+        picture = portrait.image
+        self.still = cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
+        x0, x1 = (int(np.clip(centre[0] + k * 1.34 * radius, 0, shape[1])) for k in (-1, 1))
+        y0, y1 = (int(np.clip(centre[1] + k * radius, 0, shape[0])) for k in (-1.8, 1.92))
+        self.box = (slice(y0, y1), slice(x0, x1))  # the part of the frame that moves
+        self.picture = np.ascontiguousarray(picture[2 * y0 : 2 * y1, 2 * x0 : 2 * x1])
+        self.lids = [
+            ((slice(at[0].start - 2 * y0, at[0].stop - 2 * y0), slice(at[1].start - 2 * x0, at[1].stop - 2 * x0)), s, h)
+            for at, s, h in portrait.lids
+        ]
+        if grey:
+            self.still = cv2.cvtColor(self.still, cv2.COLOR_BGR2GRAY)
+            self.picture = cv2.cvtColor(self.picture, cv2.COLOR_BGR2GRAY)
+            self.lids = [(at, cv2.cvtColor(shut, cv2.COLOR_BGR2GRAY), height) for at, shut, height in self.lids]
 
 
 @dataclass(frozen=True)

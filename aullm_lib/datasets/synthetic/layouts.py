@@ -1,17 +1,192 @@
-"""Where a release keeps its frames, and what its camera sees: one description a release.
+"""Where a release keeps its frames, what its camera sees, and how its coding workbook is laid out.
 
-What facts are known of the trees and sheets comes from the releases' public loaders; where they are silent (how large
-a face is in the frame, say) the numbers are ours.
+One `Sheet` and one `Layout` per release. What facts are known of the trees and sheets comes from the releases' public
+loaders; where they are silent (how large a face is in the frame, say) the numbers are ours.
 """
 
-from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from aullm_lib.datasets.synthetic.plan import PlannedClip
-from aullm_lib.datasets.synthetic.sheets import SHEETS, Sheet
+import openpyxl
 
-__all__ = ["CROP", "LAYOUTS", "Layout", "layout_of"]
+from aullm_lib.datasets.synthetic.plan import PlannedClip
+from aullm_lib.datasets.synthetic.specs import SPECS
+from aullm_lib.facs import parse_aus
+
+Row = Mapping[str, Any]  # cells by column; a column that it lacks stays empty
+
+_SAMM_NOTES = (
+    "Synthetic micro-movement codes in the layout of the SAMM release",
+    None,
+    "Notes",
+    "Frame numbers at 200 fps",
+    "A-E after an action unit: its intensity",
+    "L or R before it: seen on that side of the face alone",
+)
+_SAMM_CLASSES = {
+    "Happiness": 1,
+    "Surprise": 2,
+    "Anger": 3,
+    "Disgust": 4,
+    "Sadness": 5,
+    "Fear": 6,
+    "Other": 7,
+    "Contempt": 7,
+}
+# 4DME's one-hot columns; a blink (45) is no action unit of ours, and only strings of the true sheet name it.
+_FLAGS = sorted({au for aus, _ in SPECS["4dme"].combinations for au in aus} | {45})
+_PROPERTIES = (
+    b'<cp:coreProperties xmlns:cp="http://schemas.openxmlformats.org/package/2006/metadata/core-properties"'
+    b' xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:creator>aullm_lib</dc:creator></cp:coreProperties>'
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One coding workbook: its file, the name and the columns of its sheet, and what stands before them."""
+
+    file: str
+    title: str
+    columns: tuple[str, ...]  # "" for a column without a name
+    row: Callable[[PlannedClip], Row]
+    notes: tuple[str | None, ...] = ()  # lines above the header
+    header: int = 1  # its row
+
+
+def objective_class(aus: Iterable[int]) -> int:
+    """About the objective class 1..7 of Davison et al. (2018): AUs rather than emotions decide."""
+    seen = set(aus)
+    rules = (({6, 12}, 1), ({1, 2, 4}, 6), ({1, 2}, 2), ({1, 4}, 5), ({4, 9}, 4), ({4, 7}, 3))
+    for wanted, number in rules:
+        if wanted <= seen:
+            return number
+    singles = {12: 1, 5: 2, 25: 2, 26: 2, 4: 3, 23: 3, 9: 4, 10: 4, 1: 5, 15: 5, 20: 6}
+    return next((singles[au] for au in sorted(seen) if au in singles), 7)
+
+
+def _number_cell(coded: str) -> int | str:
+    """A single AU is a number cell in most of the true sheets."""
+    return int(coded) if coded.isdigit() else coded
+
+
+def _casme2(clip: PlannedClip) -> Row:  # and MMEW, whose columns are called the same
+    return {
+        "Subject": clip.subject,
+        "Filename": clip.name,
+        "OnsetFrame": clip.onset,
+        "ApexFrame": clip.apex,
+        "OffsetFrame": clip.offset,
+        "Action Units": _number_cell(clip.coded),
+        "Estimated Emotion": clip.emotion,
+    }
+
+
+def _samm(clip: PlannedClip) -> Row:
+    return {
+        "Subject": f"{clip.subject:03d}",
+        "Filename": clip.name,
+        "Inducement Code": int(clip.name.split("_")[1]),
+        "Onset Frame": clip.onset,
+        "Apex Frame": clip.apex,
+        "Offset Frame": clip.offset,
+        "Duration": clip.offset - clip.onset + 1,
+        "Micro": "Micro - 1/2",
+        "Action Units": clip.coded,
+        "Estimated Emotion": clip.emotion,
+        "Objective Classes": _SAMM_CLASSES.get(clip.emotion, 7),
+    }
+
+
+def _casme(clip: PlannedClip) -> Row:
+    return {
+        "Subject": clip.subject,
+        "Filename": clip.name,
+        "OnsetF": clip.onset,
+        "ApexF1": clip.apex,
+        "OffsetF": clip.offset,
+        "AU": _number_cell(clip.coded),
+        "Emotion": clip.emotion,
+    }
+
+
+def _casme3(clip: PlannedClip) -> Row:
+    return {
+        "Subject": f"spNO.{clip.subject}",
+        "Filename": clip.name.split("_")[0],
+        "Onset": clip.onset,
+        "Apex": clip.apex,
+        "Offset": clip.offset,
+        "AU": _number_cell(clip.coded),
+        "Objective class": objective_class(action.au for action in clip.actions),
+        "emotion": clip.emotion,
+    }
+
+
+def _4dme(clip: PlannedClip) -> Row:
+    shown = {unit.number for unit in parse_aus(clip.coded) if not unit.held}
+    return {
+        "sub_ID": f"S{clip.subject}",
+        "fold_name": clip.name,
+        "Emotion": clip.emotion,
+        "Onset": clip.onset,
+        "Apex": clip.apex,
+        "Offset": clip.offset,
+        "AUs": clip.coded,
+        **{f"AU{au}": int(au in shown) for au in _FLAGS},
+    }
+
+
+def _columns(names: str) -> tuple[str, ...]:
+    return tuple(names.split("|"))
+
+
+SHEETS = {
+    "casme2": Sheet(
+        file="CASME2-coding-20140508.xlsx",
+        title="Sheet1",
+        columns=_columns("Subject|Filename||OnsetFrame|ApexFrame|OffsetFrame||Action Units|Estimated Emotion"),
+        row=_casme2,
+    ),
+    "samm": Sheet(
+        file="SAMM_Micro_FACS_Codes_v2.xlsx",
+        title="MICRO_ONLY",
+        columns=_columns(
+            "Subject|Filename|Inducement Code|Onset Frame|Apex Frame|Offset Frame|Duration|Micro|Action Units|"
+            "Estimated Emotion|Objective Classes|Notes"
+        ),
+        row=_samm,
+        notes=_SAMM_NOTES,
+        header=14,
+    ),
+    "casme": Sheet(
+        file="casme.xlsx",
+        title="Sheet1",
+        columns=_columns("Subject|Filename||OnsetF|ApexF1|ApexF2|OffsetF||AU|Emotion"),
+        row=_casme,
+    ),
+    "casme3": Sheet(
+        file="cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",
+        title="label",
+        columns=_columns("Subject|Filename|Onset|Apex|Offset|AU|Objective class|emotion"),
+        row=_casme3,
+    ),
+    "4dme": Sheet(
+        file="4DME_Labelling_Micro_release v1.xlsx",
+        title="Sheet1",
+        columns=(*_columns("sub_ID|fold_name|Emotion|Onset|Apex|Offset|AUs"), *(f"AU{au}" for au in _FLAGS)),
+        row=_4dme,
+    ),
+    "mmew": Sheet(
+        file="MMEW_Micro_Exp.xlsx",
+        title="Sheet1",
+        columns=_columns("Subject|Filename|OnsetFrame|ApexFrame|OffsetFrame|Action Units|Estimated Emotion|remarks"),
+        row=_casme2,
+    ),
+}
 
 CROP = (340, 280)  # height and width of the registered crops of CASME II, in pixels
 
@@ -39,22 +214,15 @@ class Layout:
         """A subject's name, such as "sub01"."""
         return self.subject.format(subject)
 
-    def path(self, template: str, clip: PlannedClip, frame: int, emotion: str = "") -> PurePosixPath:
-        """Where a frame lies, below the release's root.
-
-        Args:
-            template: `frames` or `crops`.
-            clip: whose.
-            frame: its number.
-            emotion: the folder's, where the release sorts by it; the sheet's if empty.
-        """
+    def path(self, template: str, clip: PlannedClip, frame: int) -> PurePosixPath:
+        """Where a frame of a clip lies, below the release's root; template: `frames` or `crops`."""
         return PurePosixPath(
             template.format(
                 subject=self.name(clip.subject),
                 number=clip.subject,
                 clip=clip.name,
                 letter=clip.name.split("_")[0],
-                emotion=emotion or clip.emotion,
+                emotion=clip.emotion,
                 frame=f"{frame:0{clip.digits}d}",
             )
         )
@@ -127,21 +295,42 @@ LAYOUTS = {
     ),
 }
 
-# The trees as some archives unpack, for releases with quirks.
-_VARIANTS: dict[str, dict[str, Any]] = {
-    "casme2": {
-        "frames": "CASME2_RAW_selected/" + LAYOUTS["casme2"].frames,
-        "crops": "Cropped/" + LAYOUTS["casme2"].crops,
-        "sheet": replace(SHEETS["casme2"], file="CASME2-coding-20190701.xlsx"),
-    },
-    "samm": {"crops": "SAMM_CROP/" + LAYOUTS["samm"].frames},
-    "casme3": {
-        "frames": "part_A/{subject}/{letter}/color/{frame}.jpg",
-        "sheet": replace(SHEETS["casme3"], first="Sheet1"),
-    },
-}
+
+def write_sheet(root: Path, sheet: Sheet, rows: Iterable[Row]) -> None:
+    """Write a release's coding workbook into `root`.
+
+    Raises:
+        KeyError: a cell of a column that the sheet does not have.
+    """
+    lines: list[Sequence[Any]] = [(note,) if note else () for note in sheet.notes]
+    lines += [()] * (sheet.header - 1 - len(lines))
+    lines.append(sheet.columns)
+    for row in rows:
+        unknown = set(row) - set(sheet.columns)
+        if unknown:
+            raise KeyError(f"{sheet.file} has no column {sorted(unknown)[0]!r}")
+        lines.append([row.get(column) for column in sheet.columns])
+    write_workbook(root / sheet.file, sheet.title, lines)
 
 
-def layout_of(release: str, quirks: bool) -> Layout:
-    """The layout of a release, or of its variant with quirks."""
-    return replace(LAYOUTS[release], **_VARIANTS.get(release, {})) if quirks else LAYOUTS[release]
+def write_workbook(path: Path, title: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a workbook of one sheet."""
+    book = openpyxl.Workbook()
+    page = book.worksheets[0]
+    page.title = title
+    for number, row in enumerate(rows, 1):
+        for column, value in enumerate(row, 1):
+            if value not in (None, ""):
+                page.cell(number, column, value)
+    save_workbook(book, path)
+
+
+def save_workbook(book: openpyxl.Workbook, path: Path) -> None:
+    """Save a workbook without the time of saving, so that the same cells give the same bytes."""
+    raw = io.BytesIO()
+    book.save(raw)
+    with zipfile.ZipFile(raw) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            # the properties carry the time of saving, and nothing that a reader of the codes needs
+            data = _PROPERTIES if name == "docProps/core.xml" else source.read(name)
+            target.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)

@@ -11,8 +11,6 @@ import numpy as np
 
 from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, bump, ramp
 
-__all__ = ["AMPLITUDE", "SPONTANEOUS", "Move", "field"]
-
 # Peak displacement at strength 1 in R; 0.02 is about 2.5 px on a face 245 px wide.  Negative AUs are no AUs but
 # spontaneous motion that no coder would write down.
 AMPLITUDE = {

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from aullm_lib.datasets.synthetic.film import Action
-from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SPECS, SUBJECTS
-
-__all__ = ["MOST_CLIPS", "SPECS", "SUBJECTS", "PlannedClip", "annotation", "deal", "draw_actions", "plan", "stream"]
+from aullm_lib.datasets.synthetic.specs import SPECS, SUBJECTS
 
 # How often an AU is seen on one side alone.
 _ONE_SIDED = {2: 0.2, 4: 0.06, 6: 0.15, 7: 0.12, 10: 0.3, 12: 0.3, 14: 0.45, 15: 0.2, 20: 0.3}

@@ -14,8 +14,6 @@ import numpy as np
 
 from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, bump, outline, ramp
 
-__all__ = ["Portrait", "paint"]
-
 
 @dataclass(frozen=True)
 class Portrait:

@@ -2,8 +2,7 @@
 
 `synthesize` renders faces, moves their action units and writes what CASME II, SAMM, CASME, CAS(ME)3 (part A), 4DME or
 MMEW would bring, file for file; the adapters read it exactly as they read the real one.  What only a synthetic release
-can have lies beside it in `SYNTHETIC/`: its settings, the truth about every clip, masks of where each AU acts, and a
-list of the quirks planted.
+can have lies beside it in `SYNTHETIC/`: its settings, the truth about every clip, and masks of where each AU acts.
 """
 
 import csv
@@ -20,19 +19,15 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from aullm_lib.datasets.synthetic.face import Face
-from aullm_lib.datasets.synthetic.layouts import layout_of
+from aullm_lib.datasets.synthetic.anatomy import Array, draw_anatomy
+from aullm_lib.datasets.synthetic.film import Face, Film
+from aullm_lib.datasets.synthetic.layouts import CROP, LAYOUTS, Layout, Row, write_sheet
 from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
-from aullm_lib.datasets.synthetic.plan import plan
-from aullm_lib.datasets.synthetic.quirks import disturb, write_stray_files
-from aullm_lib.datasets.synthetic.sheets import write_sheet
-from aullm_lib.datasets.synthetic.shoot import seat, seat_of, write_clip
+from aullm_lib.datasets.synthetic.plan import PlannedClip, plan, stream
 from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SUBJECTS
-from aullm_lib.datasets.synthetic.stage import QUIRK_COLUMNS
-
-__all__ = ["VERSION", "synthesize"]
 
 VERSION = 1  # of the pictures: raise it whenever the same settings would give other bytes
+JPEG_QUALITY = 90
 # Columns of faces.csv (a row a clip) and clips.csv (a row an AU of a clip).
 _FACE_COLUMNS = "subject clip image x y width height eye_left_x eye_left_y eye_right_x eye_right_y"
 _CLIP_COLUMNS = "subject clip onset apex offset au side left right strength amplitude_px"
@@ -46,7 +41,6 @@ def synthesize(
     clips_per_subject: int = 10,
     intensity: float = 1.0,
     seed: int = 1,
-    quirks: bool = False,
 ) -> Path:
     """Write a synthetic release; the same settings give the same bytes.
 
@@ -59,10 +53,6 @@ def synthesize(
         clips_per_subject: 1..200.
         intensity: 0..3, multiplies all motion and shading of action units; at 0 the clips hold nuisances only.
         seed: >= 0.
-        quirks: plant the release's known errata and oddities, on the true release's clips where these are known by name
-            and as far as `subjects` and `clips_per_subject` reach; folders without a label come beside those.  The
-            archive nests as downloads do, and CAS(ME)3 comes as whole recordings.  `SYNTHETIC/quirks.csv` lists every
-            quirk planted: subject, clip, quirk, detail.
 
     Returns:
         `root`.  A complete release with the same settings is left alone.
@@ -81,8 +71,6 @@ def synthesize(
     _check("clips_per_subject", clips_per_subject, 1, MOST_CLIPS, whole=True)
     _check("intensity", intensity, 0, 3)
     _check("seed", seed, 0, 2**63 - 1, whole=True)
-    if not isinstance(quirks, bool):
-        raise ValueError(f"quirks={quirks!r}: must be True or False")
     settings: dict[str, Any] = {
         "synthetic": True,
         "release": release,
@@ -92,8 +80,6 @@ def synthesize(
         "seed": int(seed),
         "version": VERSION,
     }
-    if quirks:  # and no word of it otherwise: releases written before there were any are the same ones
-        settings["quirks"] = True
     if _is_done(root, settings):
         return root
     partial = root.with_name(root.name + ".partial")
@@ -131,20 +117,26 @@ def _is_done(root: Path, settings: dict[str, Any]) -> bool:
         found = json.loads((root / "SYNTHETIC" / "release.json").read_text())
     except (OSError, ValueError):
         raise FileExistsError(f"{root} exists and is no synthetic release. {advice}") from None
-    wanted = {"quirks": False, **settings}
-    found = {"quirks": False, **found}
-    other = [f"{k}={found.get(k)!r} (asked for {v!r})" for k, v in wanted.items() if found.get(k) != v]
+    other = [f"{k}={found.get(k)!r} (asked for {v!r})" for k, v in settings.items() if found.get(k) != v]
     if other:
         raise FileExistsError(f"{root} holds a synthetic release with other settings: {', '.join(other)}. {advice}")
     return True
 
 
 def _write(root: Path, settings: dict[str, Any]) -> None:
-    """Write the whole release into the empty folder `root`, `release.json` last."""
-    quirks = bool(settings.get("quirks"))
-    layout = layout_of(settings["release"], quirks)
-    stage = disturb(settings, layout, plan(settings))
-    write_sheet(root, layout.sheet, stage.rows())
+    """Write the whole release into the empty folder `root`."""
+    layout, clips = LAYOUTS[settings["release"]], plan(settings)
+    rows = [dict(layout.sheet.row(clip)) for clip in clips]
+    if settings["release"] == "casme2":  # one "/" among the apexes, as in the true sheet
+        rows[int(stream(settings, 0, 0, 5).integers(len(clips)))]["ApexFrame"] = "/"
+    write(root, settings, layout, clips, rows)
+
+
+def write(
+    root: Path, settings: dict[str, Any], layout: Layout, clips: Sequence[PlannedClip], rows: Iterable[Row]
+) -> None:
+    """Write the sheet, the frames and the truth of a plan, the clips subject by subject; `release.json` last."""
+    write_sheet(root, layout.sheet, rows)
     truth = root / "SYNTHETIC"
     truth.mkdir()
     threads = cv2.getNumThreads()
@@ -153,33 +145,27 @@ def _write(root: Path, settings: dict[str, Any]) -> None:
     try:
         jobs: list[Future[list[Any]]] = []
         faces: dict[int, Future[Face]] = {}
-        subjects = list(dict.fromkeys(staged.filmed.subject for staged in stage.clips))
+        subjects = list(dict.fromkeys(clip.subject for clip in clips))
         # A face is queued one subject ahead of its clips: nobody waits for it, and few are held at a time.
         for k, subject in enumerate(subjects):
             for ahead in subjects[k : k + 2]:
                 if ahead not in faces:
                     faces[ahead] = pool.submit(seat, settings, ahead)
             face = faces.pop(subject) if k else faces[subject]
-            theirs = [staged for staged in stage.clips if staged.filmed.subject == subject]
-            jobs += [pool.submit(write_clip, root, settings, layout, staged, face) for staged in theirs]
-        rows = [job.result() for job in tqdm(jobs, desc=f"synthetic {settings['release']}", unit="clip")]
+            jobs += [pool.submit(write_clip, root, settings, layout, c, face) for c in clips if c.subject == subject]
+        faces_rows = [job.result() for job in tqdm(jobs, desc=f"synthetic {settings['release']}", unit="clip")]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
-    _write_csv(truth / "faces.csv", _FACE_COLUMNS, rows)
+    _write_csv(truth / "faces.csv", _FACE_COLUMNS, faces_rows)
     scale = {subject: seat_of(settings, subject)[1] for subject in subjects}
     occurrences = []
-    for staged in stage.clips:
-        clip = staged.clip
+    for clip in clips:
         for action in clip.actions:
-            peak = AMPLITUDE[action.au] * scale[staged.filmed.subject]
-            peak *= max(action.left, action.right) * action.strength
+            peak = AMPLITUDE[action.au] * scale[clip.subject] * max(action.left, action.right) * action.strength
             how = (action.au, action.side, action.left, action.right, action.strength, peak * settings["intensity"])
             occurrences.append((layout.name(clip.subject), clip.name, clip.onset, clip.apex, clip.offset, *how))
     _write_csv(truth / "clips.csv", _CLIP_COLUMNS, occurrences)
-    if quirks:
-        write_stray_files(root, settings["release"], stage)
-        _write_csv(truth / "quirks.csv", QUIRK_COLUMNS, stage.notes)
     (truth / "release.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
@@ -188,3 +174,66 @@ def _write_csv(path: Path, header: str, rows: Iterable[Sequence[Any]]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header.split())
         writer.writerows([round(k, 4) if isinstance(k, float) else k for k in row] for row in rows)
+
+
+def seat_of(settings: dict[str, Any], subject: int) -> tuple[tuple[float, float], float]:
+    """Where a subject sits in the frame (x, y of the point between the eyes) and R, in pixels."""
+    x, y, size = (float(k) for k in stream(settings, subject, 0, 6).uniform(-1, 1, 3))
+    seat = LAYOUTS[settings["release"]]
+    centre = (seat.centre[0] + seat.sway[0] * x, seat.centre[1] + seat.sway[1] * y)
+    return centre, seat.radius + seat.spread * size
+
+
+def seat(settings: dict[str, Any], subject: int) -> Face:
+    """A subject before the camera.  Who it is depends on the seed and the number alone."""
+    anatomy = draw_anatomy(stream(settings, subject, 0, 7))
+    centre, radius = seat_of(settings, subject)
+    seat = LAYOUTS[settings["release"]]
+    return Face(anatomy, seat.shape, centre, radius, seat.grey)
+
+
+def _registration(eyes: Array) -> Array:
+    """Similarity [2, 3] that puts the eyes [2, 2] where CASME II's crops have them."""
+    middle, apart = eyes.mean(0), eyes[1] - eyes[0]
+    scale = 107.0 / float(np.hypot(*apart))
+    c, s = scale * apart / np.hypot(*apart)
+    turn = np.array([[c, s], [-s, c]])
+    return np.c_[turn, np.array([CROP[1] / 2 - 0.5, 112.0]) - turn @ middle]
+
+
+def write_clip(
+    root: Path, settings: dict[str, Any], layout: Layout, clip: PlannedClip, face: Future[Face]
+) -> list[Any]:
+    """Write one clip's frames, crops and masks; return its row of `faces.csv`."""
+    film = Film(
+        face.result(),
+        clip.actions,
+        n_frames=clip.offset - clip.onset + 1,
+        apex=clip.apex - clip.onset,
+        intensity=settings["intensity"],
+        rng=stream(settings, clip.subject, clip.index, 8),
+    )
+    crop = _registration(film.eyes) if layout.crops else None
+    for number, image in enumerate(film.frames(), clip.onset):
+        write_image(root / layout.path(layout.frames, clip, number), image)
+        if crop is not None:
+            small = cv2.warpAffine(image, crop, CROP[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            write_image(root / layout.path(layout.crops, clip, number), small)
+    subject = layout.name(clip.subject)
+    for action in clip.actions:
+        mask = film.mask(action.au)
+        kinds = {"masks": mask}
+        if crop is not None:
+            kinds["masks_cropped"] = cv2.warpAffine(mask, crop, CROP[::-1], flags=cv2.INTER_NEAREST)
+        for kind, picture in kinds.items():
+            write_image(root / "SYNTHETIC" / kind / subject / clip.name / f"AU{action.au}.png", picture)
+    image_path = layout.path(layout.frames, clip, clip.onset)
+    return [subject, clip.name, image_path, *film.face_box, *film.eyes.ravel().tolist()]
+
+
+def write_image(path: Path, image: Array) -> None:
+    """Write a JPEG or PNG, by the path's ending. Raises OSError where the disk is full, say."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
+    # imencode and a plain write, since cv2.imwrite says nothing when the disk is full
+    path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())

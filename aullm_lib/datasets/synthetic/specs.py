@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 from aullm_lib.facs import BENCHMARK
 
-__all__ = ["MOST_CLIPS", "SPECS", "SUBJECTS", "Spec"]
-
 SUBJECTS = {
     "casme2": tuple(range(1, 27)),
     "samm": tuple(k for k in range(6, 38) if k not in (8, 27, 29)),

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from aullm_lib.datasets.synthetic.anatomy import draw_anatomy
-from aullm_lib.datasets.synthetic.face import Face, render_still
-from aullm_lib.datasets.synthetic.film import Action, Film
+from aullm_lib.datasets.synthetic.film import Action, Face, Film
 from aullm_lib.datasets.synthetic.muscles import AMPLITUDE, field
-from aullm_lib.datasets.synthetic.plan import SPECS, deal
+from aullm_lib.datasets.synthetic.plan import deal
+from aullm_lib.datasets.synthetic.specs import SPECS
 from aullm_lib.facs import BENCHMARK
 
 # Where on the face (u, v in R; the person's left side) the middle of each benchmark AU's motion has to lie.
@@ -69,9 +69,9 @@ def test_directions_are_those_of_the_muscles() -> None:
     assert pull(14, *corner)[0] > 0.3 and pull(15, *corner)[1] > 0.5 and pull(17, 0, anatomy.chin_v - 0.27)[1] < -0.5
 
 
-def test_an_unknown_action_unit_is_named() -> None:
+def test_an_unknown_action_unit_is_named(face: Face) -> None:
     with pytest.raises(ValueError, match="au=3"):
-        render_still(1, {3: 1.0})
+        film(face, Action(3))
 
 
 def test_without_intensity_the_frames_know_nothing_of_the_action_units(face: Face) -> None:
@@ -107,14 +107,6 @@ def test_eyes_and_lids(face: Face) -> None:
 
     # a glint sits beside the pupil's middle
     assert max(pupils(frames[0])) < 75 and min(pupils(frames[-1])) > 90
-
-
-def test_render_still_sizes() -> None:
-    neutral = render_still(2, size=(240, 320))
-    moved = render_still(2, {1: 2.0, 12: 2.0}, size=(240, 320))
-    assert neutral.shape == moved.shape == (240, 320, 3) and neutral.dtype == np.uint8
-    assert np.abs(neutral.astype(int) - moved).max() > 20
-    assert render_still(2, grey=True, size=(240, 320)).shape == (240, 320)
 
 
 @pytest.mark.parametrize(("release", "total"), [("casme2", 256), ("samm", 159)])
