@@ -66,17 +66,17 @@ def described(folds: Sequence[Fold], table: pd.DataFrame) -> dict[str, Any]:
     """The releases that some folds train and test on, and their protocol by its name, as JSON values.
 
     Returns:
-        ``train`` and ``test``: names of releases, sorted; ``protocol``: "leave-one-subject-out" where each fold tests
-        all clips of one subject and trains on all others, "cross-domain" where no release is on both sides, else
-        "custom".
+        ``train`` and ``test``: names of releases, sorted; ``protocol``: "leave-one-subject-out" where every subject has
+        a fold that tests all of its clips and trains on all others, "cross-domain" where no release is on both sides,
+        else "custom".
     """
     train, test = (sorted(set(table.loc[[c for f in folds for c in f[side]], "dataset"])) for side in (1, 2))
     person = table["dataset"] + "/" + table["subject"]
-    apart = [set(person[list(fold.test)]) for fold in folds]
+    tested = [set(person[list(fold.test)]) for fold in folds]
     whole = all(len(fold.train) + len(fold.test) == len(table) for fold in folds)
     name = "custom"
     if not set(train) & set(test):
         name = "cross-domain"
-    elif whole and all(len(people) == 1 for people in apart) and len(set().union(*apart)) == len(folds):
+    elif whole and all(len(one) == 1 for one in tested) and sorted(set.union(*tested)) == sorted(person.unique()):
         name = "leave-one-subject-out"
     return {"train": train, "test": test, "protocol": name}

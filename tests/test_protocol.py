@@ -52,3 +52,16 @@ def test_cross_domain_trains_on_one_release_and_tests_on_the_other():
         protocol.cross_domain(a.assign(sha256=["s", "t"]), b.assign(sha256=["t", "u"]))
     with pytest.raises(ValueError, match="clips to test on"):
         protocol.cross_domain(a, b[:0])
+
+
+def test_folds_are_described_by_release_and_protocol():
+    one, other = table(["a", "a", "b", "c"]), table(["d", "e"]).assign(dataset="y")
+    both = pd.concat([one, other])
+    loso = protocol.loso(one)
+    assert protocol.described(loso, one) == {"train": ["x"], "test": ["x"], "protocol": "leave-one-subject-out"}
+    for folds in (loso[:2], [loso[0]._replace(train=loso[0].train[:1]), *loso[1:]]):  # not all subjects; not all others
+        assert protocol.described(folds, one)["protocol"] == "custom"
+    assert protocol.described(loso, both)["protocol"] == "custom"
+    crossed = protocol.cross_domain(one, other)
+    assert protocol.described(crossed, both) == {"train": ["x"], "test": ["y"], "protocol": "cross-domain"}
+    assert protocol.described(protocol.loso(both), both)["protocol"] == "leave-one-subject-out"

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import re
@@ -60,16 +61,78 @@ def test_a_release_that_moved_has_the_same_store_and_the_same_run(experiment, tm
     shutil.rmtree(next((root / "Cropped").glob("*/*")))
     monkeypatch.chdir(tmp_path)
 
-    def found(place):
+    def paths(place):
         with pytest.warns(UserWarning, match="no frame folder .*row left out"):
             table = datasets.load("casme2", place, images="cropped")
         store = preprocess.build(table, tmp_path / "store", size=32)
-        own = Workspace("p").build(table, {"size": 32, "align": ""})
-        return own.path, engine.run(experiment, store, out=tmp_path)
+        return Workspace("p").clips(table, 32), engine.run(experiment, store, out=tmp_path)
 
-    first = found(root)
+    first = paths(root)
     (tmp_path / "disk").rename(tmp_path / "other")
-    assert found("other/casme2") == found(tmp_path / "other") == first
+    assert paths("other/casme2") == paths(tmp_path / "other") == first
+
+
+def test_a_run_describes_itself(experiment, hand_store, tmp_path):
+    folds = protocol.loso(hand_store.table)
+    info = json.loads((engine.run(experiment, hand_store, out=tmp_path) / "run.json").read_text())
+    assert info["format"] == runs.FORMAT
+    described = info["experiment"]
+    assert (described["method"], described["variant"], described["seed"]) == ("au-llm", "backbone", 1)
+    assert described["recipe"] == experiment.recipe.to_dict() and described["recipe"]["name"] == "released"
+    assert (info["train"], info["test"], info["protocol"]) == (["hand"], ["hand"], "leave-one-subject-out")
+    for fold, row in zip(folds, info["folds"], strict=True):
+        clips = hashlib.sha256(json.dumps([sorted(fold.train), sorted(fold.test)]).encode()).hexdigest()
+        assert row == {"name": fold.name, "train_clips": 8, "test_clips": 4, "sha256": clips}
+    some = Run(engine.run(experiment, hand_store, out=tmp_path, folds=folds[:1]))
+    assert some.info["protocol"] == "custom" and some.info["folds"] == info["folds"][:1]
+
+
+def test_a_run_folder_of_an_older_format_is_refused_by_name(experiment, hand_store, tmp_path):
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    info = json.loads((path / "run.json").read_text())
+    del info["format"]
+    (path / "run.json").write_text(json.dumps(info | {"folds": [fold["name"] for fold in info["folds"]]}))
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: a run folder of an older version"):
+        Run(path)
+
+
+def test_reading_results_imports_no_torch(experiment, hand_store, tmp_path):
+    path = engine.run(experiment, hand_store, out=tmp_path)
+    script = """
+        import sys
+        from aullm_lib import metrics
+        from aullm_lib.runs import Run
+        metrics.score(Run(sys.argv[1]).predictions(), resamples=0)
+        assert "torch" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(path)], check=True)
+
+
+def test_many_experiments_are_checked_before_the_first_runs_and_are_run_once(experiment, hand_store, tmp_path):
+    two = dataclasses.replace(experiment, name="two", seed=2)
+    folds = protocol.loso(hand_store.table)[:1]
+    wrong = dataclasses.replace(experiment, recipe=dataclasses.replace(experiment.recipe, size=64))
+    with pytest.raises(ValueError, match="have 32 pixels"):
+        engine.run_all([(experiment, hand_store), (wrong, hand_store)], out=tmp_path)
+    assert not list(tmp_path.glob("tiny-*"))
+    paths = engine.run_all([(experiment, hand_store), (two, hand_store, folds)], out=tmp_path)
+    assert paths == [
+        engine.run(experiment, hand_store, out=tmp_path),
+        engine.run(two, hand_store, folds=folds, out=tmp_path),
+    ]
+    assert [len(Run(path).folds) for path in paths] == [3, 1]
+
+
+def test_folders_with_one_pool_share_their_runs(experiment, hand_store, tmp_path, monkeypatch):
+    (tmp_path / "all").mkdir()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / runs.POOL).symlink_to("../all", target_is_directory=True)
+    first = engine.run(experiment, hand_store, out=tmp_path / "a")
+    monkeypatch.setattr(aullm, "train_folds", None)  # nothing is trained any more
+    second = engine.run(experiment, hand_store, out=tmp_path / "b")
+    assert first.resolve() == second.resolve() == tmp_path / "all" / first.name
+    assert folds_of(first) == folds_of(second)
 
 
 def test_same_bytes_again_and_in_any_order(experiment, hand_store, tmp_path):
