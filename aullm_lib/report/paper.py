@@ -104,7 +104,7 @@ def _slots(number: int, columns: Sequence[Column], mine: Sequence[Result]) -> di
 
 
 def ablation_panels(found: Sequence[Result], policy: str = "fixed") -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
-    """Figure 2 for ``figures.ablation_bars``: panels, and the best trivial classifier, by data set.
+    """Figure 2 for ``fig2.figure2``: panels, and the best trivial classifier, by data set.
 
     Each panel has one row per (llm, variant): the average two-class macro F1 as score, low, high, published, in
     percent; NaN where it was not run, and published only for licensed runs.

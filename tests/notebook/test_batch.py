@@ -66,7 +66,7 @@ def test_every_table_and_figure_says_that_its_data_are_synthetic(inside):
         p for p in (inside / "figures" / "smoke").iterdir() if p.name != "tables.tex"
     ]  # all tables, each with its line
     drawn = {p.stem.removesuffix("_scores") for p in files}
-    assert {"table1_casme2", "table2_samm", "scores_per_au", "pipeline", "quickstart_intensity"} <= drawn
+    assert {"table1_casme2", "table2_samm", "scores_per_au", "fig1_one_clip", "quickstart_intensity"} <= drawn
     for stem in drawn:
         made = json.loads((inside / "figures" / "smoke" / f"{stem}.json").read_text())
         assert made["synthetic"] is True, stem

@@ -61,7 +61,7 @@ def example(home, profile="demo", synthetic=True):
     written = render.write(folder / "table1_casme2", table, {"synthetic": synthetic})
     points = pd.DataFrame({"intensity": [0.0, 1.0], "seed": [1, 1], "f1_macro": [0.5, 0.7]})
     points = points.assign(**{"always-negative": 0.45, "base-rate random": 0.5})
-    written += figures.save(figures.intensity_curve(points), folder / "curve", {"synthetic": synthetic})
+    written += figures.save(figures.scores.intensity_curve(points), folder / "curve", {"synthetic": synthetic})
     names = [str(path.relative_to(home)) for path in written]
     parameters = {
         "data": "synthetic" if synthetic else "licensed", "releases": ["casme2"], "recipe": "released",

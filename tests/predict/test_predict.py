@@ -22,7 +22,7 @@ from aullm_lib.predict.reading import BadFootage
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.preprocess.building import NoFace
 from aullm_lib.recipe import Recipe
-from aullm_lib.report.figures import own_clip
+from aullm_lib.report.figures import clips
 from aullm_lib.runs import Run
 from aullm_lib.support import images
 from aullm_lib.support.images import BadImage
@@ -337,7 +337,7 @@ def test_a_window_without_a_face_is_empty_and_the_others_go_on(world, shots, tmp
     lines = (tmp_path / "gap.csv").read_text().splitlines()
     assert lines[0] == "start_frame,end_frame,start_s,end_s,au,probability,remark"
     assert lines[7] == "9,12,,,AU1,,no usable face in its first frame"
-    figure = own_clip.timeline(found)
+    figure = clips.timeline(found)
     spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
     assert spans == [(9, 13), (13, 17), (17, 21)] and all(patch.get_hatch() for patch in figure.axes[0].patches)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no usable face or frame"]
@@ -346,7 +346,7 @@ def test_a_window_without_a_face_is_empty_and_the_others_go_on(world, shots, tmp
 def test_a_video_without_any_face_is_no_error(world, shots, tmp_path):
     found = predict.video(world.model, pictures(tmp_path / "p", [np.full_like(shots[0], 90)] * 6), length=3)
     assert found.table["probability"].isna().all() and found.path is None
-    own_clip.timeline(found)
+    clips.timeline(found)
 
 
 def test_nothing_half_written_is_left(world, shots, tmp_path):
@@ -437,18 +437,19 @@ def texts(figure) -> str:
 def test_the_figures_say_what_they_are(world, shots, tmp_path):
     source = pictures(tmp_path / "a $x_1$ <b>", shots[:12])
     found = predict.clip(world.model, source)
-    figure = own_clip.draw(found)
+    figure = clips.user_clip(found)
     figure.savefig(tmp_path / "clip.png")
     said = texts(figure)
-    assert "a $x_1$ <b>: frames 1 to 12" in said and own_clip.SYNTHETIC in said
+    assert "a $x_1$ <b>: frames 1 to 12" in said and clips.SYNTHETIC in said
     assert "not calibrated" in " ".join(said.split()) and "Grad-CAM" in said
     table = found.probabilities.sort_values("probability")
     assert all(f"{au}\n{row.probability:.2f}" in said for au, row in table.iterrows())
-    assert len(own_clip.draw(predict.clip(world.model, source, heat=False)).axes) == 1 + 6 + 1
+    bare = clips.user_clip(predict.clip(world.model, source, heat=False))
+    assert sum(len(axis.images) for axis in bare.axes) == 1 + 6 and "Grad-CAM" not in texts(bare)
 
-    timeline = own_clip.timeline(predict.video(world.model, source, length=4, stride=2))
+    timeline = clips.timeline(predict.video(world.model, source, length=4, stride=2))
     timeline.savefig(tmp_path / "timeline.png")
-    assert own_clip.SYNTHETIC in texts(timeline) and "frame" in texts(timeline)
+    assert clips.SYNTHETIC in texts(timeline) and "frame" in texts(timeline)
 
 
 @pytest.mark.parametrize("fps", [None, 10.0])
@@ -458,8 +459,8 @@ def test_a_timeline_draws_windows_where_their_frames_lie(world, shots, tmp_path,
     for i in range(24, 0, -1):
         (source / f"img{i:03d}.png").rename(source / f"img{i + 45 + 12 * (i > 12):03d}.png")
     found = predict.video(world.model, source, length=4, stride=4, fps=fps)
-    figure = own_clip.timeline(found)
-    (mesh,) = figure.axes[0].collections
+    figure = clips.timeline(found)
+    (mesh,) = (part for axis in figure.axes if axis.get_xlabel() for part in axis.collections)
     x, values = mesh.get_coordinates()[0, :, 0], np.ma.filled(mesh.get_array(), np.nan)[0]
     drawn = [(x[i], x[i + 1]) for i in range(len(values)) if not np.isnan(values[i])]
     drawn += [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
@@ -481,8 +482,8 @@ def test_a_timeline_of_many_windows_keeps_their_maximum(world):
         source=Path("long.mp4"), remarks=(), limits=(), synthetic=False, models=1, table=rows, length=10, stride=5,
         fps=25.0, path=None,
     )  # fmt: skip
-    figure = own_clip.timeline(said)
-    (mesh,) = figure.axes[0].collections
+    figure = clips.timeline(said)
+    (mesh,) = (part for axis in figure.axes if axis.get_xlabel() for part in axis.collections)
     drawn = mesh.get_array().ravel()
     assert len(drawn) == 667 and drawn[333] == 0.9 and (drawn > 0.5).sum() == 1
     assert np.isclose(mesh.get_coordinates()[0, 0, 0], 2.5 / 25)  # the first window's middle, 5, less half a step

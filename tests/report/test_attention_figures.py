@@ -17,8 +17,9 @@ from aullm_lib.explain.probes import BEFORE, PART, VISUAL
 from aullm_lib.llm import load
 from aullm_lib.model import AULLM
 from aullm_lib.recipe import Recipe
-from aullm_lib.report import figures, tokens
-from aullm_lib.report.figures import fig1, fig3, maps
+from aullm_lib.report import figures
+from aullm_lib.report.figures import canvas, fig1, fig3, maps
+from aullm_lib.report.figures.style import ORANGE
 from aullm_lib.runs import Run
 from aullm_lib.support.tiny import build_tiny
 
@@ -79,34 +80,36 @@ def test_figure_3_shows_frames_both_models_maps_and_se_weights():
     one, other = row(), row(mask=None, plain=np.zeros((5, 8, 8)))
     figure = fig3.figure3([one, other], "note " + EVIL)
     assert figure.get_figwidth() == 7
-    pictures = [axis for axis in figure.axes if axis.images and len(axis.images[0].get_array()) == 8]
-    assert len(pictures) == 2 * 3 * 6
-    grey = [np.repeat(frame[..., None] / 255, 3, 2) for frame in one.frames]
-    shown = [np.asarray(axis.images[0].get_array()) for axis in pictures]
-    for t in range(6):
-        np.testing.assert_allclose(shown[t], grey[t])  # (a)
-    np.testing.assert_allclose(shown[6], grey[0])  # frame 0 has no map
-    tops = [np.unravel_index(maps.argmax(), maps.shape) for maps in (one.plain, one.ours)]
-    for at, (t, y, x) in zip((6, 12), tops, strict=True):
-        colour = shown[at + t + 1][y, x]
-        np.testing.assert_allclose(colour, 0.15 * grey[t + 1][y, x] + 0.85 * np.array([128, 0, 38]) / 255, atol=0.01)
-    np.testing.assert_allclose(shown[18 + 6 + 3], other.frames[3][..., None].repeat(3, 2) / 255)  # an empty map
-    outlined = [bool(axis.collections) for axis in pictures]
-    assert outlined == [False] * 6 + [True] * 12 + [False] * 18
+    panels = [axis for axis in figure.axes if axis.images and len(axis.images[0].get_array()) == 8]
+    shown = [np.asarray(axis.images[0].get_array()) for axis in panels]
+    still = np.zeros((1, 8, 8))  # frame 0 has no map
+    rows = [
+        (clip, None if maps is None else np.concatenate([still, maps / max(maps.max(), 1e-9)]))
+        for clip in (one, other) for maps in (None, clip.plain, clip.ours)
+    ]  # fmt: skip
+    expected = [
+        np.repeat(frame[..., None] / 255, 3, 2) if maps is None else canvas.overlaid(frame, maps[t])
+        for clip, maps in rows for t, frame in enumerate(clip.frames)
+    ]  # fmt: skip
+    assert len(shown) == len(expected) == 2 * 3 * 6
+    for image, want in zip(shown, expected, strict=True):
+        np.testing.assert_allclose(image, want)
+    assert [bool(axis.collections) for axis in panels] == [False] * 6 + [True] * 12 + [False] * 18  # the mask's outline
     se = [axis.images[0].get_array() for axis in figure.axes if axis.images and len(axis.images[0].get_array()) == 64]
     assert len(se) == 2 and (se[0] == one.se.T).all()
     text = words(figure)
     assert {"(a) frames", "(b) plain 3D-CNN", "(c) AU-LLM's backbone", "(d) SE weights over time"} <= set(text)
+    assert "share of the map's maximum" in text and text.count("weight") == 2  # the colour bars
     assert not any("dead" in t for t in text) and sum(EVIL in t for t in text) == 3
 
 
-def test_figure_3_says_that_the_bottleneck_is_dead_and_goes_without_se():
+def test_figure_3_says_that_relus_are_dead_and_goes_without_se():
     half = np.full((4, 64), 0.5)
     half[0] = RNG.random(64)
-    text = " ".join(words(fig3.figure3([row(se=half)])))
-    assert "In 75% of the steps in (d) SE's bottleneck has only dead ReLUs: all weights are 0.5" in text
-    bare = fig3.figure3([row(se=None)])
-    assert len(bare.axes) == 18 and "(d) SE weights over time" not in words(bare)
+    text = " ".join(" ".join(words(fig3.figure3([row(se=half)]))).split())
+    assert "all ReLUs are dead in 75% of the steps in (d); there all its weights are 0.5" in text
+    text = words(fig3.figure3([row(se=None)]))
+    assert "(d) SE weights over time" not in text and "weight" not in text
 
 
 def test_localisation_shows_every_map_with_its_interval_and_chance():
@@ -115,19 +118,20 @@ def test_localisation_shows_every_map_with_its_interval_and_chance():
     assert figure.get_figwidth() == 7 and len(figure.axes) == 6
     order = [("M", "Grad-CAM"), ("M", "occlusion"), ("N", "Grad-CAM"), (M_RANDOM, "Grad-CAM"), (NO_MODEL, "centre")]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == ["Grad-CAM, M", "occlusion, M", "Grad-CAM, N", "Grad-CAM, M, untrained", "centre"]
+    assert labels == ["Grad-CAM, M", "occlusion, M", "Grad-CAM, N", "Grad-CAM, M, randomised weights", "centre"]
     for k, (measure, au) in enumerate((m, au) for m in MEASURES[:2] for au in ("AU4", "AU12", "all")):
         lines = figure.axes[k].lines
         for y, key in enumerate(order):
-            line = scores.loc[(*key, au)]
-            assert list(lines[2 * y].get_xdata()) == pytest.approx(
-                [100 * line[f"{measure}_low"], 100 * line[f"{measure}_high"]]
-            )
-            assert lines[2 * y + 1].get_xdata()[0] == pytest.approx(100 * line[measure])
-            assert (lines[2 * y + 1].get_markerfacecolor() == "white") == key[0].endswith(RANDOMISED)
-        assert lines[-1].get_xdata()[0] == pytest.approx(5)  # chance
+            expected = 100 * scores.loc[(*key, au)]
+            (span,) = [line.get_xdata() for line in lines if list(line.get_ydata()) == [y, y]]
+            assert list(span) == pytest.approx([expected[f"{measure}_low"], expected[f"{measure}_high"]])
+            (dot,) = [line for line in lines if list(line.get_ydata()) == [y]]
+            assert dot.get_xdata()[0] == pytest.approx(expected[measure])
+            assert (dot.get_markerfacecolor() == "white") == key[0].endswith(RANDOMISED)
+        assert 5 in [pytest.approx(line.get_xdata()[0]) for line in lines if line.get_linestyle() == "--"]  # chance
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["0", "50", "100"]
     assert [axis.get_title() for axis in figure.axes[:3]] == ["AU4\n6 clips", "AU12\n6 clips", "all\n12 maps"]
+    assert {"pointing game (%)", "energy-based pointing game (%)"} <= set(words(figure))
     assert not any("No interval" in text for text in words(figure))
     rare = scores.assign(subjects=scores["subjects"].where(scores.index.get_level_values("au") != "AU4", 1))
     assert any("No interval for AU4: a single subject." in text for text in words(maps.localisation(rare, "n")))
@@ -148,13 +152,14 @@ def test_curves_are_the_models_own_and_those_of_no_model():
 
 def test_a_sheet_shows_every_map_over_its_frame():
     frame, heat = RNG.integers(0, 255, (8, 8), np.uint8), RNG.random((8, 8))
-    figure = maps.sheet({"one " + EVIL: (frame, {"a": heat, "b": np.zeros((8, 8))}, heat > 0.5)}, "n")
-    shown = [axis.images[0].get_array() for axis in figure.axes]
+    figure = maps.side_by_side({"one " + EVIL: (frame, {"a": heat, "b": np.zeros((8, 8))}, heat > 0.5)}, "n")
+    panels = [axis for axis in figure.axes if axis.images]
+    shown = [axis.images[0].get_array() for axis in panels]
     assert len(shown) == 3 and figure.get_figwidth() == 7
     grey = frame[..., None].repeat(3, 2) / 255
     np.testing.assert_allclose(shown[0], grey)
     np.testing.assert_allclose(shown[2], grey)  # an empty map
-    assert np.abs(shown[1] - grey).max() > 0.1 and all(axis.collections for axis in figure.axes)
+    assert np.abs(shown[1] - grey).max() > 0.1 and all(axis.collections for axis in panels)
 
 
 def test_led_is_drawn_before_and_after():
@@ -164,39 +169,36 @@ def test_led_is_drawn_before_and_after():
         "b": np.triu(np.full((6, 6), 4.0)),
     }
     cycles = np.linspace(0, 0.5, 5)
-    figure = fig3.led(matrices, cycles, {name: m[0, 0] * cycles / 4 for name, m in matrices.items()}, "n")
+    figure = maps.led(matrices, cycles, {name: m[0, 0] * cycles / 4 for name, m in matrices.items()}, "n")
     shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
     assert (shown[0] == matrices[BEFORE]).all() and (shown[1] == 2.5 * (matrices[BEFORE] > 0)).all()
-    ends = [line.get_ydata()[-1] for line in figure.axes[-1].lines]
-    assert ends == pytest.approx([0.125, 0.5, 0.3125, 0.25])  # two folds, their mean, before
+    ends = sorted(line.get_ydata()[-1] for axis in figure.axes for line in axis.lines)
+    assert ends == pytest.approx([0.125, 0.25, 0.3125, 0.5])  # a fold, before, the folds' mean, the other fold
     assert "after, mean of 2 folds" in words(figure)
 
 
-def test_attention_is_coloured_as_a_multiple_of_looking_everywhere_alike():
+def test_attention_is_coloured_as_a_multiple_of_uniform_attention():
     weights = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
-    figure = fig3.llm(["a", "b", VISUAL], weights, "n")
+    figure = maps.attention(["a", "b", VISUAL], weights, "n")
     image = figure.axes[0].images[0]
     np.testing.assert_allclose(image.get_array(), np.maximum(3 * weights.T, 1 / 3))
     assert image.norm(1.0) == pytest.approx(0.5) and (image.norm.vmin, image.norm.vmax) == pytest.approx((1 / 3, 3))
-    assert any("Attention is 0.3 to 2.4 times" in " ".join(text.split()) for text in words(figure))
+    assert any("Attention is 0.3 to 2.4 times uniform attention" in " ".join(text.split()) for text in words(figure))
     assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["0.333×", "1×", "3×"]
-    nearly = fig3.llm(["a", "b", VISUAL], np.array([[0.333, 0.334, 0.333]]), "n").axes[0].images[0]
-    assert (nearly.norm.vmin, nearly.norm.vmax) == pytest.approx((1 / fig3.LEAST, fig3.LEAST))
+    nearly = maps.attention(["a", "b", VISUAL], np.array([[0.333, 0.334, 0.333]]), "n").axes[0].images[0]
+    assert (nearly.norm.vmin, nearly.norm.vmax) == pytest.approx((1 / maps.LEAST, maps.LEAST))
 
 
-def test_tokens_are_numbered_and_chinese_ones_are_said_in_english():
-    prompt = Recipe.released().prompt
-    assert "".join(tokens.WORDS) == prompt
-    pieces = [prompt[0], prompt[1], PART, prompt[2], prompt[3:7], *prompt[7:], VISUAL]
-    labels, said = tokens.named(["<s>", *pieces])
-    assert labels[:6] == ["1 <s>", "2 please", "3 analyse", "4 analyse …", "5 analyse", "6 fuse after"]
-    assert labels[6] == "7 face" and labels[-2:] == [f"{len(pieces)} :", f"{len(pieces) + 1} {VISUAL}"]
-    assert tokens.MEANING in said and said.isprintable()
-    figure = fig3.llm(pieces, np.full((2, len(pieces)), 1 / len(pieces)), "n")
-    drawn = " ".join(" ".join(words(figure)).split())
-    assert tokens.MEANING in drawn and "U+" not in drawn
-    assert tokens.named(["$x$", " facial", " ", VISUAL]) == (["1 $x$", "2 facial", "3 ␣", f"4 {VISUAL}"], "")
-    assert tokens.named(["请a", PART])[0] == ["1 U+8BF7a", "2 …"]
+def test_tokens_have_their_text_or_only_their_number_where_the_font_lacks_it():
+    prompt = Recipe.released().prompt  # in Chinese
+    tokens = ["<s>", *prompt[:2], PART, "$x$", " facial", " ", VISUAL]
+    figure = maps.attention(tokens, np.full((2, len(tokens)), 1 / len(tokens)), "n")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["1 <s>", "2", "3", "4 …", "5 $x$", "6 facial", "7 ␣", f"8 {VISUAL}"]
+    said = "A token that the font cannot show has only its number."
+    assert any(said in " ".join(text.split()) for text in words(figure))
+    plain = maps.attention(["a", VISUAL], np.full((2, 2), 0.5), "n")
+    assert not any("only its number" in " ".join(text.split()) for text in words(plain))
 
 
 @pytest.fixture(scope="module")
@@ -241,21 +243,23 @@ def test_figure_1_shows_the_tokens_in_their_order_and_the_clips_probabilities(ti
     model = AULLM(Recipe.paper(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny).eval()
     clips = torch.randint(0, 256, (1, 6, 64, 64), dtype=torch.uint8)
     given = probes.attention(model, clips, tiny[1]).tokens
-    said = pd.Series([0.1, 0.8, 0.3], index=["AU1", "AU4", "AU12"])
+    parts = fig1.parts(model, clips)
+    (tokens,) = [part.tokens for part in parts if part.tokens]
+    assert tokens == tuple(token == VISUAL for token in given)
+    probabilities = pd.Series([0.1, 0.8, 0.3], index=["AU1", "AU4", "AU12"])
     figure = fig1.figure1(
-        fig1.parts(model, clips),
+        parts,
         frames=clips[0].numpy(),
-        tokens=given,
-        probabilities=said,
+        probabilities=probabilities,
         truth=["AU4"],
         note=EVIL,
     )
     assert figure.get_figwidth() == 7
     assert f"visual token, {len(given) - 1} prompt tokens" in words(figure)
     assert sum(len(axis.images) for axis in figure.axes) == 6
-    bars = figure.axes[-1].patches
+    bars = next(axis.patches for axis in figure.axes if axis.get_xlabel() == "probability")
     assert [bar.get_width() for bar in bars] == [0.1, 0.8, 0.3]
-    assert [to_hex(bar.get_facecolor()).upper() == figures.scores.ORANGE for bar in bars] == [False, True, False]
+    assert [to_hex(bar.get_facecolor()).upper() == ORANGE for bar in bars] == [False, True, False]
     assert [fig1._short(n) for n in (520, 7168, 74_016_000, 1_543_714_304)] == [
         "520",
         "7.17 k",
@@ -296,14 +300,14 @@ def test_everything_is_the_same_bytes_twice_with_embedded_fonts(tmp_path, tiny):
     heat = RNG.random((8, 8))
     makers = {
         "fig3": lambda: fig3.figure3([clip], EVIL),
-        "fig1": lambda: fig1.figure1(parts, tokens=[VISUAL, "a"], note=EVIL),
+        "fig1": lambda: fig1.figure1(parts, note=EVIL),
         "localisation": lambda: maps.localisation(scores, EVIL),
         "curves": lambda: maps.curves(lines, scores, "M", EVIL),
-        "sheet": lambda: maps.sheet({EVIL: (clip.frames[0], {"a": heat}, heat > 0.5)}, EVIL),
-        "led": lambda: fig3.led(
+        "sheet": lambda: maps.side_by_side({EVIL: (clip.frames[0], {"a": heat}, heat > 0.5)}, EVIL),
+        "led": lambda: maps.led(
             {BEFORE: np.eye(6), "a": np.eye(6)}, np.arange(3), {BEFORE: np.ones(3), "a": np.ones(3)}, EVIL
         ),
-        "llm": lambda: fig3.llm([EVIL, VISUAL], np.full((2, 2), 0.5), EVIL),
+        "llm": lambda: maps.attention([EVIL, VISUAL], np.full((2, 2), 0.5), EVIL),
     }
     for name, make in makers.items():
         one = make()
@@ -336,11 +340,11 @@ def test_names_of_runs_stay_whole_in_notes(tiny):
     note, frame = f"{name}. " * 9, np.zeros((8, 8), np.uint8)
     for figure in (
         fig3.figure3([row()], note),
-        fig3.llm(["a", VISUAL], np.full((2, 2), 0.5), note),
+        maps.attention(["a", VISUAL], np.full((2, 2), 0.5), note),
         fig1.figure1(fig1.parts(model, torch.zeros(1, 6, 64, 64, dtype=torch.uint8)), note=note),
         maps.localisation(scores, note),
         maps.curves(lines, scores, "M", note),
-        maps.sheet({"one": (frame, {"a": np.ones((8, 8))}, None)}, note),
+        maps.side_by_side({"one": (frame, {"a": np.ones((8, 8))}, None)}, note),
     ):
         (text,) = (text for text in words(figure) if name in text)
         assert text.split().count(f"{name}.") == 9 and "\n" in text

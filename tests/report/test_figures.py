@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from matplotlib.text import Text
 
 from aullm_lib import metrics
 from aullm_lib.report import figures, render
-from aullm_lib.report.figures import clips, differences
+from aullm_lib.report.figures import canvas, clips, fig2, scores
 from aullm_lib.report.tables import Block, Cell, Group, Table, compared
 
 
@@ -119,42 +120,135 @@ def test_only_the_best_above_the_trivial_classifiers_is_bold_and_ties_are_bold_t
     assert not compared(Group("g", {"alone": [Cell(50.0)]})).rows["alone"][0].bold
 
 
-def test_figures_are_the_same_bytes_twice_and_show_every_method(scored, tmp_path):
-    scores, trivial = scored
+def test_figures_are_the_same_bytes_twice(scored, tmp_path):
+    scored_runs, trivial = scored
     points = pd.DataFrame(
         {"intensity": [0.0, 0.0, 1.0, 1.0], "seed": [1, 2, 1, 2], "f1_macro": [0.45, 0.46, 0.8, 0.7]}
-    ).assign(**{"always-negative": 0.45, "base-rate random": 0.5})
+    ).assign(**dict.fromkeys(scores.TRIVIAL, 0.45), fixed=0.5)
     log = pd.DataFrame({"fold": ["a", "a", "b", "b"], "epoch": [1, 2, 1, 2], "loss": [1.0, 0.5, 1.1, 0.4]})
     image = np.arange(256, dtype=np.uint8).reshape(16, 16)
     makers = {
-        "scores": lambda: figures.per_au({"x": scores}, {"x": trivial["always-negative"]}, note="n"),
-        "curve": lambda: figures.intensity_curve(points, note="n"),
-        "losses": lambda: figures.losses(log, "t"),
-        "counts": lambda: figures.au_counts({"casme2": table(AU1=[1, 1, 1], AU5=[1, 0, 0])}),
+        "per_au": lambda: scores.per_au({"x": scored_runs}, {"x": trivial["always-negative"]}, note="n"),
+        "curve": lambda: scores.intensity_curve(points, note="n"),
+        "policies": lambda: scores.policies(points, ["fixed"], note="n"),
+        "methods": lambda: scores.methods({"x": method_frame()}, {"x": {"always-negative": 45.4}}, note="n"),
+        "differences": lambda: scores.differences(difference_frame(), note="n"),
+        "losses": lambda: scores.losses(log, "t"),
+        "counts": lambda: scores.au_counts({"casme2": table(AU1=[1, 1, 1], AU5=[1, 0, 0])}),
         "film": lambda: clips.film({"a": [image], "b": [image - 100.0]}, ["t"], signed=["b"]),
-        "pipeline": lambda: clips.pipeline(
-            np.stack([image] * 6),
-            np.stack([image - 9.0] * 5),
-            [("A", "b")],
-            pd.Series({"AU1": 0.2, "AU4": 0.9}),
-            ["AU4"],
-        ),
         "alignment": lambda: clips.alignment({"t": (image, np.array([[1.0, 0, -2], [0, 1, -2]]), image[2:10, 2:10])}),
         "contact_sheet": lambda: clips.contact_sheet({"AU4": ("c", np.stack([image] * 3))}, "n"),
-        "cooccurrence": lambda: figures.cooccurrence({"samm": table(AU2=[1, 0], AU4=[1, 1])}),
-        "lengths": lambda: figures.lengths({"samm": table(n_frames=[4, 9])}),
-        "ablations": lambda: figures.ablation_bars({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {}, "n"),
-        "reliability": lambda: differences.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.2}), "n"),
+        "cooccurrence": lambda: scores.cooccurrence({"samm": table(AU2=[1, 0], AU4=[1, 1])}),
+        "lengths": lambda: scores.lengths({"samm": table(n_frames=[4, 9])}),
+        "figure2": lambda: fig2.figure2({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {}, "n"),
+        "reliability": lambda: scores.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.2}), "n"),
     }
     for name, make in makers.items():
         first = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "1" / name, {"a": 1})}
         again = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "2" / name, {"a": 1})}
         assert first == again
         assert {p.rsplit(".")[-1] for p in first} == {"pdf", "png", "json"}
-    drawn = makers["scores"]()
-    assert {text.get_text() for text in drawn.legends[0].get_texts()} == {*scores, "always-negative classifier"}
-    bars = drawn.axes[0].containers
-    assert bars[0].lines[0].get_ydata()[-1] == pytest.approx(100)
+        assert not plt.get_fignums()  # nothing shows it a second time
+
+
+def words(figure):
+    """Every text of a figure, by its content."""
+    figure.draw_without_rendering()
+    return {text.get_text(): text for text in figure.findobj(Text) if text.get_text()}
+
+
+def lines(axis):
+    """The points of every line on axes, in data coordinates, by its marker."""
+    return [(line.get_marker(), list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines]
+
+
+# Colours
+
+
+def protanope(colours):
+    """Linear RGB [n, 3] as seen without long-wavelength cones (Machado et al., TVCG 2009, severity 1)."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    matrix = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    return np.clip(linear @ np.array(matrix).T, 0, 1)
+
+
+def test_heat_maps_grow_brighter_to_protanopes_too_and_end_bright():
+    colours = plt.get_cmap(canvas.HEAT)(np.linspace(0, 1, 256))[:, :3]
+    luminance = protanope(colours) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(luminance) > 0).all() and luminance[0] < 0.05 and luminance[-1] > 0.7
+
+
+def test_a_map_lies_over_its_frame_the_more_opaque_the_larger_its_values():
+    frame = np.array([[0, 255], [100, 200]], np.uint8)
+    shown = canvas.overlaid(frame, np.array([[0.0, 0.0], [1.0, 0.5]]))
+    grey, top = frame[..., None].repeat(3, 2) / 255, np.array(plt.get_cmap(canvas.HEAT)(1.0)[:3])
+    np.testing.assert_allclose(shown[0], grey[0])
+    np.testing.assert_allclose(shown[1, 0], 0.15 * grey[1, 0] + 0.85 * top)
+    covered = np.abs(shown - grey).max(axis=2)
+    assert covered[1, 0] > covered[1, 1] > 0
+
+
+# Scores
+
+
+def test_scores_per_au_are_drawn_with_the_trivial_classifier(scored):
+    scored_runs, trivial = scored
+    figure = scores.per_au({"x": scored_runs}, {"x": trivial["always-negative"]}, note="n")
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {*scored_runs, "always-negative classifier"}
+    drawn = [container.lines[0].get_ydata() for container in figure.axes[0].containers]
+    for values, score in zip(drawn, scored_runs.values(), strict=True):
+        assert list(values) == pytest.approx(100 * score["f1_macro"].astype(float))
+
+
+def method_frame():
+    return pd.DataFrame(
+        {"score": [50.0, 61.0], "low": [45.0, 55.0], "high": [56.0, 66.0], "published": [np.nan, 70.0]},
+        index=["lbp-top", "sca"],
+    )
+
+
+def test_methods_have_every_score_interval_trivial_classifier_and_published_number():
+    figure = scores.methods({"CASME II": method_frame()}, {"CASME II": {"always-negative": 45.4}}, note="a note")
+    (axis,) = figure.axes
+    drawn = lines(axis)
+    assert ("o", [50, 61], [0, 1]) in drawn
+    (published,) = [x for marker, x, _ in drawn if marker == "D"]
+    assert np.isnan(published[0]) and published[1] == 70
+    spans = [segment[:, 0].tolist() for collection in axis.collections for segment in collection.get_segments()]
+    assert spans == [[45, 56], [55, 66]]
+    assert [45.4, 45.4] in [x for _, x, _ in drawn]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["lbp-top", "sca"]
+    assert axis.get_ylim()[0] > axis.get_ylim()[1]  # the first row is on top
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert legend == {"ours, 95 % interval", "published", "always-negative"}
+    bare = scores.methods({"synthetic": method_frame().assign(published=np.nan)}, {})
+    assert [text.get_text() for text in bare.legends[0].get_texts()] == ["ours, 95 % interval"]
+
+
+def test_a_long_note_takes_nothing_from_the_panels():
+    inches = []
+    for note in ("short", "short\n" + "casme2-lbp-top-seed1-e1adad1da2, " * 12):
+        figure = scores.methods({"synthetic": method_frame()}, {}, note=note)
+        figure.draw_without_rendering()
+        inches.append(figure.axes[0].get_position().height * figure.get_figheight())
+    assert inches[1] == pytest.approx(inches[0], abs=0.15) and inches[0] > 0.35
+
+
+def difference_frame():
+    index = [("CASME II", "AU-LLM", name, 1) for name in ("worse", "similar", "absent")]
+    return pd.DataFrame(
+        {"difference": [-5.0, 2.0, np.nan], "low": [-8.0, -3.0, np.nan], "high": [-2.0, 6.0, np.nan],
+         "supported": ["yes", "no", ""]},
+        index=pd.MultiIndex.from_tuples(index, names=["data", "against", "method", "seed"]),
+    )  # fmt: skip
+
+
+def test_differences_are_filled_where_they_are_supported():
+    (axis,) = scores.differences(difference_frame()).axes
+    dots = {line.get_xdata()[0]: line.get_markerfacecolor() for line in axis.lines if line.get_marker() == "o"}
+    assert set(dots) == {-5, 2} and dots[-5] != "white" and dots[2] == "white"
+    assert {(-8, -2), (-3, 6)} <= {tuple(x) for _, x, _ in lines(axis)}
+    assert [text.get_text() for text in axis.texts] == ["not compared"]
 
 
 def ablation_frame():
@@ -163,8 +257,8 @@ def ablation_frame():
     return pd.DataFrame(rows, columns=["llm", "variant", "score", "low", "high", "published"])
 
 
-def test_ablation_bars_stand_for_the_scores_and_empty_slots_say_so():
-    figure = figures.ablation_bars({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {"CASME II": 49.9})
+def test_figure_2_has_the_scores_as_bars_and_empty_slots_say_so():
+    figure = fig2.figure2({"CASME II": ablation_frame(), "SAMM": pd.DataFrame()}, {"CASME II": 49.9})
     axis = figure.axes[0]
     assert sorted(bar.get_height() for bar in axis.patches) == [50.0, 70.0, 80.0]
     assert all(bar.get_y() == 0 for bar in axis.patches)
@@ -187,7 +281,7 @@ def calibrated():
 
 
 def test_reliability_draws_the_bins_that_hold_clips():
-    figure = differences.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.204}))
+    figure = scores.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.204}))
     assert [axis.get_title(loc="left") for axis in figure.axes[:2]] == ["AU1, error 10 %", "AU4, error 20 %"]
     assert [list(axis.collections[0].get_offsets()[0]) for axis in figure.axes[:2]] == [[0.1, 0.2], [0.7, 0.5]]
     sizes = [axis.collections[0].get_sizes()[0] - 4 for axis in figure.axes[:2]]
@@ -195,10 +289,7 @@ def test_reliability_draws_the_bins_that_hold_clips():
     assert any("up to 9 clips" in text for text in words(figure))
 
 
-def words(figure):
-    """Every text of a figure, by its content."""
-    figure.draw_without_rendering()
-    return {text.get_text(): text for text in figure.findobj(Text) if text.get_text()}
+# Labels and clips
 
 
 def table(**columns):
@@ -209,7 +300,7 @@ def test_au_bars_are_the_counts_with_the_documented_ones_beside_them():
     positives = {"AU1": 26, "AU4": 129, "AU12": 3}
     labels = {au: [1] * count + [0] * (129 - count) for au, count in positives.items()}
     tables = {"casme2": table(**labels), "mmew": table(AU1=[1] * 5)}
-    figure = figures.au_counts(tables, {"casme2": {1: 26, 4: 130, 17: 25}}, note="n")
+    figure = scores.au_counts(tables, {"casme2": {1: 26, 4: 130, 17: 25}}, note="n")
     bars, pointers = figure.axes[0].patches, figure.axes[0].lines
     assert [bar.get_height() for bar in bars] == [26, 129, 3, 0]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "4", "12", "17"]
@@ -219,51 +310,67 @@ def test_au_bars_are_the_counts_with_the_documented_ones_beside_them():
     assert [bar.get_height() for bar in figure.axes[1].patches] == [5]
     assert len(figure.legends) == 1
     assert not figure.axes[1].lines
-    assert not figures.au_counts(tables).legends
+    assert not scores.au_counts(tables).legends
 
 
 def test_cooccurrence_counts_pairs_and_keeps_aus_that_never_occur():
     made = table(AU4=[1, 1, 0, 1], AU12=[1, 0, 0, 0], AU25=[1, 1, 1, 1])
-    drawn = figures.cooccurrence({"samm": made, "casme": table(AU1=[1] * 6, AU2=[0, 1] * 3), "4dme": made})
-    names = [[label.get_text() for label in axis.get_yticklabels()] for axis in drawn.axes[:3]]
+    drawn = scores.cooccurrence({"samm": made, "casme": table(AU1=[1] * 6, AU2=[0, 1] * 3), "4dme": made})
+    panels = [axis for axis in drawn.axes if axis.images]
+    names = [[label.get_text() for label in axis.get_yticklabels()] for axis in panels]
     assert names == [["2", "4", "7", "12"], ["1"], ["4", "12", "25"]]  # scored; of 5 clips or more; all
-    shown = drawn.axes[0].images[0].get_array()
+    shown = panels[0].images[0].get_array()
     assert shown.tolist() == [[0, 0, 0, 0], [0, 3, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]]
-    cells = [text.get_text() for text in drawn.axes[0].texts if text.get_text() != "AU"]
+    cells = [text.get_text() for text in panels[0].texts if text.get_text() != "AU"]
     assert cells == [str(count) for count in shown.ravel()]
-    assert drawn.axes[2].images[0].get_array().tolist() == [[3, 1, 3], [1, 1, 1], [3, 1, 4]]
+    assert panels[2].images[0].get_array().tolist() == [[3, 1, 3], [1, 1, 1], [3, 1, 4]]
     assert "synthetic SAMM: 4 clips" in words(drawn)
 
 
 @pytest.mark.parametrize("frames", [[3, 6, 6, 8, 20], [30, 29, 59], [731, 2, 10, 10]])
 def test_a_histogram_of_lengths_holds_every_clip_in_bins_of_whole_frames(frames):
-    axis = figures.lengths({"casme2": table(n_frames=frames)}).axes[0]
+    axis = scores.lengths({"casme2": table(n_frames=frames)}).axes[0]
     assert sum(bar.get_height() for bar in axis.patches) == len(frames)
     for bar in axis.patches:
         low, high = bar.get_x(), bar.get_x() + bar.get_width()
         assert (low + 0.5) % 1 == pytest.approx(0)
         assert bar.get_height() == sum(low < n < high for n in frames)
-    assert [line.get_xdata()[0] for line in axis.lines] == [np.median(frames), 6]
+    assert {line.get_xdata()[0] for line in axis.lines} == {np.median(frames), 6}
     short = sum(n < 6 for n in frames)
     assert (f"{short} shorter than six" in axis.get_title(loc="left")) == (short > 0)
+
+
+def pictures(figure):
+    """Every image of a figure with its colour limits, in the order of the axes."""
+    return [(np.asarray(axis.images[0].get_array()), axis.images[0].get_clim()) for axis in figure.axes if axis.images]
+
+
+def test_a_film_shows_its_frames_and_signed_rows_in_one_scale_with_a_colour_bar():
+    frames = np.random.default_rng(0).integers(0, 255, (2, 8, 8), dtype=np.uint8)
+    signed = [None, frames[1].astype(float) - frames[0]]
+    figure = clips.film({"frames": frames, "motion": signed}, ["a", "b"], signed=["motion"])
+    limit = canvas.signed_limit(signed[1])
+    shown = pictures(figure)
+    assert len(shown) == 3
+    for (image, ends), want in zip(shown, (*frames, signed[1]), strict=True):
+        assert (image == want).all() and ends == ((0, 255) if want.dtype == np.uint8 else (-limit, limit))
+    assert {"frames", "motion", "a", "b", f"−{limit:.3g}", f"{limit:.3g}"} <= set(words(figure))
 
 
 def test_a_contact_sheet_shows_the_three_frames_and_their_motion():
     frames = np.random.default_rng(0).integers(0, 255, (3, 8, 8), dtype=np.uint8)
     drawn = clips.contact_sheet({f"AU{n}": (f"clip {n}", frames) for n in (4, 7, 12)}, "credit")
-    assert len(drawn.axes) == 12
-    images = [axis.images[0] for axis in drawn.axes]
-    for image, expected in zip(images[:3], frames, strict=True):
-        assert (image.get_array() == expected).all()
-        assert image.get_clim() == (0, 255)
+    shown = pictures(drawn)
+    assert len(shown) == 12
+    for (image, ends), expected in zip(shown[:3], frames, strict=True):
+        assert (image == expected).all() and ends == (0, 255)
     motion = frames[1].astype(float) - frames[0]
-    assert (images[3].get_array() == motion).all()
     limit = np.quantile(np.abs(motion), 0.98)
-    assert images[3].get_clim() == (-limit, limit)
+    assert (shown[3][0] == motion).all() and shown[3][1] == (-limit, limit)
     assert {"AU4 Brow Lowerer", "clip 4", "AU7 Lid Tightener", "apex − onset", f"±{limit:.0f}"} <= set(words(drawn))
     assert any("credit" in text for text in words(drawn))
-    still = clips.contact_sheet({"AU4": ("c", np.stack([frames[0]] * 3))}).axes[3].images[0]
-    assert still.get_clim() == (-1, 1)  # noise below a grey level is not blown up
+    still = pictures(clips.contact_sheet({"AU4": ("c", np.stack([frames[0]] * 3))}))[3]
+    assert still[1] == (-1, 1)  # noise below a grey level is not blown up
 
 
 @pytest.mark.parametrize(("degrees", "scale", "shift"), [(0, 1.0, (0, 0)), (12, 0.5, (-3, 4)), (-30, 2.0, (40, 9))])
@@ -272,15 +379,13 @@ def test_the_outline_in_the_frame_is_where_the_stored_corners_come_from(degrees,
     matrix = np.array([[c, -s, shift[0]], [s, c, shift[1]]])
     frame, stored = np.zeros((48, 64), np.uint8), np.full((16, 16), 7, np.uint8)
     drawn = clips.alignment({f"t{i}": (frame, matrix, stored) for i in range(5)})  # the fifth in a line of its own
-    with_images = [axis for axis in drawn.axes if axis.images]
-    assert len(with_images) == 10
-    assert [axis.images[0].get_array().shape for axis in with_images] == [(48, 64)] * 4 + [(16, 16)] * 4 + [
-        (48, 64), (16, 16)]  # fmt: skip
-    axis = with_images[0]
-    corners = axis.patches[0].get_xy()[:4] @ matrix[:, :2].T + matrix[:, 2]
+    shapes = [image.shape for image, _ in pictures(drawn)]
+    assert sorted(shapes) == [(16, 16)] * 5 + [(48, 64)] * 5
+    axis = next(axis for axis in drawn.axes if axis.patches)
+    outline = axis.patches[0].get_xy()
+    corners = outline[:4] @ matrix[:, :2].T + matrix[:, 2]
     assert corners == pytest.approx(np.array([(-0.5, -0.5), (15.5, -0.5), (15.5, 15.5), (-0.5, 15.5)]))
     (left, right), (low, top) = axis.get_xlim(), axis.get_ylim()
-    outline = axis.patches[0].get_xy()
     assert left <= outline[:, 0].min()
     assert right >= outline[:, 0].max()
     assert top <= outline[:, 1].min()
@@ -296,6 +401,9 @@ def test_a_whole_squashed_frame_is_outlined_at_its_border():
         clips.alignment({"t": (sample[0], np.zeros((2, 3)), sample[2])})
 
 
+# Text
+
+
 def test_text_from_data_is_drawn_as_it_is(tmp_path):
     evil = "a$x_1$b<c>&\\frac{"
     image = np.zeros((8, 8), np.uint8)
@@ -303,9 +411,10 @@ def test_text_from_data_is_drawn_as_it_is(tmp_path):
         "sheet": clips.contact_sheet({"AU4": (evil, np.stack([image] * 3))}, evil),
         "alignment": clips.alignment({evil: (image, np.eye(2, 3), image)}, evil),
         "film": clips.film({evil: [image]}, [evil], note=evil),
-        "counts": figures.au_counts({evil: table(AU1=[1] * 3)}, note=evil),
-        "pairs": figures.cooccurrence({evil: table(AU1=[1])}, evil),
-        "lengths": figures.lengths({evil: table(n_frames=[9])}, evil),
+        "counts": scores.au_counts({evil: table(AU1=[1] * 3)}, note=evil),
+        "pairs": scores.cooccurrence({evil: table(AU1=[1])}, evil),
+        "lengths": scores.lengths({evil: table(n_frames=[9])}, evil),
+        "methods": scores.methods({evil: method_frame().rename({"sca": evil})}, {}, evil),
     }
     for name, figure in drawn.items():
         figures.save(figure, tmp_path / name, {})  # a formula that cannot be read would raise here
@@ -316,10 +425,9 @@ def test_text_from_data_is_drawn_as_it_is(tmp_path):
 
 def test_notes_are_wrapped_inside_their_figure():
     note = "who holds the copyright " * 20 + "\nand a line of its own"
-    for figure in (figures.lengths({"x": table(n_frames=[9])}, note), clips.contact_sheet(
+    for figure in (scores.lengths({"x": table(n_frames=[9])}, note), clips.contact_sheet(
         {"AU4": ("c", np.zeros((3, 8, 8)))}, note)):  # fmt: skip
-        found = next(text for content, text in words(figure).items() if "copyright" in content)
-        box = found.get_window_extent()
+        box = next(text for content, text in words(figure).items() if "copyright" in content).get_window_extent()
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.x1
         assert box.y0 >= 0

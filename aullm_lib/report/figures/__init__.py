@@ -1,22 +1,6 @@
-"""The figures, one module a kind: ``fig1`` and ``fig3`` are the paper's, ``scores`` has Figure 2."""
+"""The figures: ``fig1`` to ``fig3`` are the paper's; ``scores``, ``maps`` and ``clips`` hold the others, by subject."""
 
-from aullm_lib.report.figures import clips, comparison, differences, fig1, fig3, maps, own_clip, view
-from aullm_lib.report.figures.scores import (
-    ablation_bars,
-    au_counts,
-    caption,
-    cooccurrence,
-    grid,
-    intensity_curve,
-    lengths,
-    losses,
-    per_au,
-    policies,
-    save,
-    wrapped,
-)  # fmt: skip
+from aullm_lib.report.figures import clips, fig1, fig2, fig3, maps, scores, style, view
+from aullm_lib.report.figures.style import save
 
-__all__ = [
-    "ablation_bars", "au_counts", "caption", "clips", "comparison", "cooccurrence", "differences", "fig1", "fig3",
-    "grid", "intensity_curve", "lengths", "losses", "maps", "own_clip", "per_au", "policies", "save", "view", "wrapped",
-]  # fmt: skip
+__all__ = ["clips", "fig1", "fig2", "fig3", "maps", "save", "scores", "style", "view"]

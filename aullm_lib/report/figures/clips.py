@@ -1,165 +1,222 @@
-"""Pictures of clips and of what the model makes of them: arrays in, a matplotlib figure out."""
+"""Frames of clips, drawn: film strips, what AUs look like, alignment, and what models say of user videos."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from aullm_lib import facs
-from aullm_lib.preprocess.alignment import outline
-from aullm_lib.report.figures.scores import GREY, ORANGE, PALETTE, STYLE, caption
+from aullm_lib.predict.scoring import Clip, Said, Timeline
+from aullm_lib.report.figures.canvas import GAP, HEAT, SIGNED, Canvas, Frames, outlined, signed_limit
+from aullm_lib.report.figures.style import BLUE, GREY, ORANGE, STYLE, caption, styled
+
+SYNTHETIC = "models trained on a synthetic release: no result on real faces"
+WIDEST = 800  # columns of a timeline; more windows than that are pooled by their maximum
+UNUSABLE: Any = {"facecolor": "#eeeeee", "edgecolor": GREY, "hatch": "////", "lw": 0}
 
 
+@styled(STYLE)
 def film(
-    rows: Mapping[str, np.ndarray], columns: Sequence[str], *, signed: Sequence[str] = (), note: str = ""
+    rows: Mapping[str, Frames],
+    columns: Sequence[str],
+    *,
+    signed: Sequence[str] = (),
+    note: str = "",
 ) -> Figure:
-    """Rows of small images [n, H, W], labelled; rows named in ``signed`` are drawn in blue-white-red around zero.
+    """Rows of frames with their names, one below the other.
 
-    A signed image's colours end at the 98th percentile of its own magnitudes, so that a blink does not hide the rest.
+    Args:
+        rows: name -> frames [h, w], grey levels 0..255; None leaves a place empty.
+        columns: what is written above each frame.
+        signed: names of rows to draw in blue-white-red around zero, each row in one scale (``canvas.signed_limit``)
+            with its colour bar.
+        note: the small print.
     """
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        across = max(len(images) for images in rows.values())
-        figure, axes = plt.subplots(
-            len(rows), across, figsize=(1.15 * across + 1.2, 1.2 * len(rows) + 0.45), squeeze=False
-        )
-        for line, (name, images) in zip(axes, rows.items(), strict=True):
-            for j, axis in enumerate(line):
-                axis.set_axis_off()
-                if j < len(images):
-                    limit = max(float(np.quantile(np.abs(images[j]), 0.98)), 1e-6)
-                    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if name in signed else {
-                        "cmap": "gray", "vmin": 0, "vmax": 255}  # fmt: skip
-                    axis.imshow(images[j], **colours, interpolation="nearest")
-            line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center")
-        for axis, title in zip(axes[0], columns, strict=False):
-            axis.set_title(title, fontsize=8)
-        caption(figure, note)
-    plt.close(figure)
-    return figure
+    across = max(map(len, rows.values()))
+    side, left = 1.1, 0.15 + 0.075 * max(map(len, rows))  # inches
+    top = 0.12 + 0.14 * max(title.count("\n") + 1 for title in columns)
+    right = left + across * (side + GAP)
+    canvas = Canvas(right + (0.75 if signed else 0.05), top + len(rows) * (side + GAP) + 0.05, note)
+    for i, (name, images) in enumerate(rows.items()):
+        y = top + i * (side + GAP)
+        canvas.text(left - 0.07, y + side / 2, name, ha="right", va="center")
+        if name in signed:
+            limit = signed_limit([image for image in images if image is not None])
+            canvas.film(left, y, side, images, limit=limit)
+            canvas.colour_bar(right + 0.05, y + 0.05, 0.09, side - 0.1, "", colours=SIGNED, low=-limit,
+                              high=limit, ticks=(-limit, 0, limit), names=_signed(limit))  # fmt: skip
+        else:
+            canvas.film(left, y, side, images)
+    for j, title in enumerate(columns):
+        canvas.text(left + j * (side + GAP) + side / 2, top - 0.05, title, ha="center", va="bottom", fontsize=8)
+    return canvas.figure
 
 
+def _signed(limit: float) -> list[str]:
+    return [f"−{limit:.3g}", "0", f"{limit:.3g}"]
+
+
+@styled(STYLE)
 def contact_sheet(rows: Mapping[str, tuple[str, np.ndarray]], note: str = "") -> Figure:
     """What each AU looks like in one clip: onset, apex, offset, and the apex minus the onset in blue-white-red.
 
-    rows: ``AU<number>`` -> (clip id, its three stored frames [3, H, W], 0..255), two AUs in a line.
-    A difference's colours end at the 98th percentile of its own magnitudes; the grey level there is written above.
+    A difference's colours end at the 98th percentile of its own magnitudes, or one grey level if that is more; the
+    grey level there is written above it.
+
+    Args:
+        rows: ``AU<number>`` -> (clip id, its three stored frames [3, h, w], 0..255), two AUs in a line.
+        note: the small print.
     """
-    with plt.rc_context(STYLE | {"axes.grid": False, "figure.constrained_layout.use": False}):
-        across, lines = min(2, len(rows)), -(-len(rows) // 2)
-        side, gap, label, group = 0.95, 0.04, 0.37, 4.2  # inches: an image, between two, text above, between two AUs
-        colours = "apex − onset: blue darker, red brighter, white unchanged; ± the grey level where its colours end"
-        footer = [line for text in (colours, note) for line in textwrap.wrap(text, round(17 * group * across))]
-        bottom = 0.13 + 0.13 * len(footer)
-        width, height = group * across - 0.05, bottom + lines * (side + label) + 0.22
-        figure = plt.figure(figsize=(width, height))
-        for i, (au, (clip_id, frames)) in enumerate(rows.items()):
-            left = 0.08 + group * (i % across)
-            floor = height - 0.22 - (i // across + 1) * (side + label)
-            motion = frames[1].astype(float) - frames[0]
-            limit = max(float(np.quantile(np.abs(motion), 0.98)), 1.0)
-            for j, image in enumerate((*frames, motion)):
-                x = left + j * (side + gap)
-                axis = figure.add_axes((x / width, floor / height, side / width, side / height))
-                axis.set_axis_off()
-                low, high = (-limit, limit) if j == 3 else (0, 255)
-                axis.imshow(image, cmap="RdBu_r" if j == 3 else "gray", vmin=low, vmax=high, interpolation="nearest")
-                if i < across:
-                    heading = ("onset", "apex", "offset", "apex − onset")[j]
-                    figure.text((x + side / 2) / width, 1 - 0.06 / height, heading, ha="center", va="top", fontsize=8)
-            above, right = (floor + side) / height, (left + 4 * side + 3 * gap) / width
-            name = f"{au} {facs.NAMES[int(au[2:])]}"
-            figure.text(left / width, above + 0.17 / height, name, fontsize=9, weight="bold")
-            figure.text(left / width, above + 0.05 / height, clip_id, fontsize=7, color=GREY)
-            figure.text(right, above + 0.05 / height, f"±{limit:.0f}", ha="right", fontsize=7, color=GREY)
-        figure.text(0.5, 0.05 / height, "\n".join(footer), ha="center", fontsize=7.5, color=GREY)
-    plt.close(figure)
-    return figure
+    across, lines = min(2, len(rows)), -(-len(rows) // 2)
+    side, label, group, top = 0.95, 0.37, 4.2, 0.22  # inches: a frame, text above it, between two AUs, headings
+    end = top + lines * (side + label)
+    canvas = Canvas(group * across - 0.05, end + 0.45, note)
+    for i, (au, (clip_id, frames)) in enumerate(rows.items()):
+        x, y = 0.08 + group * (i % across), top + i // across * (side + label) + label
+        motion = frames[1].astype(float) - frames[0]
+        limit = max(signed_limit(motion), 1.0)
+        canvas.film(x, y, side, frames)
+        canvas.film(x + 3 * (side + GAP), y, side, [motion], limit=limit)
+        if i < across:
+            for j, heading in enumerate(("onset", "apex", "offset", "apex − onset")):
+                canvas.text(x + j * (side + GAP) + side / 2, 0.06, heading, ha="center", va="top", fontsize=8)
+        canvas.text(x, y - 0.17, f"{au} {facs.NAMES[int(au[2:])]}", fontsize=9, weight="bold")
+        canvas.text(x, y - 0.05, clip_id, fontsize=7, color=GREY)
+        canvas.text(x + 4 * side + 3 * GAP, y - 0.05, f"±{limit:.0f}", ha="right", fontsize=7, color=GREY)
+    canvas.colour_bar(0.6, end + 0.08, 2 * side, 0.08, "apex − onset: ± the grey levels above each", colours=SIGNED,
+                      low=-1, ticks=(-1, 0, 1), names=["−", "0", "+"])  # fmt: skip
+    return canvas.figure
 
 
+@styled(STYLE | {"axes.grid": False})
 def alignment(samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], note: str = "") -> Figure:
     """What was taken from each frame, outlined in it, and below it the stored frame; four samples in a line.
 
-    samples: title -> (frame [H, W], the matrix [2, 3] from its pixels (x, y) to stored pixels, stored frame [S, S]);
-    pixels' centres are whole numbers, as for ``cv2.warpAffine``. Parts of the outline may lie outside the frame.
-    Raises ValueError for a matrix that cannot be inverted.
+    Args:
+        samples: title -> (frame [H, W], its matrix as for ``canvas.outlined``, stored frame [S, S]).
+        note: the small print.
+
+    Raises:
+        ValueError: a matrix cannot be inverted.
     """
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        across = min(4, len(samples))
-        lines = -(-len(samples) // across)
-        shapes = [frame.shape[0] / frame.shape[1] for frame, _, _ in samples.values()]
-        tall = [max(shapes[i : i + across]) for i in range(0, len(shapes), across)]
-        figure, axes = plt.subplots(
-            3 * lines - 1, across, figsize=(2.1 * across, 2.1 * (sum(tall) + 1.15 * lines) + 0.2), squeeze=False,
-            height_ratios=[part for high in tall for part in (high, 0.9, 0.1)][:-1],  # the third keeps lines apart
-        )  # fmt: skip
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for i, (title, (frame, matrix, stored)) in enumerate(samples.items()):
-            above, below = axes[i // across * 3 :, i % across][:2]
-            corners = outline(matrix, len(stored))
-            above.imshow(frame, cmap="gray", vmin=0, vmax=255)
-            above.add_patch(plt.Polygon(corners, fill=False, edgecolor=ORANGE, lw=1.5))
-            points = np.vstack([corners, (-0.5, -0.5), np.array(frame.shape)[::-1] - 0.5])
-            edge = 0.01 * max(frame.shape)
-            (left, top), (right, low) = points.min(axis=0) - edge, points.max(axis=0) + edge
-            above.set(xlim=(left, right), ylim=(low, top), anchor="N")
-            below.imshow(stored, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            above.set_title("\n".join(textwrap.wrap(title, 30)), fontsize=8)
-        caption(figure, note)
-    plt.close(figure)
+    across = min(4, len(samples))
+    lines = -(-len(samples) // across)
+    shapes = [frame.shape[0] / frame.shape[1] for frame, _, _ in samples.values()]
+    tall = [max(shapes[i : i + across]) for i in range(0, len(shapes), across)]
+    figure, axes = plt.subplots(
+        3 * lines - 1, across, figsize=(2.1 * across, 2.1 * (sum(tall) + 1.15 * lines) + 0.1), squeeze=False,
+        height_ratios=[part for high in tall for part in (high, 0.9, 0.1)][:-1],  # the third keeps lines apart
+    )  # fmt: skip
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for i, (title, (frame, matrix, stored)) in enumerate(samples.items()):
+        above, below = axes[i // across * 3 :, i % across][:2]
+        outlined(above, frame, matrix, len(stored))
+        above.set_title("\n".join(textwrap.wrap(title, 30)), fontsize=8)
+        below.imshow(stored, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    caption(figure, note)
     return figure
 
 
-def pipeline(
-    frames: np.ndarray,
-    filtered: np.ndarray,
-    boxes: Sequence[tuple[str, str]],
-    probabilities: pd.Series,
-    truth: Sequence[str],
-    note: str = "",
-) -> Figure:
-    """The way of one clip through the model (paper Fig. 1), from left to right.
+def _note(result: Said) -> str:
+    """Remarks and limits of a result on a user video."""
+    lines = [f"This footage: {'; '.join(result.remarks)}."] if result.remarks else []
+    return "\n".join([*lines, *result.limits])
 
-    frames: the sampled frames [T, H, W], 0..255; filtered: after LED, [T - 1, H, W]; boxes: (part, what it hands on);
-    probabilities: an AU each, 0 to 1; truth: the AUs that the clip shows, drawn darker.
+
+def _heading(canvas: Canvas, result: Said, title: str) -> None:
+    canvas.text(0.1, 0.1, title, fontsize=10, weight="bold", va="top")
+    if result.synthetic:
+        canvas.text(0.1, 0.3, SYNTHETIC, fontsize=8.5, color=ORANGE, va="top")
+
+
+@styled(STYLE)
+def user_clip(clip: Clip, strongest: int = 3) -> Figure:
+    """One clip of a user video: where its face was found, the frames given to the models, heat maps of the most
+    probable AUs, and the probability of every AU, with the range over the models.
+
+    Args:
+        clip: of ``predict.clip``.
+        strongest: of how many AUs heat maps are drawn, if there are any.
     """
-    with plt.rc_context(STYLE | {"axes.grid": False, "figure.constrained_layout.use": False}):
-        figure = plt.figure(figsize=(11, 2.7))
-        limit = max(float(np.abs(filtered).max()), 1e-6)
-        for row, (images, name) in enumerate(((frames, "six frames, 64×64"), (filtered, "after LED (Eq. 1)"))):
-            for i, image in enumerate(images):
-                at = (0.01 + 0.034 * (i + row), 0.5 - 0.42 * row + 0.012 * i, 0.085, 0.35)
-                axis = figure.add_axes(at, zorder=i + 1)
-                axis.imshow(
-                    image, cmap="RdBu_r" if row else "gray", vmin=-limit if row else 0, vmax=limit if row else 255
-                )
-                axis.set(xticks=[], yticks=[])
-                axis.spines[:].set(visible=True, color="white", linewidth=0.8)
-            figure.text(0.15, 0.955 if not row else 0.03, name, ha="center", fontsize=8.5)
-        left, width = 0.33, 0.44 / len(boxes)
-        canvas = figure.add_axes((0, 0, 1, 1), zorder=0)
-        canvas.set_axis_off()
-        canvas.set(xlim=(0, 1), ylim=(0, 1))
-        for i, (part, hands_on) in enumerate(boxes):
-            x = left + i * width
-            colour = PALETTE[i % len(PALETTE)]
-            canvas.annotate("", (x, 0.5), (x - 0.26 * width, 0.5), arrowprops={"arrowstyle": "-|>", "color": GREY})
-            canvas.add_patch(plt.Rectangle((x, 0.32), 0.72 * width, 0.36, facecolor=colour + "22", edgecolor=colour))
-            canvas.text(x + 0.36 * width, 0.5, part, ha="center", va="center", fontsize=8)
-            canvas.text(x + 0.36 * width, 0.27, hands_on, ha="center", va="top", fontsize=7.5, color=GREY)
-        end = left + len(boxes) * width
-        canvas.annotate("", (end, 0.5), (end - 0.26 * width, 0.5), arrowprops={"arrowstyle": "-|>", "color": GREY})
-        axis = figure.add_axes((0.835, 0.2, 0.155, 0.68))
-        colours = [ORANGE if au in truth else "#c9c9c9" for au in probabilities.index]
-        axis.barh(probabilities.index, probabilities, color=colours, height=0.7)
-        axis.invert_yaxis()
-        axis.axvline(0.5, color=GREY, lw=0.8, ls=":")
-        axis.set(xlim=(0, 1), xlabel="probability", title="orange: AUs of the clip")
-        axis.title.set_fontsize(8)
-        axis.tick_params(labelsize=7.5, length=0)
-        figure.text(0.33, 0.03, note, fontsize=7.5, color=GREY)
-    plt.close(figure)
-    return figure
+    table, side, label, top = clip.probabilities, 0.82, 0.62, 0.75
+    heat = clip.heat if clip.heat is not None else np.empty((0,))
+    shown = table["probability"].to_numpy().argsort(kind="stable")[::-1][: min(strongest, len(heat))]
+    start = 2.15 + label
+    right = start + len(clip.frames) * (side + GAP) + 0.55
+    rows = (1 + len(shown)) * (side + GAP) + 0.45 * bool(len(shown))
+    body = max(rows, 1.95, 0.24 * len(table) + 0.6)
+    canvas = Canvas(right + 1.15, top + body + 0.15, _note(clip))
+    _heading(canvas, clip, f"{clip.source.name}: frames {clip.numbers[0]} to {clip.numbers[-1]}")
+    face = canvas.axes(0.1, top, 1.9, 1.9)
+    outlined(face, clip.seen, clip.matrix, clip.frames.shape[-1])
+    face.set_title("the face, and what is taken", fontsize=8)
+    canvas.text(start - 0.06, top + side / 2, "given to\nthe model", ha="right", va="center", fontsize=8)
+    for axis, number in zip(canvas.film(start, top, side, clip.frames), clip.numbers, strict=True):
+        axis.set_title(f"{number}", fontsize=8, pad=3)
+    for row, au in enumerate(shown, 1):
+        y = top + row * (side + GAP)
+        name = f"{table.index[au]}\n{table['probability'].iloc[au]:.2f}" + "\nmap 0" * (not heat[au].any())
+        canvas.text(start - 0.06, y + side / 2, name, ha="right", va="center", fontsize=8)
+        first, *_ = canvas.film(start, y, side, [None, *clip.frames[1:]], heat=heat[au])
+        first.text(0.5, 0.5, "no map:\nreference\nframe", ha="center", va="center", fontsize=7, color=GREY)
+    if len(shown):
+        mean = "; the models' mean" * (clip.models > 1)
+        canvas.colour_bar(start + side + GAP, top + (1 + len(shown)) * (side + GAP) + 0.03, 2 * side, 0.08,
+                          f"Grad-CAM, as a share of the AU's maximum{mean}", ticks=(0, 0.5, 1))  # fmt: skip
+    axis = canvas.axes(right, top, 1.0, body - 0.45)
+    lines = np.arange(len(table))
+    axis.barh(lines, table["probability"], color=BLUE, height=0.62)
+    axis.hlines(lines, table["lowest"], table["highest"], color="black", lw=1)
+    axis.set_yticks(lines, table.index)
+    axis.axvline(0.5, color=GREY, lw=0.8, ls=":")
+    axis.set(xlim=(0, 1), ylim=(len(table) - 0.5, -0.5), xticks=(0, 0.5, 1))
+    axis.set_xlabel("probability" + "\n(line: models' range)" * (clip.models > 1), fontsize=7.5)
+    axis.set_title("does it occur?", fontsize=8)
+    axis.tick_params(labelsize=7.5, length=0)
+    return canvas.figure
+
+
+@styled(STYLE)
+def timeline(result: Timeline) -> Figure:
+    """A user video's windows from left to right, a line per AU; hatched where a window cannot be used.
+
+    A window is drawn around its middle, as wide as a step, where its frames lie: by their numbers, or, where the rate
+    is known, in seconds from the first frame. Between windows it is blank where numbers are missing.
+    """
+    wide = result.table.pivot(index="start_frame", columns="au", values="probability")
+    wide = wide[list(dict.fromkeys(result.table["au"]))]  # as the model has them, not AU1, AU12, AU14
+    values = wide.to_numpy().T  # au window
+    pool = -(-values.shape[1] // WIDEST)
+    windows = result.table.drop_duplicates("start_frame")
+    middle = (windows["start_frame"] + windows["end_frame"] + 1).to_numpy() / 2
+    left, right = middle - result.stride / 2, middle + result.stride / 2
+    if pool > 1:
+        padded = np.pad(values, ((0, 0), (0, -values.shape[1] % pool)), constant_values=np.nan)
+        values = np.fmax.reduce(padded.reshape(len(values), -1, pool), axis=2)
+        left, right = left[::pool], np.append(right[pool - 1 : -1 : pool], right[-1])
+    unusable = np.isnan(values).all(axis=0)
+    gaps = np.flatnonzero(left[1:] > right[:-1]) + 1
+    edges = np.insert(np.append(left, right[-1]), gaps, right[gaps - 1])
+    values, unusable = np.insert(values, gaps, np.nan, axis=1), np.insert(unusable, gaps, False)
+    if result.fps:
+        edges = (edges - windows["start_frame"].iloc[0]) / result.fps
+    width, top, body = 9.0, 0.62, 0.26 * len(values)
+    canvas = Canvas(width, top + body + 0.6, _note(result) + "\nBlank: frame numbers are missing." * bool(len(gaps)))
+    _heading(canvas, result, f"{result.source.name}: probability that an AU occurs")
+    axis = canvas.axes(0.6, top, width - 1.7, body)
+    axis.pcolormesh(edges, np.arange(len(values) + 1), values, cmap=HEAT, vmin=0, vmax=1)
+    for i in np.flatnonzero(unusable):
+        axis.axvspan(*edges[i : i + 2], **UNUSABLE)
+    axis.set_yticks(np.arange(len(values)) + 0.5, wide.columns)
+    axis.set(ylim=(len(values), 0), xlabel="seconds from the first frame" if result.fps else "frame")
+    axis.tick_params(labelsize=8, length=2)
+    canvas.colour_bar(width - 0.95, top, 0.14, body, "probability", ticks=(0, 0.5, 1))
+    if unusable.any():
+        patch = Patch(**UNUSABLE, label="no usable face or frame")
+        canvas.figure.legend(handles=[patch], loc="upper right", fontsize=8, bbox_to_anchor=(1 - 1.05 / width, 1))
+    return canvas.figure

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -18,13 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor, nn
 
-from aullm_lib.explain.probes import VISUAL
 from aullm_lib.led import LED
 from aullm_lib.model import AULLM
-from aullm_lib.report.figures.fig3 import FREE
-from aullm_lib.report.figures.scores import BLUE, GREY, ORANGE, wrapped
+from aullm_lib.report.figures.canvas import Canvas
+from aullm_lib.report.figures.style import BLUE, GREY, LIGHT, ORANGE, PAGE, SMALL, styled
 
-WIDTHS = {"clip": 0.74, "LED": 0.6, "3D-CNN": 1.17, "3D-CNN with SE": 1.17, "LLM": 0.92, "head": 0.56}  # inches
+WIDTHS = {"clip": 0.74, "LED": 0.6, "3D-CNN": 1.22, "3D-CNN with SE": 1.22, "LLM": 0.92, "head": 0.56}  # inches
 ARROW: Any = {"arrowstyle": "-|>", "color": GREY, "lw": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 6}
 
 
@@ -37,6 +35,7 @@ class Part:
     out: dict[str, tuple[int, ...]]
     trained: int = 0
     frozen: int = 0
+    tokens: tuple[bool, ...] = ()  # the LLM's input in order: whether a position holds the visual token
 
 
 def parts(model: AULLM, clips: Tensor) -> list[Part]:
@@ -55,13 +54,13 @@ def parts(model: AULLM, clips: Tensor) -> list[Part]:
     finally:
         for handle in handles:
             handle.remove()
-    found = [Part("clip", (), {"": tuple(clips.shape[1:])})]
+    made = [Part("clip", (), {"": tuple(clips.shape[1:])})]
     if backbone.led is not None:
         frames = clips.shape[1]
         name, line = (
             ("LED", f"{frames}×{frames} matrix") if isinstance(backbone.led, LED) else ("filter", "differences")
         )
-        found.append(Part(name, (line,), {"": shapes[backbone.led]}, *_counted(backbone.led)))
+        made.append(Part(name, (line,), {"": shapes[backbone.led]}, *_counted(backbone.led)))
     se, conv1, conv2 = backbone.se, backbone.conv1, backbone.conv2
     lines = [f"conv {_by(conv1.kernel_size)}: {_by(shapes[conv1])}", f"pool: {_by(shapes[backbone.pool1])}"]
     lines += [f"conv {_by(conv2.kernel_size)}: {_by(shapes[conv2])}"]
@@ -71,27 +70,32 @@ def parts(model: AULLM, clips: Tensor) -> list[Part]:
     levels = {"F_mid": shapes[backbone.pool2]} | ({"F_high": shapes[backbone.fc]} if backbone.fc is not None else {})
     inner = [module for name, module in backbone.named_children() if name != "led"]
     name = "3D-CNN" if se is None else "3D-CNN with SE"
-    found.append(Part(name, tuple(lines), levels, *_counted(*inner)))
+    made.append(Part(name, tuple(lines), levels, *_counted(*inner)))
     if model.efp is not None:
-        layers = [m for m in model.efp.modules() if isinstance(m, nn.Linear)]
-        steps = (f"{layer.in_features:,} → {layer.out_features:,}" for layer in layers)
-        name = "EFP" if len(layers) > 1 else "projector"
-        found.append(Part(name, ("concatenate", *steps), {"visual token": shapes[model.efp]}, *_counted(model.efp)))
+        linear = [m for m in model.efp.modules() if isinstance(m, nn.Linear)]
+        steps = (f"{layer.in_features:,} → {layer.out_features:,}" for layer in linear)
+        name = "EFP" if len(linear) > 1 else "projector"
+        made.append(Part(name, ("concatenate", *steps), {"visual token": shapes[model.efp]}, *_counted(model.efp)))
     if model.llm is not None:
         config = model.llm.llm.config.get_text_config()
-        said = [type(model.llm.llm).__name__, f"{config.num_hidden_layers} layers", f"width {config.hidden_size:,}"]
+        lines = [type(model.llm.llm).__name__, f"{config.num_hidden_layers} layers", f"width {config.hidden_size:,}"]
         if model.llm.lora is not None:
             kinds = dict.fromkeys(name.split(".")[-1] for name in model.llm.lora.names)
-            said += [f"LoRA, rank {model.llm.lora.r}:", ", ".join(kinds)]
+            lines += [f"LoRA, rank {model.llm.lora.r}:", ", ".join(kinds)]
+        tokens: tuple[bool, ...] = ()
         if model.llm.context is not None:
-            said.append(f"{len(model.llm.context)} learned vectors")
-        found.append(Part("LLM", tuple(said), {"last hidden state": shapes[model.llm]}, *_counted(model.llm)))
+            lines.append(f"{len(model.llm.context)} learned vectors")
+        else:
+            prompt = (False,) * len(model.llm.prompt_ids)
+            tokens = (True, *prompt) if model.llm.token_order == "visual-first" else (*prompt, True)
+        out = {"last hidden state": shapes[model.llm]}
+        made.append(Part("LLM", tuple(lines), out, *_counted(model.llm), tokens))
     widths = f"{model.head.in_features:,} → {model.head.out_features}"
-    found.append(Part("head", (widths,), {"logits": shapes[model.head]}, *_counted(model.head)))
-    return found
+    made.append(Part("head", (widths,), {"logits": shapes[model.head]}, *_counted(model.head)))
+    return made
 
 
-def table(found: Iterable[Part]) -> pd.DataFrame:
+def table(model_parts: Iterable[Part]) -> pd.DataFrame:
     """The parts as a table: what is in each, the shapes that it hands on, its parameters."""
     rows = [
         {
@@ -101,7 +105,7 @@ def table(found: Iterable[Part]) -> pd.DataFrame:
             "trained": part.trained,
             "frozen": part.frozen,
         }
-        for part in found
+        for part in model_parts
     ]
     return pd.DataFrame(rows).set_index("part")
 
@@ -123,111 +127,105 @@ def _short(count: int) -> str:
     return str(count)
 
 
+@styled(SMALL)
 def figure1(
-    found: Sequence[Part],
+    model_parts: Sequence[Part],
     *,
     frames: np.ndarray | None = None,
-    tokens: Sequence[str] = (),
     probabilities: pd.Series | None = None,
     truth: Sequence[str] = (),
     note: str = "",
 ) -> Figure:
-    """The paper's Figure 1, two columns of a page wide. found: ``parts``.
+    """The paper's Figure 1, two columns of a page wide: orange boxes are trained, grey ones hold frozen weights.
 
-    frames: of the clip [t, h, w], if they may be shown. tokens: ``learned.Attention.tokens``, the LLM's input in order.
-    probabilities: an AU each, for that clip; truth: the AUs that it shows, drawn darker.
+    Args:
+        model_parts: of ``parts``.
+        frames: of the clip [t, h, w], if they may be shown.
+        probabilities: of each AU, for that clip.
+        truth: the AUs annotated for it, in orange.
+        note: the small print.
     """
-    width, height, middle, tall = 7.0, 2.2, 1.28, 1.05  # inches; the boxes' middle and height
-    widths = [WIDTHS.get(part.name, 0.76) for part in found]
-    levels = 0.66 if any("F_mid" in part.out for part in found) else 0.0
+    height, middle, tall = 1.92, 0.92, 1.05  # inches; the boxes' middle, from the top, and height
+    widths = [WIDTHS.get(part.name, 0.76) for part in model_parts]
+    levels = 0.66 if any("F_mid" in part.out for part in model_parts) else 0.0
     last = 0.0 if probabilities is None else 0.8
-    gap = (width - 0.07 - sum(widths) - levels - last) / (len(found) - (last == 0))
-    with plt.rc_context(FREE):
-        figure = plt.figure(figsize=(width, height))
-        canvas = figure.add_axes((0, 0, 1, 1))
-        canvas.set_axis_off()
-        canvas.set(xlim=(0, width), ylim=(0, height))
+    gap = (PAGE - 0.07 - sum(widths) - levels - last) / (len(model_parts) - (last == 0))
+    canvas = Canvas(PAGE, height, note)
+    page = canvas.axes(0, 0, PAGE, canvas.height, xlim=(0, PAGE), ylim=(canvas.height, 0))  # y downwards, in inches
+    page.set_axis_off()
 
-        def say(x: float, y: float, text: str, **how: Any) -> None:
-            style: dict[str, Any] = {"fontsize": 5.4, "ha": "center", "va": "center", "linespacing": 1.3}
-            canvas.text(x, y, text, **style | how)
+    def write(x: float, y: float, text: str, **options: Any) -> None:
+        style: dict[str, Any] = {"fontsize": 5.6, "ha": "center", "va": "center", "linespacing": 1.3}
+        page.text(x, y, text, **style | options)
 
-        def box(x: float, y: float, w: float, h: float, face: str, edge: str) -> None:
-            shape = FancyBboxPatch((x, y), w, h, "round,pad=0,rounding_size=0.04", fc=face, ec=edge, lw=0.8)
-            canvas.add_patch(shape)
+    def box(x: float, y: float, w: float, h: float, face: str, edge: str) -> None:
+        page.add_patch(FancyBboxPatch((x, y), w, h, "round,pad=0,rounding_size=0.04", fc=face, ec=edge, lw=0.8))
 
-        x = 0.04
-        for part, w in zip(found, widths, strict=True):
-            centre = x + w / 2
-            if part.name == "clip":
-                _stack(figure, frames, part.out[""], x, middle, w)
-                say(centre, middle - tall / 2 - 0.08, f"clip\n{_by(part.out[''])}", va="top", fontsize=6)
-            else:
-                canvas.annotate("", (x, middle), (x - gap, middle), arrowprops=ARROW)
-                colours = ("#eeeeee", GREY) if part.frozen else ("#fdf0e6", ORANGE)
-                box(x, middle - tall / 2, w, tall, *colours)
-                say(centre, middle + tall / 2 - 0.11, part.name, fontsize=7, weight="bold")
-                say(centre, middle - 0.08, "\n".join(part.lines))
-                counts = [f"{_short(part.trained)} trained"] * bool(part.trained)
-                counts += [f"{_short(part.frozen)} frozen"] * bool(part.frozen)
-                say(centre, middle - tall / 2 - 0.07, "\n".join(counts), va="top", color=GREY)
-            if "F_mid" in part.out:
-                canvas.plot([x + w, x + w + levels], [middle, middle], color=GREY, lw=0.8, zorder=0)
-                for (name, shape), y in zip(part.out.items(), (middle + 0.04, middle - 0.36), strict=False):
-                    box(x + w + 0.07, y, levels - 0.1, 0.32, "white", BLUE)
-                    say(x + w + 0.02 + levels / 2, y + 0.16, f"{name}\n{_by(shape)}")
-                w += levels
-            elif part.name != "clip":
-                label = "\n".join(textwrap.fill(f"{name} {_by(shape)}", 13) for name, shape in part.out.items())
-                say(centre, middle - tall / 2 - 0.29, label.strip(), va="top", color=BLUE)
-            if part.name == "LLM" and tokens:
-                _tokens(canvas, tokens, x, w, middle + tall / 2)
-            x += w + gap
-        if probabilities is not None:
-            canvas.annotate("", (x, middle), (x - gap, middle), arrowprops=ARROW)
-            axis = figure.add_axes(((x + 0.3) / width, 0.6 / height, (last - 0.34) / width, 1.4 / height))
-            axis.barh(
-                probabilities.index,
-                probabilities,
-                color=[ORANGE if au in truth else "#c9c9c9" for au in probabilities.index],
-            )
-            axis.set(xlim=(0, 1), ylim=(len(probabilities) - 0.4, -0.6), xlabel="probability")
-            axis.set_xticks((0, 0.5, 1), ("0", "", "1"))
-            axis.axvline(0.5, color=GREY, lw=0.6, ls=":")
-            axis.tick_params(length=0, pad=1.5, labelsize=5.4)
-            axis.xaxis.label.set_fontsize(5.4)
-        say(0.04, 0.03, wrapped(note, 155), ha="left", va="bottom", color=GREY)
-    plt.close(figure)
-    return figure
+    x, top, bottom = 0.04, middle - tall / 2, middle + tall / 2
+    for part, w in zip(model_parts, widths, strict=True):
+        centre = x + w / 2
+        if part.name == "clip":
+            _stack(canvas, frames, part.out[""], x, middle, w)
+            write(centre, bottom + 0.06, f"clip\n{_by(part.out[''])}", va="top", fontsize=6)
+        else:
+            page.annotate("", (x, middle), (x - gap, middle), arrowprops=ARROW)
+            box(x, top, w, tall, *(("#eeeeee", GREY) if part.frozen else ("#fdf0e6", ORANGE)))
+            write(centre, top + 0.11, part.name, fontsize=7, weight="bold")
+            write(centre, middle + 0.08, "\n".join(part.lines))
+            counts = [f"{_short(part.trained)} trained"] * bool(part.trained)
+            counts += [f"{_short(part.frozen)} frozen"] * bool(part.frozen)
+            write(centre, bottom + 0.06, "\n".join(counts), va="top", color=GREY)
+        if "F_mid" in part.out:
+            page.plot([x + w, x + w + levels], [middle, middle], color=GREY, lw=0.8, zorder=0)
+            for (name, shape), y in zip(part.out.items(), (middle - 0.36, middle + 0.04), strict=False):
+                box(x + w + 0.07, y, levels - 0.1, 0.32, "white", BLUE)
+                write(x + w + 0.02 + levels / 2, y + 0.16, f"{name}\n{_by(shape)}")
+            w += levels
+        elif part.name != "clip":
+            label = "\n".join(textwrap.fill(f"{name} {_by(shape)}", 13) for name, shape in part.out.items())
+            write(centre, bottom + 0.27, label.strip(), va="top", color=BLUE)
+        if part.tokens:
+            _tokens(page, part.tokens, x, w, top)
+        x += w + gap
+    if probabilities is not None:
+        page.annotate("", (x, middle), (x - gap, middle), arrowprops=ARROW)
+        axis = canvas.axes(x + 0.3, 0.2, last - 0.34, 1.35)
+        colours = [ORANGE if au in truth else LIGHT for au in probabilities.index]
+        axis.barh(probabilities.index, probabilities, color=colours)
+        axis.set(xlim=(0, 1), ylim=(len(probabilities) - 0.4, -0.6))
+        axis.set_xticks((0, 0.5, 1), ("0", ".5", "1"))
+        axis.axvline(0.5, color=GREY, lw=0.6, ls=":")
+        axis.tick_params(length=0, pad=1.5, labelsize=5.6)
+        axis.set_xlabel("probability", fontsize=5.6)
+    return canvas.figure
 
 
 def _stack(
-    figure: Figure, frames: np.ndarray | None, shape: tuple[int, ...], left: float, middle: float, w: float
+    canvas: Canvas, frames: np.ndarray | None, shape: tuple[int, ...], left: float, middle: float, w: float
 ) -> None:
     """The clip's frames, one behind the other; empty ones where they may not be shown."""
-    (width, height), side = figure.get_size_inches(), 0.66 * w
+    side = 0.66 * w
     for t in range(shape[0]):
         back = t / max(1, shape[0] - 1)  # 0 for the first frame, which lies behind
-        x, y = left + back * (w - side), middle - side / 2 + (0.5 - back) * 0.4
-        axis = figure.add_axes((x / width, y / height, side / width, side / height), zorder=t + 2, facecolor="#dddddd")
+        x, y = left + back * (w - side), middle - side / 2 - (0.5 - back) * 0.4
+        axis = canvas.axes(x, y, side, side, zorder=t + 2, facecolor="#dddddd", xticks=[], yticks=[])
         if frames is not None:
             axis.imshow(frames[t], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axis.set(xticks=[], yticks=[])
         axis.spines[:].set(visible=True, color="white", linewidth=0.6)
 
 
-def _tokens(canvas: Axes, tokens: Sequence[str], left: float, w: float, top: float) -> None:
+def _tokens(page: Axes, tokens: Sequence[bool], left: float, w: float, top: float) -> None:
     """The LLM's input as a line of squares over its box, the visual token in orange; of a long prompt its two ends."""
-    shown = list(tokens) if len(tokens) <= 14 else [*tokens[:6], "", *tokens[-6:]]
+    shown = list(tokens) if len(tokens) <= 14 else [*tokens[:6], None, *tokens[-6:]]
     step = w / len(shown)
     for i, token in enumerate(shown):
         x = left + i * step
-        if token:
-            colour = ORANGE if token == VISUAL else "#c9c9c9"
-            canvas.add_patch(Rectangle((x + 0.1 * step, top + 0.13), 0.8 * step, 0.09, lw=0, fc=colour))
+        if token is not None:
+            colour = ORANGE if token else LIGHT
+            page.add_patch(Rectangle((x + 0.1 * step, top - 0.22), 0.8 * step, 0.09, lw=0, fc=colour))
         else:
-            canvas.text(x + step / 2, top + 0.16, "…", ha="center", va="center", fontsize=6)
-    words = [f"{len(tokens) - 1} prompt tokens", VISUAL]
-    words = words[::-1] if tokens[0] == VISUAL else words
-    canvas.text(left + w / 2, top + 0.25, ", ".join(words), ha="center", va="bottom", fontsize=5.4)
-    canvas.annotate("", (left + w / 2, top), (left + w / 2, top + 0.12), arrowprops=ARROW)
+            page.text(x + step / 2, top - 0.16, "…", ha="center", va="center", fontsize=6)
+    words = [f"{len(tokens) - 1} prompt tokens", "visual token"]
+    words = words[::-1] if tokens[0] else words
+    page.text(left + w / 2, top - 0.25, ", ".join(words), ha="center", va="bottom", fontsize=5.6)
+    page.annotate("", (left + w / 2, top), (left + w / 2, top - 0.12), arrowprops=ARROW)

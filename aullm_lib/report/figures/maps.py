@@ -1,127 +1,241 @@
-"""How well maps say where AUs act, drawn: the maps side by side, their scores, deletion and insertion."""
+"""What the parts of a model do, drawn: heat maps and how well they localise, LED's filter, the LLM's attention."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from aullm_lib.explain.localisation import NO_MODEL, RANDOMISED
+from aullm_lib.explain.probes import BEFORE
 from aullm_lib.explain.sanity import ALL
-from aullm_lib.report.figures.fig3 import FREE, SMALL, overlaid, small_print
-from aullm_lib.report.figures.scores import BLUE, GREEN, GREY, MARKERS, ORANGE, PALETTE, wrapped
+from aullm_lib.report.figures.canvas import GAP, SIGNED, Canvas
+from aullm_lib.report.figures.style import (
+    BLUE,
+    COLUMN,
+    GREEN,
+    GREY,
+    MARKERS,
+    ORANGE,
+    PAGE,
+    PALETTE,
+    SMALL,
+    caption,
+    styled,
+)
+
+LEAST = 1.05  # times more or less than uniform attention at which colours end at the earliest
 
 
-def sheet(rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], np.ndarray | None]], note: str = "") -> Figure:
-    """One AU of one clip in a line: a frame, and every map over it.
+def label(model: str, method: str, *, short: bool = False) -> str:
+    """A map's name, such as "Grad-CAM, AU-LLM, randomised weights" or "centre". short: without the model's name."""
+    of = "" if short or model == NO_MODEL else f", {model.removesuffix(RANDOMISED)}"
+    return method + of + (", randomised weights" if model.endswith(RANDOMISED) else "")
 
-    rows: title -> (frame [h, w], map's name -> its evidence [h, w], at least 0, the AU's mask or None). All rows have
-    the same maps. A map's colours end at its 99.5th percentile, so that single pixels do not hide the rest. A blue line
-    surrounds where the AU acts.
+
+@styled(SMALL)
+def side_by_side(
+    rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], np.ndarray | None]], note: str = ""
+) -> Figure:
+    """One AU of one clip per line: a frame, and every map over it. A blue line surrounds where the AU acts.
+
+    A map's colours end at its 99.5th percentile, so that single pixels do not hide the rest.
+
+    Args:
+        rows: title -> (frame [h, w], map's name -> its evidence [h, w], at least 0, the AU's mask or None). All rows
+            have the same maps.
+        note: the small print.
     """
     names = ["frame", *next(iter(rows.values()))[1]]
-    width, head, gap = 7.0, 0.17, 0.03  # inches
-    side = (width - gap * len(names)) / len(names)
-    with plt.rc_context(FREE):
-        text = wrapped(note, 155)
-        foot = 0.08 + 0.1 * len(text.splitlines())
-        titles = [textwrap.fill(name, round(17 * side), break_long_words=False) for name in names]
-        above = 0.05 + 0.1 * max(title.count("\n") + 1 for title in titles)
-        height = above + len(rows) * (side + head) + foot
-        figure = plt.figure(figsize=(width, height))
-        for i, (title, (frame, maps, mask)) in enumerate(rows.items()):
-            top = above + i * (side + head) + head
-            figure.text(gap / width, 1 - (top - 0.04) / height, title, fontsize=6.5)
-            for j, heat in enumerate([np.zeros_like(frame, float), *maps.values()]):
-                end = np.quantile(heat, 0.995) or heat.max() or 1
-                x = gap + j * (side + gap)
-                axis = figure.add_axes((x / width, 1 - (top + side) / height, side / width, side / height))
-                axis.imshow(overlaid(frame, np.minimum(heat / end, 1)), interpolation="nearest")
-                if mask is not None:
-                    axis.contour(mask, [0.5], colors=BLUE, linewidths=0.8)
-                axis.set_axis_off()
-                if i == 0:
-                    figure.text((x + side / 2) / width, 1 - 0.03 / height, titles[j], ha="center", va="top", fontsize=6)
-        figure.text(gap / width, 0.03 / height, text, fontsize=5.5, color=GREY)
-    plt.close(figure)
-    return figure
+    head, side = 0.17, (PAGE - 0.1 + GAP) / len(names) - GAP  # inches
+    titles = [textwrap.fill(name, round(16 * side), break_long_words=False) for name in names]
+    top = 0.05 + 0.1 * max(title.count("\n") + 1 for title in titles)
+    end = top + len(rows) * (side + head)
+    canvas = Canvas(PAGE, end + 0.38, note)
+    for j, title in enumerate(titles):
+        canvas.text(0.05 + j * (side + GAP) + side / 2, 0.03, title, ha="center", va="top", fontsize=6)
+    for i, (title, (frame, maps, mask)) in enumerate(rows.items()):
+        y = top + i * (side + head) + head
+        canvas.text(0.05, y - 0.04, title, fontsize=6.5)
+        heat = [np.zeros(frame.shape)]
+        heat += [values / (np.quantile(values, 0.995) or values.max() or 1) for values in maps.values()]
+        canvas.film(0.05, y, side, [frame] * len(names), heat=heat, mask=mask)
+    share = "evidence, as a share of the map's 99.5th percentile"
+    canvas.colour_bar(0.1, end + 0.06, 2.4, 0.07, share, ticks=(0, 0.5, 1))
+    return canvas.figure
 
 
+@styled(SMALL | {"axes.grid.axis": "x"})
 def localisation(scores: pd.DataFrame, note: str = "") -> Figure:
-    """Both pointing games of every map, a panel an AU, with intervals over subjects; a dashed line where chance is.
+    """Both pointing games of every map, a panel per AU, with intervals over subjects; a dashed line at chance level.
 
-    scores: ``sanity.summary``. Hollow: randomised weights ("untrained"). The note names AUs without an interval.
+    The note says what the marks are, and names AUs without an interval.
+
+    Args:
+        scores: ``sanity.summary``.
+        note: the small print.
     """
-    alone = dict.fromkeys(scores.index[scores["subjects"] == 1].get_level_values("au"))
-    if alone:
-        note += f"\nNo interval for {', '.join(alone)}: a single subject."
+    note += "\nDashed: chance level. Hollow: randomised weights. Grey: controls without a model."
+    single = dict.fromkeys(scores.index[scores["subjects"] == 1].get_level_values("au"))
+    if single:
+        note += f"\nNo interval for {', '.join(single)}: a single subject."
     keys = list(dict.fromkeys(scores.index.droplevel("au")))
     order = sorted(keys, key=lambda key: (key[0] == NO_MODEL, key[0].endswith(RANDOMISED)))  # stable
     aus = list(dict.fromkeys(scores.index.get_level_values("au")))
     models = list(dict.fromkeys(model.removesuffix(RANDOMISED) for model, _ in order))
     kinds = [(key[0] == NO_MODEL, key[0].endswith(RANDOMISED)) for key in order]
     breaks = [y - 0.5 for y in range(1, len(order)) if kinds[y] != kinds[y - 1]]
-    with plt.rc_context(SMALL | {"axes.grid.axis": "x"}):
-        figure, axes = plt.subplots(
-            2, len(aus), figsize=(7.0, 1.0 + 0.26 * len(order)), sharey=True, sharex=True, squeeze=False
-        )
-        for line, measure in zip(axes, ("pointing_game", "energy_pointing_game"), strict=True):
-            for axis, au in zip(line, aus, strict=True):
-                part = 100 * scores.xs(au, level="au").loc[order]
-                for y, ((model, _), row) in enumerate(zip(order, part.to_dict("records"), strict=True)):
-                    index = models.index(model.removesuffix(RANDOMISED))
-                    colour = GREY if model == NO_MODEL else (BLUE, ORANGE, GREEN)[index % 3]
-                    axis.plot([row[f"{measure}_low"], row[f"{measure}_high"]], [y, y], color=colour, lw=1)
-                    axis.plot(row[measure], y, MARKERS[index % 7], color=colour, ms=3.2, mew=0.8, clip_on=False,
-                              mfc="white" if model.endswith(RANDOMISED) else colour, zorder=3)  # fmt: skip
-                axis.axvline(part["area"].iloc[0], color="black", lw=0.8, ls="--", zorder=1)
-                axis.hlines(breaks, 0, 100, color="#bbbbbb", lw=0.5)
-                axis.set(xlim=(0, 100), ylim=(len(order) - 0.4, -0.6))
-                axis.set_xticks((0, 50, 100))
-                axis.tick_params(length=0, axis="y")
-                if measure == "pointing_game":
-                    count = round(part["pairs"].iloc[0] / 100)
-                    axis.set_title(f"{au}\n{count} {'clips' if au != ALL else 'maps'}")
-            line[0].set_yticks(range(len(order)), [named(*key) for key in order])
-            line[0].set_ylabel("pointing game (%)" if measure == "pointing_game" else "energy pointing game (%)")
-        small_print(figure, note)
-    plt.close(figure)
+    size = (PAGE, 0.8 + 0.26 * len(order))
+    figure, axes = plt.subplots(2, len(aus), figsize=size, sharey=True, sharex=True, squeeze=False)
+    games = {"pointing_game": "pointing game (%)", "energy_pointing_game": "energy-based pointing game (%)"}
+    for line, (measure, game) in zip(axes, games.items(), strict=True):
+        for axis, au in zip(line, aus, strict=True):
+            part = 100 * scores.xs(au, level="au").loc[order]
+            for y, ((model, _), row) in enumerate(zip(order, part.to_dict("records"), strict=True)):
+                index = models.index(model.removesuffix(RANDOMISED))
+                colour = GREY if model == NO_MODEL else (BLUE, ORANGE, GREEN)[index % 3]
+                axis.plot([row[f"{measure}_low"], row[f"{measure}_high"]], [y, y], color=colour, lw=1)
+                axis.plot(row[measure], y, MARKERS[index % 7], color=colour, ms=3.2, mew=0.8, clip_on=False,
+                          mfc="white" if model.endswith(RANDOMISED) else colour, zorder=3)  # fmt: skip
+            axis.axvline(part["area"].iloc[0], color="black", lw=0.8, ls="--", zorder=1)
+            axis.hlines(breaks, 0, 100, color="#bbbbbb", lw=0.5)
+            axis.set(xlim=(0, 100), ylim=(len(order) - 0.4, -0.6), xticks=(0, 50, 100))
+            axis.tick_params(length=0, axis="y")
+            if measure == "pointing_game":
+                count = round(part["pairs"].iloc[0] / 100)
+                axis.set_title(f"{au}\n{count} {'clips' if au != ALL else 'maps'}")
+        line[0].set_yticks(range(len(order)), [label(*key) for key in order])
+        line[0].set_ylabel(game)
+    caption(figure, note)
     return figure
 
 
-def named(model: str, method: str, *, short: bool = False) -> str:
-    """A map's name in a figure, such as "Grad-CAM, AU-LLM, untrained" or "centre". short: without the model."""
-    of = "" if short or model == NO_MODEL else f", {model.removesuffix(RANDOMISED)}"
-    return method + of + (", untrained" if model.endswith(RANDOMISED) else "")
-
-
+@styled(SMALL)
 def curves(lines: pd.DataFrame, scores: pd.DataFrame, model: str, note: str = "") -> Figure:
-    """Deletion and insertion of one model: the mean probability of the AU while pixels come to rest or begin to move.
+    """Deletion and insertion of one model: the AU's mean probability while pixels come to rest or begin to move.
 
-    lines: ``localisation.measure``'s curves; scores: ``sanity.summary``, for the areas in the legend.
+    Args:
+        lines: ``localisation.measure``'s curves.
+        scores: ``sanity.summary``, for the areas in the legend.
+        model: the model's name in them.
+        note: the small print.
     """
     shown = lines[lines["model"].isin([model, NO_MODEL])]
     keys = list(dict.fromkeys(zip(shown["model"], shown["method"], strict=True)))
     areas = scores.xs(ALL, level="au")
     names = [f"{key[1]} ({areas.loc[key, 'deletion']:.2f}, {areas.loc[key, 'insertion']:.2f})" for key in keys]
-    with plt.rc_context(SMALL):
-        figure, axes = plt.subplots(1, 2, figsize=(3.4, 2.75), sharey=True)
-        for axis, curve in zip(axes, ("deletion", "insertion"), strict=True):
-            for i, key in enumerate(keys):
-                line = shown[(shown["model"] == key[0]) & (shown["method"] == key[1]) & (shown["curve"] == curve)]
-                how: Mapping = {"color": PALETTE[i % 7], "marker": MARKERS[i % 7], "ms": 2.5}
-                if key[0] == NO_MODEL:
-                    how = {"color": GREY, "ls": ("--", ":", "-.")[i % 3]}
-                axis.plot(100 * line["share"], line["probability"], lw=1.1, **how)
-            axis.set_title(f"{curve} ({'low' if curve == 'deletion' else 'high'} is good)", loc="left")
-            axis.set(xlim=(0, 100), xlabel="pixels changed (%)")
-        axes[0].set(ylabel="mean probability of the AU", ylim=(0, 1.06 * max(shown["probability"])))
-        figure.legend(
-            axes[0].lines, names, loc="outside upper left", ncols=2, fontsize=5.8, columnspacing=1, handlelength=1.8,
-            title="map (area under deletion, insertion)", title_fontsize=5.8, alignment="left",
-        )  # fmt: skip
-        small_print(figure, note)
-    plt.close(figure)
+    figure, axes = plt.subplots(1, 2, figsize=(COLUMN, 2.6), sharey=True)
+    for axis, curve in zip(axes, ("deletion", "insertion"), strict=True):
+        for i, key in enumerate(keys):
+            line = shown[(shown["model"] == key[0]) & (shown["method"] == key[1]) & (shown["curve"] == curve)]
+            options: Any = {"color": PALETTE[i % 7], "marker": MARKERS[i % 7], "ms": 2.5}
+            if key[0] == NO_MODEL:
+                options = {"color": GREY, "ls": ("--", ":", "-.")[i % 3]}
+            axis.plot(100 * line["share"], line["probability"], lw=1.1, **options)
+        axis.set_title(f"{curve} ({'low' if curve == 'deletion' else 'high'} is good)", loc="left")
+        axis.set(xlim=(0, 100), xlabel="pixels changed (%)")
+    axes[0].set(ylabel="mean probability of the AU", ylim=(0, 1.06 * max(shown["probability"])))
+    figure.legend(
+        axes[0].lines, names, loc="outside upper left", ncols=2, fontsize=5.8, columnspacing=1, handlelength=1.8,
+        title="map (area under deletion, insertion)", title_fontsize=5.8, alignment="left",
+    )  # fmt: skip
+    caption(figure, note)
     return figure
+
+
+@styled(SMALL | {"axes.grid": False})
+def led(
+    matrices: Mapping[str, np.ndarray], cycles: np.ndarray, responses: Mapping[str, np.ndarray], note: str = ""
+) -> Figure:
+    """LED before and after training: its matrix (mean over folds), and what passes of each frequency, a line per fold.
+
+    Args:
+        matrices: ``probes.led_matrices``, as arrays.
+        cycles: the frequencies, in cycles per sampled frame.
+        responses: ``probes.response`` of each matrix at ``cycles``.
+        note: the small print.
+    """
+    folds = [name for name in matrices if name != BEFORE]
+    mean = {name: np.mean([of[fold] for fold in folds], axis=0) for name, of in (("m", matrices), ("r", responses))}
+    figure, panels = plt.subplot_mosaic(
+        [["before", "after", "bar"], ["response"] * 3], figsize=(COLUMN, 3.3), height_ratios=(1.1, 1),
+        width_ratios=(1, 1, 0.06),
+    )  # fmt: skip
+    shown = {"before": (BEFORE, matrices[BEFORE]), "after": (f"after, mean of {len(folds)} folds", mean["m"])}
+    limit = max(float(np.abs(matrix).max()) for _, matrix in shown.values())
+    for panel, (title, matrix) in shown.items():
+        axis = panels[panel]
+        image = axis.imshow(matrix, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
+        for (i, j), value in np.ndenumerate(matrix):
+            if j >= i:
+                colour = "white" if abs(value) > 0.6 * limit else "black"
+                axis.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=5, color=colour)
+        axis.set_title(title)
+        axis.set(xlabel="frame it makes", xticks=range(len(matrix)), yticks=range(len(matrix)))
+        axis.tick_params(length=0)
+    panels["before"].set_ylabel("frame it reads")
+    figure.colorbar(image, cax=panels["bar"], label="weight").ax.tick_params(length=2)
+    axis = panels["response"]
+    for fold in folds:
+        axis.plot(cycles, responses[fold], color=BLUE, lw=0.6, alpha=0.4)
+    axis.plot(cycles, mean["r"], color=BLUE, lw=1.6)
+    axis.plot(cycles, responses[BEFORE], color="black", lw=1.1, ls="--")
+    kinds: list[dict[str, Any]] = [
+        {"color": "black", "ls": "--"},
+        {"color": BLUE, "lw": 1.6},
+        {"color": BLUE, "lw": 0.6},
+    ]
+    axis.legend([Line2D([], [], **kind) for kind in kinds], [BEFORE, "after, mean", "after, one fold"],
+                loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3)  # fmt: skip
+    axis.set(xlabel="cycles per sampled frame (0: what does not move)", ylabel="share that passes")
+    axis.set(xlim=(0, 0.5), ylim=(0, 1))
+    caption(figure, note)
+    return figure
+
+
+@styled(SMALL | {"axes.grid": False})
+def attention(tokens: Sequence[str], weights: np.ndarray, note: str = "") -> Figure:
+    """The attention of the LLM's last position, mean over heads: a line per token, a column per layer.
+
+    Colours give the attention as a multiple of uniform attention, white for once, with one scale for more and for
+    less. It spans at least ``LEAST``, so that small differences look small, and at most the number of tokens, which is
+    all attention on one. A token has its number and its text, or its number alone where the font lacks its characters.
+
+    Args:
+        tokens: of the positions in order.
+        weights: [layers, tokens].
+        note: the small print.
+    """
+    ratio = weights.T * len(tokens)
+    labels = [_token(number, token) for number, token in enumerate(tokens, 1)]
+    note += f"\nAttention is {ratio.min():.3g} to {ratio.max():.3g} times uniform attention."
+    if any(name.isdigit() for name in labels):
+        note += " A token that the font cannot show has only its number."
+    end = max(LEAST, min(len(tokens), max(ratio.max(), 1 / max(ratio.min(), 1 / len(tokens)))))
+    figure, axis = plt.subplots(figsize=(COLUMN, 0.6 + 0.115 * len(tokens)))
+    drawn = np.clip(ratio, 1 / end, end)
+    image = axis.imshow(drawn, aspect="auto", cmap=SIGNED, norm=LogNorm(1 / end, end), interpolation="nearest")
+    axis.set_yticks(range(len(tokens)), labels, fontsize=5.5)
+    ends = [0, len(weights) - 1] if len(weights) > 1 else [0]
+    axis.set_xticks(ends, [str(layer + 1) for layer in ends])
+    axis.set_xlabel("layer of the LLM")
+    axis.tick_params(length=0)
+    bar = figure.colorbar(image, ax=axis, pad=0.02, aspect=30)
+    bar.set_ticks((1 / end, 1, end), labels=[f"{times:.3g}×" for times in (1 / end, 1, end)])
+    bar.set_ticks([], minor=True)
+    bar.set_label("multiple of uniform attention")
+    caption(figure, note)
+    return figure
+
+
+def _token(number: int, token: str) -> str:
+    """A token's number and text; the number alone where the figures' font lacks one of its characters."""
+    characters = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
+    text = token.strip() or "␣"
+    return f"{number} {text}" if all(ord(character) in characters for character in text) else str(number)

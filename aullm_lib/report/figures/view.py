@@ -6,19 +6,17 @@
 import textwrap
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aullm_lib import facs
-from aullm_lib.report.figures.own_clip import heat_over, outlined
-from aullm_lib.report.figures.scores import BLUE, GREY, ORANGE, STYLE
+from aullm_lib.report.figures.canvas import GAP, SIGNED, Canvas, outlined
+from aullm_lib.report.figures.style import BLUE, GREY, ORANGE, PALE, STYLE, styled
 
 PANELS = ("raw frame", "aligned", "LED-filtered", "heat map")
 SHOWN = ("all four", *PANELS)
-COLOURS = "LED: blue darker, red brighter. Heat map: Grad-CAM, as a share of its maximum in this clip."
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -63,14 +61,15 @@ def predicted(view: View) -> list[str]:
 def words(view: View) -> str:
     """What the figure shows, as one text without markup."""
     truth = ", ".join(view.truth) or "none"
-    said = f"{view.title}, frame {view.frame + 1} of {view.n_frames}. Annotated: {truth}."
+    text = f"{view.title}, frame {view.frame + 1} of {view.n_frames}. Annotated: {truth}."
     if view.probabilities is None:
-        return f"{said} {view.lacks['probabilities']}."
-    known = ", ".join(f"{au} {p:.2f}" for au, p in view.probabilities.items())
-    there = ", ".join(predicted(view)) or "none"
-    return f"{said} Predicted at the threshold {view.threshold:.2f}: {there}. Probabilities: {known}."
+        return f"{text} {view.lacks['probabilities']}."
+    probabilities = ", ".join(f"{au} {p:.2f}" for au, p in view.probabilities.items())
+    positive = ", ".join(predicted(view)) or "none"
+    return f"{text} Predicted at the threshold {view.threshold:.2f}: {positive}. Probabilities: {probabilities}."
 
 
+@styled(STYLE)
 def draw(view: View, shown: str = SHOWN[0], figure: Figure | None = None) -> Figure:
     """The panels asked for, one of ``SHOWN``, with the probabilities beside them.
 
@@ -79,48 +78,38 @@ def draw(view: View, shown: str = SHOWN[0], figure: Figure | None = None) -> Fig
     if shown not in SHOWN:
         raise ValueError(f"shown={shown!r}: choose one of {', '.join(SHOWN)}")
     panels, side = (PANELS, 2.0) if shown == SHOWN[0] else ((shown,), 3.4)
-    gap, bars, bottom = 0.08, max(1.2, 0.75 * side), 1.0  # inches
-    width = 0.1 + len(panels) * (side + gap) + 0.8 + bars + 0.85
-    height = bottom + side + 0.62
-    with plt.rc_context(STYLE | {"axes.grid": False, "figure.constrained_layout.use": False}):
-        figure = figure or plt.figure()
-        figure.clear()
-        figure.set_size_inches(width, height)
-        for i, panel in enumerate(panels):
-            left = 0.1 + i * (side + gap)
-            axis = figure.add_axes((left / width, bottom / height, side / width, side / height))
-            _panel(axis, panel, view)
-        left = 0.1 + len(panels) * (side + gap) + 0.8
-        _bars(figure.add_axes((left / width, bottom / height, bars / width, side / height)), view)
-        title = f"{view.title}: frame {view.frame + 1} of {view.n_frames}"
-        figure.text(0.1 / width, 1 - 0.08 / height, title, fontsize=10, va="top")
-        words = [COLOURS, *view.note.splitlines()]
-        lines = [line for text in words for line in textwrap.wrap(text, round(17.5 * width))]
-        figure.text(0.1 / width, (bottom - 0.42) / height, "\n".join(lines), fontsize=7.5, color=GREY, va="top")
-    plt.close(figure)
-    return figure
+    bars, top = max(1.2, 0.75 * side), 0.62  # inches
+    right = 0.1 + len(panels) * (side + GAP) + 0.8
+    canvas = Canvas(right + bars + 0.85, top + side + 0.55, view.note, figure)
+    canvas.text(0.1, 0.08, f"{view.title}: frame {view.frame + 1} of {view.n_frames}", fontsize=10, va="top")
+    for i, panel in enumerate(panels):
+        _panel(canvas, 0.1 + i * (side + GAP), top, side, panel, view)
+    _bars(canvas.axes(right, top, bars, side), view)
+    return canvas.figure
 
 
-def _panel(axis: Axes, panel: str, view: View) -> None:
-    axis.set_axis_off()
-    axis.set(xticks=[], yticks=[], anchor="N")  # to lay out ticks and titles takes most of a redraw's time
+def _panel(canvas: Canvas, x: float, y: float, side: float, panel: str, view: View) -> None:
+    """One of ``PANELS``, or why it is missing, with the colour bar of a panel that has one below it."""
     sample = f"sample {view.sample + 1} of {view.samples}"
-    title, lacking = panel, view.lacks.get(panel)
-    if lacking:
-        axis.imshow(np.full_like(view.aligned, 235), cmap="gray", vmin=0, vmax=255)
+    title, missing, bar = panel, view.lacks.get(panel), (x + 0.1 * side, y + side + 0.06, 0.8 * side, 0.08)
+    if missing:
+        (axis,) = canvas.film(x, y, side, [np.full_like(view.aligned, 235)])
         middle = (view.aligned.shape[1] - 1) / 2
-        axis.text(middle, middle, textwrap.fill(lacking, 30), ha="center", va="center", fontsize=7.5, color=GREY)
+        axis.text(middle, middle, textwrap.fill(missing, 30), ha="center", va="center", fontsize=7.5, color=GREY)
     elif panel == "raw frame":
+        axis = canvas.axes(x, y, side, side, xticks=[], yticks=[])
         outlined(axis, view.raw, view.matrix, len(view.aligned))
     elif panel == "aligned":
-        axis.imshow(view.aligned, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    elif panel == "LED-filtered" and view.filtered is not None:
-        limit = view.limit
-        axis.imshow(view.filtered, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-        title = f"LED-filtered, {sample}"
+        (axis,) = canvas.film(x, y, side, [view.aligned])
+    elif panel == "LED-filtered":
+        (axis,) = canvas.film(x, y, side, [view.filtered], limit=view.limit)
+        title, end = f"LED-filtered, {sample}", f"{view.limit:.2g}"
+        canvas.colour_bar(*bar, "", colours=SIGNED, low=-view.limit, high=view.limit,
+                          ticks=(-view.limit, 0, view.limit), names=["−" + end, "0", end])  # fmt: skip
     elif view.heat is not None:
-        heat_over(axis, view.sampled, view.heat)
+        (axis,) = canvas.film(x, y, side, [view.sampled], heat=[view.heat])
         title = f"{view.unit} heat map, {sample}"
+        canvas.colour_bar(*bar, "share of the clip's maximum", ticks=(0, 0.5, 1))
     axis.set_title(title, fontsize=8.5, y=1)
 
 
@@ -132,15 +121,14 @@ def _bars(axis: Axes, view: View) -> None:
         text = "\n\n".join(textwrap.fill(line, 30) for line in lines)
         axis.text(0, 0.5, text, transform=axis.transAxes, va="center", fontsize=8)
         return
-    series, there = view.probabilities, predicted(view)
+    series, positive = view.probabilities, predicted(view)
     y = np.arange(len(series))
-    axis.barh(y, series, color=[ORANGE if au in view.truth else "#b9cfdd" for au in series.index], height=0.66)
+    axis.barh(y, series, color=[ORANGE if au in view.truth else PALE for au in series.index], height=0.66)
     axis.axvline(view.threshold, color=BLUE, lw=1.4)
     for i, au in enumerate(series.index):
-        said = "present" if au in there else "absent"
-        right = (au in there) == (au in view.truth)
-        said += " ✓" if right else " ✗"
-        axis.text(1.03, i, said, va="center", fontsize=7.5, color=GREY if right else "black")
+        right = (au in positive) == (au in view.truth)
+        answer = ("present" if au in positive else "absent") + (" ✓" if right else " ✗")
+        axis.text(1.03, i, answer, va="center", fontsize=7.5, color=GREY if right else "black")
     axis.set_yticks(y, [f"● {au}" if au in view.truth else au for au in series.index])
     for label, au in zip(axis.get_yticklabels(), series.index, strict=True):
         label.set_fontweight("bold" if au == view.unit else "normal")
