@@ -33,7 +33,7 @@ def names() -> list[str]:
 
 
 def defaults(name: str) -> dict[str, Any]:
-    """The literals of a notebook's ``parameters`` cell. Raises ParameterError for a notebook that does not exist."""
+    """The literals of a notebook's ``parameters`` cell. Raises ParameterError if there is no such notebook or cell."""
     path = SOURCE / f"{name}.ipynb"
     if not path.is_file():
         raise ParameterError(f"no notebook {name!r}; there are {', '.join(names())}")
@@ -44,16 +44,16 @@ def defaults(name: str) -> dict[str, Any]:
 
 
 def _literals(source: str) -> dict[str, Any]:
-    found = {}
+    literals = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
+                literals[node.targets[0].id] = ast.literal_eval(node.value)
             except ValueError:
                 raise ParameterError(f"a parameter is a plain literal, not {ast.unparse(node)!r}") from None
         else:
             raise ParameterError(f"a parameters cell holds plain 'name = literal' lines, not {ast.unparse(node)!r}")
-    return found
+    return literals
 
 
 def checked(name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -74,12 +74,12 @@ def _kind(example: Any) -> Any:
 
 
 def profile(name: str) -> dict[str, dict[str, Any]]:
-    """A profile -> the checked parameters of every notebook. Raises ParameterError naming the file and the key."""
+    """The checked parameters of every notebook under a profile. Raises ParameterError naming the file and the key."""
     folder = SOURCE / "profiles"
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ParameterError(f"unknown profile {name!r}; {folder} holds {known}")
+        profiles = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ParameterError(f"unknown profile {name!r}; {folder} holds {profiles}")
     content = parse_yaml(path.read_text(encoding="utf-8"), path.name) or {}
     if not isinstance(content, dict) or not all(isinstance(v, dict | None) for v in content.values()):
         raise ParameterError(f"{path.name}: expected 'all:' or a notebook's name, and parameters below it")
@@ -101,7 +101,7 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """A YAML value. Raises ParameterError naming ``where`` it stands."""
+    """Reads a YAML value. Raises ParameterError naming ``where`` it stands."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -137,13 +137,13 @@ def licensed(settings: Mapping) -> dict[str, dict[str, Any]]:
     """
     sources = {}
     for release in settings["releases"]:
-        parameter, make = ROOTS.get(release, "other_roots"), f"other_roots={{{release!r}: ...}}"
-        root = settings[parameter]
         if release in ROOTS:
-            make = f"make paper {parameter.upper()}=/path/to/it"
+            parameter, place = ROOTS[release], f"make paper {ROOTS[release].upper()}=/path/to/it"
+            root = settings[parameter]
         else:
-            root = root.get(release, "")
-        advice = f"give the folder of the unpacked release: {make}"
+            parameter, place = "other_roots", f"other_roots={{{release!r}: ...}}"
+            root = settings[parameter].get(release, "")
+        advice = f"give the folder of the unpacked release: {place}"
         if not root:
             raise ValueError(f"{parameter} is not set; {advice} (or leave {release} out: RELEASES=...)")
         if not Path(root).expanduser().is_dir():
@@ -159,12 +159,20 @@ def licensed(settings: Mapping) -> dict[str, dict[str, Any]]:
 
 
 def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, Any]]:
-    """A notebook's first call: checks its parameters and goes to the workspace's home, so that paths are the same
-    in JupyterLab, papermill and nbval.
+    """A notebook's first call: checks its parameters and goes to the workspace's home.
 
-    namespace: the notebook's ``globals()``. Returns the workspace and the parameters.
-    Raises ParameterError for an injected name that the notebook does not have, a wrong type, or a bad
-    profile name, and ValueError for data that cannot be had (``check_data``).
+    Paths are then the same in JupyterLab, papermill and nbval.
+
+    Args:
+        name: The notebook's.
+        namespace: Its ``globals()``.
+
+    Returns:
+        The workspace and the parameters.
+
+    Raises:
+        ParameterError: A name was injected that the notebook does not have, or a value has a wrong type.
+        ValueError: The data cannot be had (``check_data``).
     """
     schema = defaults(name)
     settings = checked(name, {key: namespace[key] for key in schema if key in namespace})
