@@ -5,9 +5,10 @@ unchanged, and whose record is there with every file that it names, is not run a
 
 A grid, ``--grid "llm=a,b seeds=1,2"`` or a YAML file of lists, is every combination of some parameters' values, one
 after the other. A cell is a profile of its own, such as ``paper-llm-a-seeds-1`` (with a hash behind it where a value is
-a path): records, executed notebooks and figures of two cells never meet, but those of one cell under other ``-p`` take
-each other's place. Releases, clip stores and run folders are the profile's own, since their names tell what is in them:
-no clip store is built twice, and a fold that one cell has finished serves every other that needs it.
+a path): records, executed notebooks, figures and result folders of two cells never meet, but those of one cell under
+other ``-p`` take each other's place. Releases and clip stores are the profile's own, and so are run folders, to which
+each cell links those that it asked for: no clip store is built twice, a fold that one cell has finished serves every
+other that needs it, and the tables of a cell show its own runs.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -24,7 +26,9 @@ import papermill
 from traitlets.config import Config
 
 from aullm_lib.notebook import parameters
+from aullm_lib.notebook.parameters import ParameterError
 from aullm_lib.notebook.workspace import Workspace, enter_home, home
+from aullm_lib.runs import POOL
 from aullm_lib.support import files
 
 log = logging.getLogger("aullm")
@@ -41,49 +45,65 @@ def library_digest() -> str:
 
 
 def plan(profile: str, overrides: dict | None = None, only: list[str] | None = None, name: str = "") -> dict[str, dict]:
-    """The checked parameters of every notebook that is to run: the profile's, with ``overrides`` over them.
+    """The checked parameters of every notebook that is to run.
 
-    only: names of notebooks. name: what the results go by, if not by the profile's name.
-    Raises ``parameters.ParameterError`` and ValueError (data roots).
+    Args:
+        profile: A file in ``notebooks/profiles``.
+        overrides: Parameters that replace the profile's.
+        only: Names of notebooks; all by default.
+        name: The name of the results; the profile's by default.
+
+    Raises:
+        ParameterError: A notebook or parameter does not exist, or has the wrong type.
+        ValueError: The data cannot be had (``parameters.check_data``).
     """
-    plan = parameters.profile(profile)
-    for chosen in only or []:
-        parameters.defaults(chosen)
-    for key in overrides or {}:
+    overrides, settings = overrides or {}, parameters.profile(profile)
+    for notebook in only or []:
+        parameters.defaults(notebook)
+    for key in overrides:
         if key == "profile":
-            raise parameters.ParameterError("profile is the first argument, no parameter to override")
-        if not any(key in settings for settings in plan.values()):
-            raise parameters.ParameterError(f"no notebook has the parameter {key!r}")
-    for one, settings in plan.items():
-        given = settings | {k: v for k, v in (overrides or {}).items() if k in settings}
-        plan[one] = parameters.checked(one, given | {"profile": name or profile})
-        if "releases" in settings and (not only or one in only):
-            parameters.check_data(plan[one])
-    return {one: settings for one, settings in plan.items() if not only or one in only}
+            raise ParameterError("profile is the first argument, no parameter to override")
+        if not any(key in values for values in settings.values()):
+            raise ParameterError(f"no notebook has the parameter {key!r}")
+    for notebook, values in settings.items():
+        values |= {key: value for key, value in overrides.items() if key in values} | {"profile": name or profile}
+        settings[notebook] = parameters.checked(notebook, values)
+    chosen = {notebook: values for notebook, values in settings.items() if not only or notebook in only}
+    for values in chosen.values():
+        if "releases" in values:
+            parameters.check_data(values)
+    return chosen
 
 
 def run(profile: str, overrides: dict | None = None, only: list[str] | None = None, name: str = "") -> list[Path]:
-    """Executes what is not done of a ``plan``; returns the executed copies.
+    """Executes the notebooks of a ``plan``, which takes the same arguments, as far as they are not up to date.
 
-    All parameters of all notebooks, and the data roots, are checked before the first one starts. Raises
-    what ``plan`` raises for those, ``papermill.PapermillExecutionError`` for a failing cell.
+    All parameters of all notebooks, and the data roots, are checked before the first one starts.
+
+    Returns:
+        The paths of the executed copies.
+
+    Raises:
+        papermill.PapermillExecutionError: A cell failed; and what ``plan`` raises.
     """
     notebooks = plan(profile, overrides, only, name)
     enter_home()
     work = Workspace(name or profile)
     folder = work.folder / "notebooks"
+    library, copies = library_digest(), []
     with files.explained(folder, "the executed notebooks"):
         folder.mkdir(parents=True, exist_ok=True)
-    library, done = library_digest(), []
-    for name, settings in notebooks.items():
-        source, target, stamp = parameters.SOURCE / f"{name}.ipynb", folder / f"{name}.ipynb", folder / f".{name}.done"
-        earlier = [[n, work.recorded(n)] for n in parameters.names() if n < name]  # what it may read
-        digest = hashlib.sha256(library.encode() + source.read_bytes() + json.dumps([settings, earlier]).encode())
-        done.append(target)
-        if files.read_json(stamp, missing=None) == digest.hexdigest() and target.is_file() and _intact(work, name):
-            log.info("%-16s up to date", name)
+    for notebook, settings in notebooks.items():
+        source, target = parameters.SOURCE / f"{notebook}.ipynb", folder / f"{notebook}.ipynb"
+        stamp = folder / f".{notebook}.done"
+        earlier = [[other, work.recorded(other)] for other in parameters.names() if other < notebook]  # it may read
+        content = library.encode() + source.read_bytes() + json.dumps([settings, earlier]).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        copies.append(target)
+        if files.read_json(stamp, missing=None) == digest and target.is_file() and _intact(work, notebook):
+            log.info("%-16s up to date", notebook)
             continue
-        log.info("%-16s running ...", name)
+        log.info("%-16s running ...", notebook)
         started = time.perf_counter()
         stamp.unlink(missing_ok=True)
         with files.explained(folder, "the executed notebooks"):
@@ -91,24 +111,30 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
                 source, target, parameters=settings, kernel_name="python3", cwd=str(home()),
                 progress_bar=sys.stderr.isatty(), log_output=False, config=KERNEL,
             )  # fmt: skip
-            if not _intact(work, name):
+            if not _intact(work, notebook):
                 raise RuntimeError(f"{target}: ended without its record, although no cell failed; look into that file")
-            files.write_json(stamp, digest.hexdigest())
-        log.info("%-16s %.0f s", name, time.perf_counter() - started)
-    return done
+            files.write_json(stamp, digest)
+        log.info("%-16s %.0f s", notebook, time.perf_counter() - started)
+    return copies
 
 
-def _intact(work: Workspace, name: str) -> bool:
+def _intact(work: Workspace, notebook: str) -> bool:
     """Whether the notebook's record is there and every file that it names exists."""
-    results = work.recorded(name)
+    results = work.recorded(notebook)
     return results is not None and all(Path(path).exists() for path in results.get("files", []))
 
 
 def grid(profile: str, text: str, notebooks: list[str]) -> dict[str, dict]:
     """The cells of a grid: the name of each, and its parameters.
 
-    text: ``name=value,value`` pairs, or the name of a YAML file with a list for each parameter. A single value of a
-    parameter that is a list, such as ``seeds``, is a list of one. Raises ``parameters.ParameterError``.
+    Args:
+        profile: The profile whose parameters the cells change.
+        text: Pairs ``name=value,value``, or the name of a YAML file with a list for each parameter. A single value of a
+            parameter that is a list, such as ``seeds``, is a list of one.
+        notebooks: The notebooks of a cell; each parameter must be one of theirs.
+
+    Raises:
+        ParameterError: The text is no grid, or names an unknown parameter.
     """
     if "=" in text:
         pairs = [pair.partition("=") for pair in text.split()]
@@ -117,14 +143,12 @@ def grid(profile: str, text: str, notebooks: list[str]) -> dict[str, dict]:
         with files.explained(Path(text), "the grid"):
             axes = parameters.parse_yaml(Path(text).read_text(encoding="utf-8"), text)
     if not isinstance(axes, dict) or not axes or not all(isinstance(v, list) and v for v in axes.values()):
-        raise parameters.ParameterError(f"--grid {text!r}: expected parameters, each with its values")
-    known: dict = {}
-    for one in notebooks:
-        known |= parameters.defaults(one)
+        raise ParameterError(f"--grid {text!r}: expected parameters, each with its values")
+    defaults = {key: value for notebook in notebooks for key, value in parameters.defaults(notebook).items()}
     for key, values in axes.items():
-        if key not in known:
-            raise parameters.ParameterError(f"--grid: {', '.join(notebooks)} have no parameter {key!r}")
-        if isinstance(known[key], list):
+        if key not in defaults:
+            raise ParameterError(f"--grid: {', '.join(notebooks)} have no parameter {key!r}")
+        if isinstance(defaults[key], list):
             axes[key] = [value if isinstance(value, list) else [value] for value in values]
     cells: dict[str, dict] = {}
     for combination in itertools.product(*axes.values()):
@@ -142,9 +166,12 @@ def grid(profile: str, text: str, notebooks: list[str]) -> dict[str, dict]:
 
 
 def run_grid(profile: str, cells: dict[str, dict], overrides: dict | None, notebooks: list[str]) -> dict[str, str]:
-    """Runs every cell of a grid, and the next one where one fails; returns the failed cells, each with its reason.
+    """Runs every cell of a grid, and goes on with the next one where one fails.
 
-    All parameters of all cells are checked before the first one starts; raises as ``plan`` for those.
+    All parameters of all cells are checked before the first one starts; raises what ``plan`` raises for them.
+
+    Returns:
+        The failed cells, each with its reason.
     """
     for name, cell in cells.items():
         plan(profile, (overrides or {}) | cell, notebooks, name)
@@ -164,15 +191,17 @@ def run_grid(profile: str, cells: dict[str, dict], overrides: dict | None, noteb
     return failed
 
 
-def _share(whole: Workspace, cell: Workspace) -> None:
-    """Links a cell to the releases, clip stores and run folders of its profile."""
+def _share(profile: Workspace, cell: Workspace) -> None:
+    """Links a cell to its profile's releases, clip stores and teachers, and each folder of runs to a pool of runs."""
+    links = {name: name for name in ("releases", "clips", "teachers")}
+    links |= {f"{name}/{POOL}": name for name in ("results", "intensity", "explored", "explained")}
     with files.explained(cell.folder, "the grid's folders"):
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        for shared in ("releases", "clips", "results"):
-            (whole.folder / shared).mkdir(parents=True, exist_ok=True)
-            link = cell.folder / shared
+        for name, target in links.items():
+            link, folder = cell.folder / name, profile.folder / target
+            folder.mkdir(parents=True, exist_ok=True)
+            link.parent.mkdir(parents=True, exist_ok=True)
             if not link.exists():
-                link.symlink_to(Path("..", whole.profile, shared), target_is_directory=True)
+                link.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -194,19 +223,15 @@ def main(arguments: list[str] | None = None) -> int:
             notebooks = options.only or list(IN_A_GRID)
             cells = grid(options.profile, options.grid, notebooks)
             failed = run_grid(options.profile, cells, overrides, notebooks)
-            log.info(
-                "\n%d of %d cells are done (%.0f s)",
-                len(cells) - len(failed),
-                len(cells),
-                time.perf_counter() - started,
-            )
+            seconds = time.perf_counter() - started
+            log.info("\n%d of %d cells are done (%.0f s)", len(cells) - len(failed), len(cells), seconds)
             for name in cells:
                 log.info("  %-7s %s", "FAILED" if name in failed else "done", Workspace(name).folder)
             return 1 if failed else 0
         run(options.profile, overrides, options.only)
     except papermill.PapermillExecutionError as error:
-        where = Workspace(options.profile).folder / "notebooks"
-        log.error("%s: %s\nA cell failed; the executed copy in %s shows where.", error.ename, error.evalue, where)
+        folder = Workspace(options.profile).folder / "notebooks"
+        log.error("%s: %s\nA cell failed; the executed copy in %s shows where.", error.ename, error.evalue, folder)
         return 1
     except (ValueError, OSError, RuntimeError) as error:
         log.error("%s", error)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from aullm_lib import facs
+from aullm_lib import explain, facs
 from aullm_lib.clips import frame_positions
 from aullm_lib.predict import reading
 from aullm_lib.predict.reading import BadFootage, Window
@@ -133,8 +133,6 @@ def _explained(model: Ensemble, frames: Tensor, heat: bool) -> tuple[pd.DataFram
 
     A model's map of an AU is divided by its own maximum first, so that each model counts alike.
     """
-    from aullm_lib import explain  # here, since captum is slow to import
-
     aus = model.experiment.aus
     said, maps = [], np.zeros((len(aus), *frames.shape))
     for one in model.models():

@@ -19,7 +19,7 @@ from conftest import make_table
 from nbconvert import HTMLExporter
 from PIL import Image
 
-from aullm_lib import engine, explain, preprocess, trained, weights
+from aullm_lib import engine, explain, preprocess, trained
 from aullm_lib.led import LED
 from aullm_lib.notebook import explorer
 from aullm_lib.notebook.explorer import Explorer
@@ -77,8 +77,8 @@ def test_a_view_holds_what_is_stored_predicted_and_filtered(world, release):
             assert list(seen.truth) == [au for au in ("AU1", "AU4", "AU12") if world.table.loc[clip_id, au]]
             assert f"of the fold {fold}, which did not train on this subject" in seen.note
             if sample == 0:
-                assert seen.filtered is None and "second sample" in seen.lacks["LED-filtered"]
-                assert "heat map" in seen.lacks
+                assert seen.filtered is None and "second sample" in seen.missing["LED-filtered"]
+                assert "heat map" in seen.missing
             else:
                 np.testing.assert_allclose(seen.filtered, filtered[sample], atol=1e-6)
                 assert seen.limit == pytest.approx(np.quantile(np.abs(filtered[1:]), 0.98))
@@ -114,7 +114,7 @@ def test_a_model_on_a_gpu_is_given_its_samples_there(world, release, monkeypatch
     true = explain.grad_cam
     monkeypatch.setattr(there.backbone.led, "forward", led)
     monkeypatch.setattr(explain, "grad_cam", grad_cam)
-    monkeypatch.setattr(weights, "load", lambda *a: there)
+    monkeypatch.setattr(trained.Ensemble, "models", lambda self: iter([there]))
     monkeypatch.setattr(there, "to", lambda device: there)
     seen = Release(world.table, world.store, world.run, world.subjects).look(clip_id, 6, "AU4")
     assert given == [there]
@@ -133,7 +133,7 @@ def test_every_clip_may_be_chosen_whatever_it_shows(world, release):
 def test_without_a_run_or_its_weights_the_rest_is_there(world, experiment, tmp_path):
     bare = Release(world.table, world.store, publishable=world.subjects)
     seen = bare.look(bare.ids[0], 8, "AU4")
-    assert seen.probabilities is None and seen.heat is None and seen.lacks["heat map"] == "no trained run"
+    assert seen.probabilities is None and seen.heat is None and seen.missing["heat map"] == "no trained run"
     initial = LED(frames=6)(world.store.sample(bare.ids[:1]).float())[0].detach().numpy()
     np.testing.assert_allclose(seen.filtered, initial[seen.sample], atol=1e-6)
     assert "no trained run" in texts(view.draw(seen)) and "no trained run" in view.words(seen)
@@ -141,7 +141,7 @@ def test_without_a_run_or_its_weights_the_rest_is_there(world, experiment, tmp_p
     run = Run(engine.run(experiment, world.store, out=tmp_path))
     light = Release(world.table, world.store, run, world.subjects)
     seen = light.look(light.ids[0], 8, "AU4")
-    assert seen.probabilities is not None and "kept no trained weights" in seen.lacks["heat map"]
+    assert seen.probabilities is not None and "kept no trained weights" in seen.missing["heat map"]
     assert seen.note.startswith("Probabilities are those of the fold")
 
 
@@ -149,7 +149,7 @@ def test_a_variant_without_a_filter_says_so(world, experiment, tmp_path):
     raw = dataclasses.replace(experiment, variant="3d-cnn")
     run = Run(engine.run(raw, world.store, out=tmp_path, keep_weights=True))
     seen = Release(world.table, world.store, run, world.subjects).look(world.store.ids[0], 5, "AU4")
-    assert seen.filtered is None and seen.lacks["LED-filtered"] == "this variant has no temporal filter"
+    assert seen.filtered is None and seen.missing["LED-filtered"] == "this variant has no temporal filter"
 
 
 def test_colour_stores_are_seen_in_grey_by_the_filter(world, tmp_path):
@@ -192,7 +192,7 @@ def test_bad_choices_are_named(world, release, hand_table, tmp_path):
     clip_id = release.ids[0]
     with pytest.raises(ValueError, match=r"frame=99, and it has 0 to 8"):
         release.look(clip_id, 99, "AU4")
-    with pytest.raises(ValueError, match="unit='AU9': choose one of AU1, AU4, AU12"):
+    with pytest.raises(ValueError, match="au='AU9': choose one of AU1, AU4, AU12"):
         release.look(clip_id, 0, "AU9")
     other = preprocess.build(hand_table, tmp_path / "other", size=24)
     with pytest.raises(ValueError, match="was trained on other clips"):
@@ -263,7 +263,7 @@ def test_every_control_has_a_label_and_moves_the_figure(lab):
         control(lab, name).value = value
         assert picture.value not in seen, name
         seen.add(picture.value)
-    assert said.value == html.escape(view.words(lab.releases["two"].look(lab.clip_id, lab.frame, lab.unit, 0.1)))
+    assert said.value == html.escape(view.words(lab.releases["two"].look(lab.clip_id, lab.frame, lab.au, 0.1)))
     assert control(lab, "Subject").options == ("s2",) and lab.clip_id in lab.releases["two"].ids
     assert control(lab, "Frame").max == len(lab.releases["two"].store[lab.clip_id])
     assert control(lab, "Frame").value == lab.frame + 1
@@ -274,7 +274,7 @@ def test_the_choices_that_follow_a_subject_and_a_clip(lab):
     there = lab.releases["one"]
     unit = control(lab, "Action unit").value
     control(lab, "Subject").value = "s2"
-    assert lab.clip_id == there.clips("s2")[0] and lab.unit == unit
+    assert lab.clip_id == there.clips("s2")[0] and lab.au == unit
     assert [value for _, value in control(lab, "Clip").options] == there.clips("s2")
     titles = [title for title, _ in control(lab, "Clip").options]
     assert titles[0] == f"c0 ({', '.join(there.truth(lab.clip_id)) or 'no AU'})"

@@ -26,9 +26,9 @@ class View:
     title: the clip's id. frame, n_frames: position in the clip from 0, and its length; sample, samples: the sampled
     frame that is nearest, from 0, and how many the model takes.
     raw: [H, W], 0..255, with the map [2, 3] from it to aligned: [S, S], 0..255. sampled: the same of the nearest
-    sample. filtered: [S, S], drawn between -limit and limit; heat: [S, S], 0 to 1. Either is None where ``lacks`` says
-    why, by panel. truth: all AUs annotated. probabilities: by AU; None where ``lacks`` has
-    "probabilities". unit: the AU of the heat map. note: the small line below.
+    sample. filtered: [S, S], drawn between -limit and limit; heat: [S, S], 0 to 1. Either is None where ``missing``
+    says why, by panel. truth: all AUs annotated. probabilities: by AU; None where ``missing`` has "probabilities". au:
+    the AU of the heat map. note: the small line below.
     """
 
     title: str
@@ -43,11 +43,11 @@ class View:
     filtered: np.ndarray | None
     limit: float
     heat: np.ndarray | None
-    unit: str
+    au: str
     truth: tuple[str, ...]
     probabilities: pd.Series | None
     threshold: float
-    lacks: dict[str, str]
+    missing: dict[str, str]
     note: str
 
 
@@ -63,7 +63,7 @@ def words(view: View) -> str:
     truth = ", ".join(view.truth) or "none"
     text = f"{view.title}, frame {view.frame + 1} of {view.n_frames}. Annotated: {truth}."
     if view.probabilities is None:
-        return f"{text} {view.lacks['probabilities']}."
+        return f"{text} {view.missing['probabilities']}."
     probabilities = ", ".join(f"{au} {p:.2f}" for au, p in view.probabilities.items())
     positive = ", ".join(predicted(view)) or "none"
     return f"{text} Predicted at the threshold {view.threshold:.2f}: {positive}. Probabilities: {probabilities}."
@@ -91,7 +91,7 @@ def draw(view: View, shown: str = SHOWN[0], figure: Figure | None = None) -> Fig
 def _panel(canvas: Canvas, x: float, y: float, side: float, panel: str, view: View) -> None:
     """One of ``PANELS``, or why it is missing, with the colour bar of a panel that has one below it."""
     sample = f"sample {view.sample + 1} of {view.samples}"
-    title, missing, bar = panel, view.lacks.get(panel), (x + 0.1 * side, y + side + 0.06, 0.8 * side, 0.08)
+    title, missing, bar = panel, view.missing.get(panel), (x + 0.1 * side, y + side + 0.06, 0.8 * side, 0.08)
     if missing:
         (axis,) = canvas.film(x, y, side, [np.full_like(view.aligned, 235)])
         middle = (view.aligned.shape[1] - 1) / 2
@@ -108,7 +108,7 @@ def _panel(canvas: Canvas, x: float, y: float, side: float, panel: str, view: Vi
                           ticks=(-view.limit, 0, view.limit), names=["−" + end, "0", end])  # fmt: skip
     elif view.heat is not None:
         (axis,) = canvas.film(x, y, side, [view.sampled], heat=[view.heat])
-        title = f"{view.unit} heat map, {sample}"
+        title = f"{view.au} heat map, {sample}"
         canvas.colour_bar(*bar, "share of the clip's maximum", ticks=(0, 0.5, 1))
     axis.set_title(title, fontsize=8.5, y=1)
 
@@ -117,7 +117,7 @@ def _bars(axis: Axes, view: View) -> None:
     if view.probabilities is None:
         axis.set_axis_off()
         axis.set_xlim(0, 1)
-        lines = (f"annotated: {', '.join(view.truth) or 'none'}", view.lacks["probabilities"])
+        lines = (f"annotated: {', '.join(view.truth) or 'none'}", view.missing["probabilities"])
         text = "\n\n".join(textwrap.fill(line, 30) for line in lines)
         axis.text(0, 0.5, text, transform=axis.transAxes, va="center", fontsize=8)
         return
@@ -131,7 +131,7 @@ def _bars(axis: Axes, view: View) -> None:
         axis.text(1.03, i, answer, va="center", fontsize=7.5, color=GREY if right else "black")
     axis.set_yticks(y, [f"● {au}" if au in view.truth else au for au in series.index])
     for label, au in zip(axis.get_yticklabels(), series.index, strict=True):
-        label.set_fontweight("bold" if au == view.unit else "normal")
+        label.set_fontweight("bold" if au == view.au else "normal")
     axis.set(xlim=(0, 1), ylim=(len(series) - 0.5, -0.5), xticks=(0, 0.5, 1))
     axis.set_xlabel("probability; line: threshold", fontsize=8)
     others = [au for au in view.truth if au not in series.index]
@@ -140,6 +140,6 @@ def _bars(axis: Axes, view: View) -> None:
     axis.tick_params(labelsize=8, length=0)
 
 
-def named(unit: str) -> str:
+def named(au: str) -> str:
     """An AU with its name, for a list to choose from."""
-    return f"{unit} {facs.NAMES[int(unit[2:])]}"
+    return f"{au} {facs.NAMES[int(au[2:])]}"
