@@ -17,24 +17,22 @@ from aullm_lib.metrics.thresholds import GRID, f1, tuned
 
 
 def trivial(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, pd.DataFrame]:
-    """Scores of the trivial classifiers on the labels of some predictions.
+    """Scores of the trivial classifiers on the labels of some predictions, whose probabilities are not used.
+
+    - "always-negative" and "always-positive" are constant, with intervals over subjects.
+    - "base-rate random" guesses each AU at its own base rate.
+    - "random scores, test-tuned" draws scores around the base rate (their logit is normal with standard deviation 1)
+      and decides at the threshold that is best on these labels, as in the released script.
 
     Args:
-        predictions: As ``score``; the probabilities are not used.
+        predictions: As ``score``.
         draws: Simulations of each random classifier.
         seed: Of the simulations.
 
     Returns:
-        Classifier -> a table as ``score`` gives it:
-
-        - "always-negative" and "always-positive", with intervals over subjects.
-        - "base-rate random": each AU is guessed at its own base rate.
-        - "random scores, test-tuned": scores around the base rate (their logit is normal with standard deviation 1),
-          decided at the threshold that is best on these labels, as in the released script.
-
-        The random classifiers have the means over the draws, their 2.5 % and 97.5 % quantiles as ``_low`` and
-        ``_high``, and mean counts. Their ``roc_auc`` and ``average_precision`` are NaN; no threshold changes those, and
-        chance level (0.5 and the base rate) is in the rows of the constant classifiers.
+        Classifier -> a table as ``score`` gives it. The random ones have means and mean counts over the draws, with
+        2.5 % and 97.5 % quantiles as ``_low`` and ``_high``; ``roc_auc`` and ``average_precision``, which no threshold
+        changes, are NaN there: chance level (0.5 and the base rate) is in the rows of the constant ones.
 
     Raises:
         ValueError: As ``score``; fewer than one draw.
@@ -49,19 +47,10 @@ def trivial(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> d
 def trivial_of_counts(
     positives: Mapping[str, int], n: int, *, draws: int = 2000, seed: int = 0
 ) -> dict[str, pd.DataFrame]:
-    """The same as ``trivial`` from label counts alone, for published tables.
+    """``trivial`` from label counts alone: ``positives`` (AU -> clips that show it) of ``n`` clips.
 
-    Args:
-        positives: AU -> how many of the clips show it.
-        n: Number of clips.
-        draws: Simulations of each random classifier.
-        seed: Of the simulations.
-
-    Returns:
-        As ``trivial``; without subjects the constant classifiers have no interval (NaN).
-
-    Raises:
-        ValueError: No AU, an AU that FACS does not have, an impossible count, fewer than one draw.
+    Without subjects the constant classifiers have no interval (NaN). Raises ValueError for no AU, an AU that FACS does
+    not have, an impossible count, and fewer than one draw.
     """
     aus, present, absent = _classes(positives, n)
     zero = np.zeros_like(present)
@@ -86,18 +75,11 @@ def trivial_of_counts(
 
 
 def tuning(positives: Mapping[str, int], n: int, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """What tuning thresholds on the test labels adds to scores that are random.
+    """What tuning thresholds on the test labels adds to random scores, those of "random scores, test-tuned".
 
-    Args:
-        positives: As ``trivial_of_counts``, like the others; the scores are those of "random scores, test-tuned".
-
-    Returns:
-        Rows "random scores, 0.5", "random scores, test-tuned" and "gain", their difference draw by draw. Columns
-        ``f1_macro`` (mean over AUs and draws, 0 to 1), ``f1_macro_low`` and ``f1_macro_high`` (2.5 % and 97.5 %
-        quantiles of the draws).
-
-    Raises:
-        ValueError: As ``trivial_of_counts``.
+    The arguments and errors are those of ``trivial_of_counts``. Rows are "random scores, 0.5", "random scores,
+    test-tuned" and "gain", their difference draw by draw; columns ``f1_macro`` (mean over AUs and draws, 0 to 1),
+    ``f1_macro_low`` and ``f1_macro_high`` (2.5 % and 97.5 % quantiles of the draws).
     """
     _, present, absent = _classes(positives, n)
     counts = _random_scores(present, absent, draws, seed)

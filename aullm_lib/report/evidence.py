@@ -5,6 +5,7 @@ that are then compared.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,37 +38,40 @@ def paired(pairs: Pairs, names: Sequence[str]) -> pd.DataFrame:
         ``high``, its paired 95 % interval over subjects; ``p (Holm)``, corrected over all rows; ``supported``: "yes"
         where the interval excludes 0 and the corrected p is below LEVEL, else "no" or "not compared" and the reason.
     """
-    rows, reasons = [], []
-    for pair in pairs.values():
-        row, reason = [np.nan] * 4, pair if isinstance(pair, str) else ""
-        if not isinstance(pair, str):
-            try:
-                row = metrics.compare(*pair).loc["mean", ["difference", "low", "high", "p"]].tolist()
-            except ValueError as error:
-                reason = str(error)
-        rows.append(row)
-        reasons.append(reason)
+    columns = ["difference", "low", "high", "p (Holm)"]
+
+    def compared(pair: tuple[pd.DataFrame, pd.DataFrame] | str) -> dict[str, Any]:
+        if isinstance(pair, str):
+            return {"why": pair}
+        try:
+            mean = metrics.compare(*pair).rename(columns={"p": "p (Holm)"}).loc["mean", columns]
+        except ValueError as error:
+            return {"why": str(error)}
+        return {"why": ""} | mean.to_dict()
+
     index = pd.MultiIndex.from_tuples(pairs, names=names)
-    frame = pd.DataFrame(rows, index, ["difference", "low", "high", "p (Holm)"], dtype=float)
+    frame = pd.DataFrame([compared(pair) for pair in pairs.values()], index, [*columns, "why"])
+    frame = frame.astype(dict.fromkeys(columns, float))
     frame["p (Holm)"] = metrics.holm(frame["p (Holm)"])
-    low, high, p = (frame[name] for name in ("low", "high", "p (Holm)"))
+    low, high, p = (frame[name] for name in columns[1:])
     verdicts = {
+        "not compared: ": frame["why"] != "",
         "no: too few subjects for an interval": low.isna() | p.isna(),
         "no: the interval holds 0": (low <= 0) & (high >= 0),
         "no: not among so many comparisons": p >= LEVEL,
     }
-    supported = np.select(list(verdicts.values()), list(verdicts), "yes")
-    frame["supported"] = [f"not compared: {r}" if r else verdict for r, verdict in zip(reasons, supported, strict=True)]
-    points = ["difference", "low", "high"]
-    frame[points] = (100 * frame[points]).round(1)
+    frame["supported"] = np.select(list(verdicts.values()), list(verdicts), "yes") + frame.pop("why")
+    frame[columns[:3]] = (100 * frame[columns[:3]]).round(1)
     return frame.round({"p (Holm)": 4})
 
 
-def _by_seed(result: Result, other: Result) -> dict[int, tuple[pd.DataFrame, pd.DataFrame] | str]:
-    """Two results' predictions, seed by seed: averaged, seeds that disagree would look like one finding."""
+def _pairs(result: Result, other: Result, key: tuple[str, ...]) -> Pairs:
+    """A result against another, seed by seed: averaged, seeds that disagree would look like one finding."""
+    if result.why:
+        return {(*key, ""): result.why}
     one, two = (dict(zip((run.experiment.seed for run in r.runs), r.predictions, strict=True)) for r in (result, other))
     return {
-        seed: (frame, two[seed]) if seed in two else f"{other.name} was not run with seed {seed}"
+        (*key, seed): (frame, two[seed]) if seed in two else f"{other.name} was not run with seed {seed}"
         for seed, frame in one.items()
     }
 
@@ -96,12 +100,8 @@ def differences(found: Sequence[Result]) -> pd.DataFrame:
         one = reference(here)
         if one is None:
             continue
-        data = results.in_words([one])
         for r in here:
-            if r.why:
-                pairs[data, r.name, one.name, ""] = r.why
-            elif r is not one:
-                pairs |= {(data, r.name, one.name, seed): pair for seed, pair in _by_seed(r, one).items()}
+            pairs |= _pairs(r, one, (results.in_words([one]), r.name, one.name)) if r is not one else {}
     return paired(pairs, ["data", "method", "against", "seed"])
 
 
@@ -117,9 +117,7 @@ def against_whole(found: Sequence[Result], variants: Callable[[str], bool]) -> p
         same = (m for m in models if m.variant == "all" and not m.why and (m.where, m.recipe) == (r.where, r.recipe))
         one = next((m for m in same if r.llm in ("", m.llm)), None)
         if one and r is not one and variants(r.variant):
-            key = r.where, one.llm.rstrip("/").split("/")[-1], r.variant
-            by_seed = {"": r.why} if r.why else _by_seed(r, one)
-            pairs |= {(*key, seed): pair for seed, pair in by_seed.items() if r.why or not isinstance(pair, str)}
+            pairs |= _pairs(r, one, (r.where, one.llm.rstrip("/").split("/")[-1], r.variant))
     return paired(pairs, ["release", "LLM", "variant", "seed"])
 
 
@@ -132,7 +130,7 @@ def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.Dat
 
     Returns:
         Way -> predictions. "last epoch" uses no test label. "best epoch on test (n)" is the epoch with the best pooled
-        two-class macro F1 on the test clips; "best epoch a subject", common in the field, takes for each held-out
+        two-class macro F1 on the test clips; "best epoch per subject", common in the field, takes for each held-out
         subject the first of the epochs with the most correct decisions on that subject's own clips.
 
     Raises:
@@ -151,7 +149,7 @@ def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.Dat
     return {
         "last epoch": epochs[max(epochs)],
         f"best epoch on test ({scores.idxmax()})": epochs[scores.idxmax()],
-        "best epoch a subject": traced[traced["epoch"] == traced["fold"].map(by_fold)].drop(columns="epoch"),
+        "best epoch per subject": traced[traced["epoch"] == traced["fold"].map(by_fold)].drop(columns="epoch"),
     }
 
 
@@ -169,7 +167,7 @@ def page(frame: pd.DataFrame) -> str:
 
 
 def calibration_errors(found: Iterable[Result]) -> pd.DataFrame:
-    """Expected calibration error in percent, the mean over seeds: a row a method, a column an AU, then their mean."""
+    """Expected calibration error in percent, the mean over seeds: one row per method, one column per AU, and "mean"."""
     rows = {}
     for r in found:
         if not r.why:
@@ -182,8 +180,8 @@ def calibration_errors(found: Iterable[Result]) -> pd.DataFrame:
 def spread(found: Iterable[Result]) -> pd.DataFrame:
     """The average over AUs in percent, over trainings that differ in their seed (``metrics.over_seeds``).
 
-    A row a (data, method, variant, seeds) of more than one seed; columns: (measure, mean, std, min or max). Empty where
-    everything was run with one seed.
+    One row per (data, method, variant, seeds) with more than one seed; columns (measure, mean, std, min or max). Empty
+    where everything was run with one seed.
     """
     many = [r for r in found if len(r.runs) > 1 and not r.why]
     places = list(dict.fromkeys(r.where for r in many))
