@@ -74,9 +74,10 @@ report: $(READY) ## executed notebooks, tables and figures as a static site: mak
 lab: $(READY) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
 
+# Two workers of one thread each; a module stays with one of them, which has its fixtures.
 # The notebooks run once through papermill, in tests/notebook/test_batch.py, and once through nbval: each in a home of its own.
 test: $(READY) ## run every test: units, and every notebook through papermill and nbval
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder tests
 	rm -rf runs/nbval
 	AULLM_HOME=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	  -W default -p no:cacheprovider notebooks

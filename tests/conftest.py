@@ -23,6 +23,11 @@ settings.register_profile("kit", deadline=None, derandomize=True)  # the same ex
 settings.load_profile("kit")
 
 AUS = (1, 4, 12)
+LONGEST = ("test_batch.py", "test_ray_tasks.py")  # minutes each: begun first, no worker waits for the other in the end
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
