@@ -111,9 +111,14 @@ UNITS = ("frames", "seconds")
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Models of one experiment, each trained without some subjects, and what is known about them.
+    """The models of some folds of one experiment, whose predictions are averaged.
 
-    paths: their weights. run: the run they are from, None for a file that lies outside one. llm: shared by all.
+    Attributes:
+        experiment: What was trained.
+        paths: The weights files.
+        run: The run that they are from, None for a file that lies outside one.
+        llm: Shared by all models, None for variants without an LLM.
+        device: Where the models are put.
     """
 
     experiment: Experiment
@@ -135,98 +140,81 @@ class Ensemble:
         return _load(self.paths[0], self.llm).to(self.device)
 
     @property
-    def _data(self) -> dict[str, Any]:
-        return self.run.info["data"] if self.run else {}
-
-    @property
-    def _stored(self) -> dict[str, Any]:
-        """How the training clips were stored; {} where the run does not say."""
-        return self.run.info.get("store", {}) if self.run else {}
-
-    @property
     def synthetic(self) -> bool:
         """Whether training saw a synthetic release; what does not say so is taken for real."""
-        return self._data.get("synthetic") is True
+        return self.run is not None and self.run.info["data"].get("synthetic") is True
 
     @property
     def median_frames(self) -> float | None:
-        """The median length of the run's clips in frames, None where the run does not say."""
-        return self._stored.get("median_frames")
+        """The median length of the run's clips in frames, None without a run."""
+        return self.run.info["store"].get("median_frames") if self.run else None
 
     @property
     def releases(self) -> list[str]:
-        """The releases that were trained on; of a cross-domain fold (``protocol.cross_domain``) not the tested one."""
-        source, arrow, _ = self.paths[0].parent.name.partition("-to-")
-        every = self._data.get("dataset", "").split("+")
-        return source.split("+") if arrow and set(source.split("+")) <= set(every) else every
+        """The releases that were trained on."""
+        return self.run.info["train"] if self.run else []
 
     @property
     def fps(self) -> int | None:
-        """Frames a second of the training clips, None where it is unknown or differs between them."""
+        """Frames per second of the training clips, None where it is unknown or differs between them."""
         rates = {FPS.get(name) for name in self.releases}
         return rates.pop() if len(rates) == 1 else None
 
-    def alignment(self, asked: str | None = None) -> tuple[str, list[str]]:
-        """How to align footage, training's way if nothing is asked for, and remarks on that.
+    def alignment(self, align: str | None = None) -> tuple[str, list[str]]:
+        """How to align a user's video: as the training clips were, unless ``align`` says otherwise; and remarks on it.
 
-        Raises ValueError for an alignment that does not exist.
+        Raises:
+            ValueError: There is no such alignment.
         """
-        if asked is not None and asked not in ALIGNMENTS:
-            raise ValueError(f"align={asked!r}: choose one of {', '.join(ALIGNMENTS)}")
-        there = self._stored or self._data  # older runs say at least whether the release was one of face crops
-        parts = [part for part in self._data.get("parts", []) if part["release"]["dataset"] in self.releases]
-        known = {part["align"] for part in parts or [there] if part.get("align")}
-        if not known and "cropped" in there:
-            known = {"none" if there["cropped"] else "similarity"}
-        trained = known.pop() if len(known) == 1 else "similarity"  # face crops may be joined with aligned frames
+        if align is not None and align not in ALIGNMENTS:
+            raise ValueError(f"align={align!r}: choose one of {', '.join(ALIGNMENTS)}")
+        store, data = (self.run.info[key] if self.run else {} for key in ("store", "data"))
+        parts = [part for part in data.get("parts", []) if part["release"]["dataset"] in self.releases]
+        ways = {part["align"] for part in parts or [store] if part.get("align")}
+        training = ways.pop() if len(ways) == 1 else "similarity"  # face crops may be joined with aligned frames
         remarks = []
-        if asked is None and trained == "none":
-            asked = "similarity"
+        if align is None and training == "none":
+            align = "similarity"
             remarks.append(
                 "training's frames came as face crops; here the eyes are put where such crops have them, near but not "
-                'the same (for footage of face crops give align="none")'
+                'the same (for a video of face crops give align="none")'
             )
-        elif asked is None and not self._stored:
-            remarks.append(f"the weights do not say how training's frames were aligned: taken for {trained!r}")
-        elif asked is not None and asked != trained:
-            remarks.append(f"aligned by {asked!r}, but training's frames by {trained!r}")
-        align, finder = asked or trained, (self._stored.get("detector") or {}).get("name")
-        if align in ("crop", "similarity") and finder not in (None, faces.detector()["name"]):
-            remarks.append(f"faces are found by {faces.detector()['name']} here, in training by {finder}")
+        elif align is None and not store:
+            remarks.append(f"the weights do not say how training's frames were aligned: taken for {training!r}")
+        elif align is not None and align != training:
+            remarks.append(f"aligned by {align!r}, but training's frames by {training!r}")
+        align, detector = align or training, (store.get("detector") or {}).get("name")
+        if align in ("crop", "similarity") and detector not in (None, faces.detector()["name"]):
+            remarks.append(f"faces are found by {faces.detector()['name']} here, in training by {detector}")
         return align, remarks
 
     def about(self) -> dict[str, Any]:
-        """What every result says of the models: ``limits``, ``synthetic``, and how many ``models``."""
+        """What every prediction says of the models: ``limits``, ``synthetic``, and how many ``models``."""
         return {"limits": self.limits(), "synthetic": self.synthetic, "models": len(self.paths)}
 
     def limits(self) -> tuple[str, ...]:
-        """What the models' numbers mean, and what they do not mean, in sentences."""
+        """What the models' probabilities mean, and what they do not mean, in sentences."""
         count = len(self.paths)
         which = f"The mean of {count} models, each" if count > 1 else "One model,"
+        training = "trained on clips that nothing beside the weights describes"
         if self.run:
-            notes = [files.read_json(path.parent / "fold.json") for path in self.paths]
-            clips = sorted({note["train_clips"] for note in notes})
-            of = " and ".join(TITLES.get(name, name) for name in self.releases)
-            of = f"a synthetic release in the layout of {of}" if self.synthetic else of
-            source = f"trained on {' to '.join(map(str, sorted({clips[0], clips[-1]})))} clips of {of}"
-        else:
-            source = "trained on clips that nothing beside the weights describes"
+            sizes = {files.read_json(path.parent / "fold.json")["train_clips"] for path in self.paths}
+            names = " and ".join(TITLES.get(name, name) for name in self.releases)
+            names = f"a synthetic release in the layout of {names}" if self.synthetic else names
+            training = f"trained on {' to '.join(map(str, sorted({min(sizes), max(sizes)})))} clips of {names}"
         length = ""
         if self.median_frames:
             rate = f" ({self.median_frames / self.fps:.2f} s)" if self.fps else ""
             length = f"; the run's median clip has {self.median_frames:g} frames{rate}"
-        said = [
+        rendered = "Training saw rendered faces only: on a real face the numbers show that the path works, no more."
+        return (
             "A number is the probability that the action unit occurs in the clip: not its intensity, and not "
             "calibrated (0.7 does not mean seven times in ten).",
-            f"{which} {source}{length}. On other people, cameras, lengths and light it may be wrong.",
+            f"{which} {training}{length}. On other people, cameras, lengths and light it may be wrong.",
+            *([rendered] if self.synthetic else []),
             "An action unit is a movement of the face: no emotion and no sign of lying. Please do not judge anybody by "
             "it.",
-        ]
-        if self.synthetic:
-            said.insert(
-                2, "Training saw rendered faces only: on a real face the numbers show that the path works, no more."
-            )
-        return tuple(said)
+        )
 
 
 def ensemble(
@@ -236,12 +224,17 @@ def ensemble(
     llm: Loaded | str | None = None,
     device: str | torch.device | None = None,
 ) -> Ensemble:
-    """The models of a run, its folder, or one weights.safetensors; what was loaded before comes back as it is.
+    """The models of several folds of AU-LLM, for ``predict``.
 
-    folds: names of the folds to take, all by default. llm: the LLM that they were trained with, loaded or where it lies
-    now; the experiment's own if None. device: the first CUDA device if there is one, else the CPU.
-    Raises FileNotFoundError where there are no such weights, or no such LLM; ValueError for a fold that the run does
-    not have, a run of another method than AU-LLM, and a file that is damaged.
+    Args:
+        source: A run, its folder, or one weights.safetensors; an ensemble comes back as it is.
+        folds: Names of the folds to take, all by default.
+        llm: The LLM that they were trained with, loaded or where it lies now; the experiment's own if None.
+        device: The first CUDA device by default, or the CPU where there is none.
+
+    Raises:
+        FileNotFoundError: There are no such weights, or no such LLM.
+        ValueError: The run has no such fold, is of another method than AU-LLM, or a file is damaged.
     """
     if isinstance(source, Ensemble):
         if folds is not None:
@@ -264,7 +257,7 @@ def ensemble(
         experiment = run.experiment
         paths = [run.path / "folds" / name / FILE for name in run.folds if folds is None or name in folds]
     if family(experiment.method) is not model:
-        raise ValueError(f"{path}: made by {experiment.method!r}; footage goes through AU-LLM and its variants")
+        raise ValueError(f"{path}: made by {experiment.method!r}; user videos go through AU-LLM and its variants")
     missing = [one for one in paths if not one.is_file()]
     if missing:
         raise FileNotFoundError(

@@ -190,7 +190,6 @@ def test_how_to_align_is_trainings_own_unless_said(world, shots, tmp_path):
     [
         ({"align": "crop"}, {}, "crop", ""),
         ({"align": "none"}, {}, "similarity", "came as face crops"),
-        ({}, {"cropped": True}, "similarity", "came as face crops"),
         ({}, {}, "similarity", "do not say how"),
         ({}, {"parts": [("casme2", "whole-frame"), ("samm", "crop")]}, "whole-frame", "do not say"),
         ({"size": 64}, {"parts": [("casme2", "whole-frame"), ("samm", "crop")]}, "whole-frame", ""),
@@ -201,7 +200,7 @@ def test_alignment_from_what_the_run_recorded(world, store, data, align, remark)
     parts = [{"align": how, "release": {"dataset": name}} for name, how in data.get("parts", [])]
     data = {"dataset": "casme2+samm" if parts else "casme2"} | {k: v for k, v in data.items() if k != "parts"}
     data |= {"parts": parts} if parts else {}
-    run = SimpleNamespace(info={"store": store, "data": data})
+    run = SimpleNamespace(info={"store": store, "data": data, "train": ["casme2"]})
     paths = (Path("folds", "casme2-to-samm" if parts else "casme2-sub01", "weights.safetensors"),)
     model = trained.Ensemble(world.run.experiment, paths, run, None, torch.device("cpu"))
     found, remarks = model.alignment()
