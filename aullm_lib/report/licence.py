@@ -1,7 +1,7 @@
 """Whose faces may be drawn, and the line that goes under them.
 
-The releases were given for research, each under its own terms. Without a word from the user only those faces are
-drawn that the kit knows to be allowed: rendered ones, and CASME II's except two subjects.
+Each release has its own terms. Unless the user states more, only faces are drawn that are known to be allowed: rendered
+ones, and CASME II's except two subjects.
 """
 
 from collections.abc import Collection
@@ -11,7 +11,7 @@ import pandas as pd
 from aullm_lib.datasets import TITLES
 
 WITHHELD = {"casme2": ("sub12", "sub22")}
-"""Subjects that a release's own licence keeps out of print; nothing opens them."""
+"""Subjects whose faces a release's licence does not allow to be published; ``publishable`` cannot name them."""
 COPYRIGHT = {"casme2": "Copyright Xiaolan Fu"}
 """The notice that a release's licence asks for under each picture."""
 
@@ -19,27 +19,31 @@ COPYRIGHT = {"casme2": "Copyright Xiaolan Fu"}
 def showable(table: pd.DataFrame, publishable: Collection[str] = ()) -> list[str]:
     """The subjects of one release whose faces may be drawn, sorted.
 
-    table: a clip table or a store's ``table``, whole or a part of it. publishable: subjects, as the table names them,
-    whose pictures the user states that the licence allows; a real release other than CASME II shows no others.
-    Raises ValueError for a name that is not in the table, for a subject that the release's licence withholds, and for
-    a table of several releases.
+    Args:
+        table: Clips of one release, as ``datasets.load`` or a store's ``table`` gives them.
+        publishable: Subjects, as the table names them, whose pictures the user states that the licence allows. A real
+            release other than CASME II shows no others.
+
+    Raises:
+        ValueError: Clips of several releases, a subject that is not in the table or that the licence withholds.
     """
-    name = _release(table)
+    release, rendered = _release(table), _rendered(table)
+    title = TITLES.get(release, release)
     if isinstance(publishable, str):
         raise ValueError(f"publishable={publishable!r}: expected a list of subject names")
     subjects, named = set(table["subject"]), set(publishable)
-    withheld = set() if _rendered(table) else set(WITHHELD.get(name, ()))
+    withheld = set() if rendered else set(WITHHELD.get(release, ()))
     if named & withheld:
         raise ValueError(
-            f"publishable names {min(named & withheld)}: the licence of {TITLES.get(name, name)} does not let the "
-            f"faces of {' and '.join(sorted(withheld))} be published, whoever asks"
+            f"publishable names {min(named & withheld)}: the licence of {title} does not let the faces of "
+            f"{' and '.join(sorted(withheld))} be published, whoever asks"
         )
     if named - subjects:
         raise ValueError(
-            f"publishable names {min(named - subjects, key=str)!r}, no subject of this table of "
-            f"{TITLES.get(name, name)}; it has {', '.join(sorted(subjects))}"
+            f"publishable names {min(named - subjects, key=str)!r}, no subject of this table of {title}; it has "
+            f"{', '.join(sorted(subjects))}"
         )
-    return sorted(subjects - withheld if _rendered(table) or name in WITHHELD else named)
+    return sorted(subjects - withheld if rendered or release in WITHHELD else named)
 
 
 def credit(table: pd.DataFrame) -> str:

@@ -34,7 +34,7 @@ def test_percentiles_equal_those_of_numpy(seed, resamples, missing, level):
     values[:, 2] = np.nan
     values[0, :2] = 0.25
     want = np.nanquantile(values[:, :2], [(1 - level) / 2, (1 + level) / 2], axis=0)
-    want[:, 2 * (~np.isnan(values[:, :2])).sum(0) < resamples] = np.nan  # fewer than half: nothing is said
+    want[:, 2 * (~np.isnan(values[:, :2])).sum(0) < resamples] = np.nan  # fewer than half: undefined
     got = bootstrap.interval(values, level)
     assert got[:, :2] == pytest.approx(want, abs=1e-14, nan_ok=True)
     assert np.isnan(got[:, 2]).all()

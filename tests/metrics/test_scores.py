@@ -39,18 +39,18 @@ def test_equal_to_scikit_learn(seed, clips, aus, threshold, ties):
     labels, scores = rng.integers(0, 2, (clips, aus)), rng.random((clips, aus)).round(ties)
     labels[0], labels[1] = 1, 0
     table = metrics.score(predictions(labels, scores), threshold, resamples=5)
-    said = (scores >= threshold).astype(int)
+    present = (scores >= threshold).astype(int)
     for j in range(aus):
         row = table.loc[AUS[j]]
-        assert row["f1"] == pytest.approx(f1_score(labels[:, j], said[:, j], zero_division=0), abs=1e-15)
-        macro = f1_score(labels[:, j], said[:, j], average="macro", labels=[0, 1], zero_division=0)
+        assert row["f1"] == pytest.approx(f1_score(labels[:, j], present[:, j], zero_division=0), abs=1e-15)
+        macro = f1_score(labels[:, j], present[:, j], average="macro", labels=[0, 1], zero_division=0)
         assert row["f1_macro"] == pytest.approx(macro, abs=1e-15)
         for name, reference in (("precision", precision_score), ("recall", recall_score)):
-            assert row[name] == pytest.approx(reference(labels[:, j], said[:, j], zero_division=0), abs=1e-15)
+            assert row[name] == pytest.approx(reference(labels[:, j], present[:, j], zero_division=0), abs=1e-15)
         for name, reference in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
             # Last digits: scikit-learn adds the same areas in another order.
             assert row[name] == pytest.approx(reference(labels[:, j], scores[:, j]), abs=2e-15)
-        tn, fp, fn, tp = confusion_matrix(labels[:, j], said[:, j], labels=[0, 1]).ravel()
+        tn, fp, fn, tp = confusion_matrix(labels[:, j], present[:, j], labels=[0, 1]).ravel()
         assert row[["TP", "FP", "FN", "TN"]].tolist() == [tp, fp, fn, tn]
     for name in metrics.MEASURES:
         assert table.loc["mean", name] == pytest.approx(table[name][:-1].mean())
@@ -65,8 +65,8 @@ def test_intervals_equal_a_naive_bootstrap_over_subjects():
     naive, ranked, precise = [], [], []
     for draw in draws:
         rows = np.concatenate([np.tile(np.arange(5 * s, 5 * s + 5), n) for s, n in enumerate(draw)])
-        said = (scores[rows] >= 0.5).astype(int)
-        naive.append([f1_score(labels[rows, j], said[:, j], zero_division=0) for j in range(2)])
+        present = (scores[rows] >= 0.5).astype(int)
+        naive.append([f1_score(labels[rows, j], present[:, j], zero_division=0) for j in range(2)])
         ranked.append([roc_auc_score(labels[rows, j], scores[rows, j]) for j in range(2)])
         precise.append([average_precision_score(labels[rows, j], scores[rows, j]) for j in range(2)])
     for name, values in (("roc_auc", ranked), ("average_precision", precise)):
@@ -193,9 +193,9 @@ def test_a_clear_difference_is_supported_and_a_chance_one_is_not():
     rng = np.random.default_rng(0)
     noise = [skilled(2).assign(probability=rng.random(len(labels))) for _ in range(300)]
     tables = [metrics.compare(a, b, resamples=200).loc["mean"] for a, b in zip(noise[::2], noise[1::2], strict=True)]
-    found = [row["supported"] * np.sign(row["difference"]) for row in tables]
-    assert 0.01 <= np.mean(np.abs(found)) <= 0.11  # of 150; percentile intervals of 26 subjects are a little narrow
-    assert abs(np.mean(found)) <= 0.06
+    signs = [row["supported"] * np.sign(row["difference"]) for row in tables]
+    assert 0.01 <= np.mean(np.abs(signs)) <= 0.11  # of 150; percentile intervals of 26 subjects are a little narrow
+    assert abs(np.mean(signs)) <= 0.06
 
 
 @pytest.mark.parametrize(

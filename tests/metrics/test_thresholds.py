@@ -30,12 +30,12 @@ def naive(part):
     """The best of the released script's thresholds on the rows of one AU; ties to the nearest 0.5, then the lower."""
     if part["label"].nunique() < 2:
         return 0.5
-    found = []
+    candidates = []
     for k in range(16):
         t = (10 + 5 * k) / 100
         macro = f1_score(part["label"], part["probability"] >= t, average="macro", zero_division=0)
-        found.append((-round(macro, 12), abs(10 + 5 * k - 50), t))
-    return min(found)[2]
+        candidates.append((-round(macro, 12), abs(10 + 5 * k - 50), t))
+    return min(candidates)[2]
 
 
 def test_the_grid_is_the_released_scripts():
@@ -76,8 +76,8 @@ def test_nested_never_looks_at_a_label_of_the_held_out_subject(seed):
     before = thresholds.chosen(frame, "nested")
     changed = 0
     for subject in before.index:
-        own = frame["subject"] == subject
-        flipped = frame.assign(label=frame["label"].where(~own, 1 - frame["label"]))
+        held_out = frame["subject"] == subject
+        flipped = frame.assign(label=frame["label"].where(~held_out, 1 - frame["label"]))
         after = thresholds.chosen(flipped, "nested")
         assert after.loc[subject].equals(before.loc[subject])
         changed += not after.equals(before)

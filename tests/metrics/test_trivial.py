@@ -36,8 +36,8 @@ def test_random_guesses_at_the_base_rate_equal_a_naive_simulation():
     rng = np.random.default_rng(5)
     naive = []
     for _ in range(1000):
-        said = rng.random((40, 2)) < labels.mean(0)
-        naive.append([f1_score(labels[:, j], said[:, j], average="macro", zero_division=0) for j in range(2)])
+        present = rng.random((40, 2)) < labels.mean(0)
+        naive.append([f1_score(labels[:, j], present[:, j], average="macro", zero_division=0) for j in range(2)])
     got = metrics.trivial(predictions(labels))["base-rate random"]
     assert got["f1_macro"].to_numpy()[:2] == pytest.approx(np.mean(naive, 0), abs=0.01)
     assert got["f1_macro_low"].to_numpy()[:2] == pytest.approx(np.quantile(naive, 0.025, axis=0), abs=0.02)
