@@ -106,7 +106,6 @@ def _load(path: Path, llm: str | Loaded | None) -> Any:
 
 FPS = {"casme2": 200, "samm": 200, "casme": 60, "casme3": 30, "4dme": 60, "mmew": 90}
 """Frames a second of each release, from the paper that describes it."""
-UNITS = ("frames", "seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,38 +270,3 @@ def ensemble(
         loaded = load_llm(experiment.variant, recipe, llm or experiment.llm)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Ensemble(experiment, tuple(paths), run, loaded, target)
-
-
-def windowing(
-    model: Ensemble, fps: float | None, length: float | None, stride: float | None, unit: str
-) -> tuple[int, int, str]:
-    """Length and stride of a video's windows in frames, and in words where they come from.
-
-    Takes what ``predict.video`` takes. Raises ValueError naming what is wrong, or cannot be known.
-    """
-    if unit not in UNITS:
-        raise ValueError(f"unit={unit!r}: choose one of {', '.join(UNITS)}")
-    if unit == "seconds" and fps is None:
-        raise ValueError("unit='seconds': the footage does not say how many frames it has a second; give fps")
-    each = fps if unit == "seconds" and fps else 1.0
-    for name, value in (("length", length), ("stride", stride)):
-        if value is not None and not (0 < value < float("inf") and (unit == "seconds" or value == int(value))):
-            raise ValueError(f"{name}={value!r}: expected {'whole ' * (unit == 'frames')}{unit}, above 0")
-    source = "as asked for"
-    if length is None:
-        median = model.median_frames
-        if median is None:
-            raise ValueError("length=None: the weights do not say how long their training's clips are; give length")
-        source = f"as long as the median clip of the run, {median:g} frames"
-        ratio = fps / model.fps if fps and model.fps else 1.0
-        source += f" at {model.fps} a second" if fps and model.fps else ", whatever the rate"
-        frames = max(2, round(median * ratio))
-    else:
-        frames = round(length * each)
-    step = max(1, frames // 2) if stride is None else max(1, round(stride * each))
-    if frames < 2:
-        raise ValueError(f"length={length!r} {unit}: a window needs at least 2 frames")
-    took = f" ({frames / fps:.2f} s)" if fps else ""
-    said = f"windows of {frames} frames{took}, {source}; one begins every {step} frames"
-    few = model.experiment.recipe.frames
-    return frames, step, said + f"; the model takes {few} of each" + ", so some repeat" * (frames < few)

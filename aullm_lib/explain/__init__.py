@@ -7,7 +7,6 @@ from aullm_lib.explain.maps import (
     grad_cam,
     held_out,
     integrated_gradients,
-    missing_weights,
     models,
     occlusion,
     randomised,
@@ -16,6 +15,6 @@ from aullm_lib.explain.maps import (
 )  # fmt: skip
 
 __all__ = [
-    "METHODS", "Method", "default_device", "grad_cam", "held_out", "integrated_gradients", "missing_weights", "models",
+    "METHODS", "Method", "default_device", "grad_cam", "held_out", "integrated_gradients", "models",
     "occlusion", "randomised", "require_weights", "still",
 ]  # fmt: skip

@@ -145,16 +145,11 @@ def _in_parts(
     return torch.cat([attribute(*part) for part in zip(x.split(at_once), aus.split(at_once), strict=True)])
 
 
-def missing_weights(run: Run) -> list[str]:
-    """The folds of a run without trained weights."""
-    return trained.without_weights(run)
-
-
 def require_weights(run: Run) -> None:
     """Raises ValueError for a run of another method than AU-LLM, FileNotFoundError where a fold has no weights."""
     if family(run.experiment.method) is not model_of:
         raise ValueError(f"{run.path}: made by {run.experiment.method!r}; explained are AU-LLM and its variants")
-    if folds := missing_weights(run):
+    if folds := trained.without_weights(run):
         raise FileNotFoundError(
             f"{run.path}: {len(folds)} of {len(run.folds)} folds ({folds[0]} first) have no trained weights, and a "
             "clip is explained only with the weights that never saw it. Train with keep_weights=True (a parameter of "

@@ -1,16 +1,13 @@
-"""What trained weights say of footage of one's own: of one clip, or of a long video window by window.
+"""Predictions for user videos: of one clip, or of a long video window by window.
 
-The way is training's: one face box and eye line from the first frame, aligned, grey, small, and ``Recipe.frames``
-frames spread evenly over the clip (shorter clips repeat frames, ``clips.frame_positions``). What comes out is the
-probability that an AU occurs, which is neither an intensity nor calibrated; every result has its limits in words.
+The preprocessing is training's: one face box and eye line from the first frame, aligned, grey, small, and
+``Recipe.frames`` frames spread evenly over the clip (shorter clips repeat frames, ``clips.frame_positions``). The
+result is the probability that an AU occurs, which is neither an intensity nor calibrated; every prediction states its
+limits in words.
 """
 
-import csv
-import io
 import itertools
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +19,12 @@ from tqdm.auto import tqdm
 
 from aullm_lib import explain, facs
 from aullm_lib.clips import frame_positions
-from aullm_lib.predict import reading
-from aullm_lib.predict.reading import BadFootage, Window
+from aullm_lib.predict.reading import BadVideo, VideoFile, open_source
+from aullm_lib.predict.windows import Window, windowing, windows
 from aullm_lib.preprocess import alignment, building
 from aullm_lib.runs import Run
 from aullm_lib.support import files
-from aullm_lib.trained import Ensemble, ensemble, windowing
+from aullm_lib.trained import Ensemble, ensemble
 
 AT_ONCE = 32  # clips through a model together
 WAITING = 256  # windows that wait for the models, a few small frames each
@@ -35,11 +32,11 @@ COLUMNS = ["start_frame", "end_frame", "start_s", "end_s", "au", "probability", 
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Said:
-    """What every result has.
+class Prediction:
+    """The fields of every prediction.
 
-    remarks: what is particular to this footage. limits: what the numbers mean and do not mean. synthetic: whether the
-    models were trained on rendered faces. models: how many the numbers are the mean of.
+    remarks: on this video. limits: what the numbers mean and do not mean. synthetic: whether the models were trained on
+    rendered faces. models: how many the numbers are the mean of.
     """
 
     source: Path
@@ -50,11 +47,11 @@ class Said:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Clip(Said):
-    """What the models say of one clip.
+class ClipPrediction(Prediction):
+    """The prediction for one clip.
 
     probabilities: by AU, ``name``, ``probability`` (the models' mean), their ``lowest`` and ``highest``.
-    n_frames: of the clip. numbers, frames: of those that the models were given, and they [T, S, S] uint8.
+    n_frames: of the clip. numbers, frames: of those that the models read, and they [T, S, S] uint8.
     heat: [N_AU, T, S, S], each AU's between 0 and 1; 0 in the first frame, which no map has. None if not asked for.
     seen, matrix: the frame in which the face was found, grey [H, W], and the map [2, 3] from it to the aligned frames.
     """
@@ -69,12 +66,12 @@ class Clip(Said):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Timeline(Said):
-    """What the models say of a video, window by window.
+class Timeline(Prediction):
+    """The predictions for a video, window by window.
 
-    table: ``COLUMNS``, a row a (window, AU) in order of time. Both frames belong to the window; seconds count from the
-    first frame and are missing where the rate is unknown; the probability is missing where the window is of no use,
-    and the remark then says why. length, stride: of the windows in frames. path: the table as a CSV file, if written.
+    table: ``COLUMNS``, one row per window and AU in order of time. Both frames belong to the window; seconds count from
+    the first frame and are missing where the rate is unknown; the probability is missing where the window is unusable,
+    and the remark then says why. length, stride: of the windows in frames. path: of the table as CSV, if written.
     """
 
     table: pd.DataFrame
@@ -93,59 +90,64 @@ def clip(
     align: str | None = None,
     folds: Sequence[str] | None = None,
     heat: bool = True,
-) -> Clip:
-    """The AUs of one clip, from its onset to its offset.
+) -> ClipPrediction:
+    """Predicts the AUs of one clip, from its onset to its offset.
 
-    weights: a ``Run``, its folder, a fold's weights.safetensors, or what ``trained.ensemble`` gave; of a run, the mean
-    over the models of its folds, or of those named in ``folds``. source: a video file, or a folder of numbered
-    pictures.
-    onset, offset: frame numbers, both included, the whole by default; a video counts from 0, a folder as its files do.
-    align: as in ``preprocess.build``, as in training by default. heat: whether to make Grad-CAM maps, of every AU.
-    Raises FileNotFoundError where there is no such footage or no trained weights; ``footage.BadFootage``,
-    ``framing.BadImage`` and ``preprocess.NoFace`` for footage that cannot be used; ValueError for a wrong setting.
+    Args:
+        weights: a ``Run``, its folder, a fold's weights.safetensors, or a ``trained.ensemble``.
+        source: a video file, or a folder of numbered images.
+        onset, offset: frame numbers, both included, the whole by default; a video counts from 0, a folder as its files.
+        align: as in ``preprocess.build``; as in training by default.
+        folds: of the run whose models are averaged; all by default.
+        heat: whether to make Grad-CAM maps, of every AU.
+
+    Raises:
+        FileNotFoundError: there is no such video, or no trained weights.
+        BadVideo, BadImage, NoFace: the video cannot be used.
+        ValueError: a wrong setting.
     """
-    model = ensemble(weights, folds=folds)
-    align, remarks = model.alignment(align)
-    shot, recipe = reading.opened(source), model.experiment.recipe
-    names = {shot.name(number): number for number in shot.numbers(onset, offset)}
+    models = ensemble(weights, folds=folds)
+    align, remarks = models.alignment(align)
+    video, recipe = open_source(source), models.experiment.recipe
+    names = {video.name(number): number for number in video.numbers(onset, offset)}
     numbers = list(names.values())
-    matrix, notes = building.place(tuple(names), align, recipe.size, lambda path, rgb: shot.look(names[path], rgb))
-    seen = shot.look(next((n for path, n in names.items() if path.name == notes["found_in"]), numbers[0]))
+    matrix, notes = building.place(tuple(names), align, recipe.size, lambda path, rgb: video.read(names[path], rgb))
+    seen = video.read(next((n for path, n in names.items() if path.name == notes["found_in"]), numbers[0]))
     matrix = alignment.squash(seen.shape, recipe.size) if matrix is None else matrix
-    strip = np.stack([alignment.warp(shot.look(number), matrix, recipe.size) for number in numbers])  # each is checked
+    strip = np.stack([alignment.warp(video.read(number), matrix, recipe.size) for number in numbers])  # checks each
     positions = frame_positions(torch.tensor([len(strip)]), recipe.frames)[0].tolist()
-    probabilities, maps = _explained(model, torch.from_numpy(strip[positions]), heat)
+    probabilities, maps = _explained(models, torch.from_numpy(strip[positions]), heat)
     if notes["remarks"]:
         remarks.append(notes["remarks"])
     if len(strip) < recipe.frames:
         remarks.append(f"{len(strip)} frames, and the model takes {recipe.frames} spread evenly: some repeat")
-    if isinstance(shot, reading.Video) and offset is None and shot.announced > numbers[-1] + 1:
-        remarks.append(f"the video announces {shot.announced} frames, of which {numbers[-1] + 1} could be read")
-    return Clip(
-        source=shot.path, remarks=tuple(remarks), **model.about(),
+    if isinstance(video, VideoFile) and offset is None and video.announced > numbers[-1] + 1:
+        remarks.append(f"the video announces {video.announced} frames, of which {numbers[-1] + 1} could be read")
+    return ClipPrediction(
+        source=video.path, remarks=tuple(remarks), **models.about(),
         probabilities=probabilities, n_frames=len(strip), numbers=tuple(numbers[i] for i in positions),
         frames=strip[positions], heat=maps, seen=seen, matrix=matrix,
     )  # fmt: skip
 
 
-def _explained(model: Ensemble, frames: Tensor, heat: bool) -> tuple[pd.DataFrame, np.ndarray | None]:
+def _explained(models: Ensemble, frames: Tensor, heat: bool) -> tuple[pd.DataFrame, np.ndarray | None]:
     """Probabilities by AU, and maps [N_AU, T, H, W], for one clip's frames [T, H, W], over all models.
 
-    A model's map of an AU is divided by its own maximum first, so that each model counts alike.
+    A model's map of an AU is divided by its own maximum first, so that all models have the same weight.
     """
-    aus = model.experiment.aus
-    said, maps = [], np.zeros((len(aus), *frames.shape))
-    for one in model.models():
-        x = frames[None].to(model.device)  # 1 t h w
+    aus = models.experiment.aus
+    rows, maps = [], np.zeros((len(aus), *frames.shape))
+    for model in models.models():
+        x = frames[None].to(models.device)  # 1 t h w
         with torch.no_grad():
-            said.append(one(x)[0].double().sigmoid().cpu().numpy())
+            rows.append(model(x)[0].double().sigmoid().cpu().numpy())
         if heat:
-            found = explain.grad_cam(one, x.expand(len(aus), -1, -1, -1), torch.arange(len(aus)))  # n t-1 h w
-            top = found.amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
-            maps[:, len(frames) - found.shape[1] :] += (found / top).double().cpu().numpy()
-    columns = {"probability": np.mean(said, 0), "lowest": np.min(said, 0), "highest": np.max(said, 0)}
+            heats = explain.grad_cam(model, x.expand(len(aus), -1, -1, -1), torch.arange(len(aus)))  # n t-1 h w
+            top = heats.amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(heats.dtype).tiny)
+            maps[:, len(frames) - heats.shape[1] :] += (heats / top).double().cpu().numpy()
+    columns = {"probability": np.mean(rows, 0), "lowest": np.min(rows, 0), "highest": np.max(rows, 0)}
     index = pd.Index([f"AU{n}" for n in aus], name="au")
-    return pd.DataFrame({"name": [facs.NAMES[n] for n in aus]} | columns, index), maps / len(said) if heat else None
+    return pd.DataFrame({"name": [facs.NAMES[n] for n in aus]} | columns, index), maps / len(rows) if heat else None
 
 
 def video(
@@ -160,93 +162,72 @@ def video(
     align: str | None = None,
     folds: Sequence[str] | None = None,
 ) -> Timeline:
-    """The AUs of a long video, window by window, each with the face of its own first frame.
+    """Predicts the AUs of a long video, window by window, each with the face of its own first frame.
 
-    The video is read once and never held: one of its frames is in memory at a time (``footage.windows``).
-    out: a CSV file to write, whole or not at all. length, stride: of the windows, in ``unit`` "frames" or "seconds"; by
-    default as long as the median of the run's clips (in time, where both rates are known), and half of that.
-    fps: frames a second, where the file does not say or says it wrongly. The rest is as in ``clip``.
-    A window without a usable face, or with a frame that cannot be read, has empty values and a remark; the others go
-    on. Frames after the last whole window are left out, which a remark says.
-    Raises as ``clip``, but no NoFace; BadFootage for a video shorter than one window, OSError where ``out`` cannot be
-    written.
+    The video is read once, with one of its frames in memory at a time. A window without a usable face, or with a frame
+    that cannot be read, has empty values and a remark; the others go on. Frames after the last whole window are left
+    out, which a remark says.
+
+    Args:
+        weights, source, align, folds: as in ``clip``.
+        out: a CSV file to write, whole or not at all.
+        length, stride: of the windows, in ``unit`` "frames" or "seconds"; by default as long as the median of the run's
+            clips (in time, where both rates are known), and half of that.
+        fps: frames per second, where the file does not say or says it wrongly.
+
+    Raises:
+        FileNotFoundError, BadVideo, BadImage, ValueError: as ``clip``; BadVideo also where no window fits.
+        OSError: ``out`` cannot be written.
     """
-    model = ensemble(weights, folds=folds)
-    align, remarks = model.alignment(align)
-    shot, recipe = reading.opened(source), model.experiment.recipe
+    models = ensemble(weights, folds=folds)
+    align, remarks = models.alignment(align)
+    frames, recipe = open_source(source), models.experiment.recipe
     if fps is not None and not 0 < fps < 1e5:
         raise ValueError(f"fps={fps!r}: expected frames a second, above 0")
-    fps = fps or shot.fps
-    span, step, how = windowing(model, fps, length, stride, unit)
+    fps = fps or frames.fps
+    span, step, description = windowing(models, fps, length, stride, unit)
     path = None if out is None else Path(out).expanduser()
+    if path is not None:
+        with files.explained(path.parent, "the timeline"):
+            path.parent.mkdir(parents=True, exist_ok=True)
     rows: list[list] = []
-    numbers: list[int] = []  # the first frame's and the last one's so far
+    ends: list[int] = []  # the first and the last frame so far
 
     def counted(bar: tqdm) -> Iterator[int]:
-        for number in shot:
-            numbers[1:] = [number]
+        for number in frames:
+            ends[1:] = [number]
             bar.update()
             yield number
 
-    bar = tqdm(total=shot.announced or None, desc=shot.path.name, unit="frame")
-    with _lines(path) as write, bar:
-        stream = reading.windows(shot, counted(bar), span, step, align=align, size=recipe.size, frames=recipe.frames)
+    with tqdm(total=frames.announced or None, desc=frames.path.name, unit="frame") as bar:
+        stream = windows(frames, counted(bar), span, step, align=align, size=recipe.size, frames=recipe.frames)
         while waiting := list(itertools.islice(stream, WAITING)):
-            for window, said in zip(waiting, _probabilities(model, waiting), strict=True):
-                ends = [window.first, window.last]
-                times = [None if fps is None else round((n - numbers[0]) / fps, 3) for n in (ends[0], ends[1] + 1)]
-                for au, probability in zip(model.experiment.aus, said, strict=True):
-                    rows.append([*ends, *times, f"AU{au}", probability, window.remark])
-                    write(rows[-1])
+            for window, probabilities in zip(waiting, _probabilities(models, waiting), strict=True):
+                seconds = [fps and round((n - ends[0]) / fps, 3) for n in (window.first, window.last + 1)]
+                for au, probability in zip(models.experiment.aus, probabilities, strict=True):
+                    rows.append([window.first, window.last, *seconds, f"AU{au}", probability, window.remark])
         if not rows:
-            raise BadFootage(f"{shot.path}: {bar.n} frames, less than a window of {span}; give a smaller length")
+            raise BadVideo(f"{frames.path}: {bar.n} frames, less than a window of {span}; give a smaller length")
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"start_s": float, "end_s": float, "probability": float})
-    remarks = [how, *remarks]
-    if numbers[1] > rows[-1][1]:
+    if path is not None:
+        with files.explained(path, "the timeline"):
+            files.write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    remarks = [description, *remarks]
+    if ends[1] > rows[-1][1]:
         remarks.append(f"the frames after {rows[-1][1]} fill no window and are left out")
     return Timeline(
-        source=shot.path, remarks=tuple(remarks), **model.about(),
+        source=frames.path, remarks=tuple(remarks), **models.about(),
         table=table, length=span, stride=step, fps=fps, path=path,
     )  # fmt: skip
 
 
-def _probabilities(model: Ensemble, windows: list[Window]) -> list[list[float | None]]:
-    """The models' mean of each window's AUs, to six places; None where the window is of no use."""
-    aus, usable = len(model.experiment.aus), [i for i, window in enumerate(windows) if not window.useless]
-    said: list[list[float | None]] = [[None] * aus for _ in windows]
+def _probabilities(models: Ensemble, windows: list[Window]) -> np.ndarray:
+    """The models' mean of each window's AUs [N, N_AU], to six places; NaN where the window is unusable."""
+    usable = [i for i, window in enumerate(windows) if window.usable]
+    probabilities = np.full((len(windows), len(models.experiment.aus)), np.nan)
     if usable:
-        x = torch.from_numpy(np.stack([windows[i].kept for i in usable]))  # b t h w
-        total, count = torch.zeros(len(x), aus, dtype=torch.float64), 0
+        x = torch.from_numpy(np.stack([windows[i].frames for i in usable]))  # b t h w
         with torch.no_grad():
-            for one in model.models():
-                logits = [one(part.to(model.device)) for part in x.split(AT_ONCE)]
-                total += torch.cat(logits).double().sigmoid().cpu()
-                count += 1
-        for i, line in zip(usable, (total / count).tolist(), strict=True):
-            said[i] = [round(value, 6) for value in line]
-    return said
-
-
-@contextmanager
-def _lines(path: Path | None) -> Iterator[Callable[[list], None]]:
-    """What writes a CSV file line by line; it appears when all is well, and nothing does otherwise."""
-    if path is None:
-        yield lambda row: None
-        return
-    with files.explained(path.parent, "the timeline"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with files.written(temporary, path.parent, "the timeline") as write:
-
-            def line(row: list) -> None:
-                text = io.StringIO()
-                csv.writer(text, lineterminator="\n").writerow(row)
-                write(text.getvalue().encode())
-
-            line(COLUMNS)
-            yield line
-        with files.explained(path, "the timeline"):
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            logits = [torch.cat([m(part.to(models.device)) for part in x.split(AT_ONCE)]) for m in models.models()]
+        probabilities[usable] = torch.stack(logits).double().sigmoid().mean(0).cpu().numpy().round(6)
+    return probabilities

@@ -1,4 +1,4 @@
-"""Footage of one's own goes training's way, says what its numbers mean, and never stops a long video for one window."""
+"""User videos take training's preprocessing, predictions state their limits, and no window stops a long video."""
 
 import itertools
 import shutil
@@ -17,8 +17,7 @@ import torch
 from aullm_lib import datasets, engine, explain, predict, preprocess, trained
 from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import Experiment
-from aullm_lib.predict import reading, scoring
-from aullm_lib.predict.reading import BadFootage
+from aullm_lib.predict import BadVideo, reading, scoring, windows
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.preprocess.building import NoFace
 from aullm_lib.recipe import Recipe
@@ -216,7 +215,7 @@ def test_every_release_has_a_rate():
 
 
 def bad(folder: Path, name: str, shots) -> Path:
-    """A footage with something wrong, by what it is."""
+    """A video or folder with something wrong, by what it is."""
     blank, path = np.full_like(shots[0], 90), folder / name
     contents = {"empty.mp4": b"", "text.mp4": b"no video " * 99, "one.png": bytes(cv2.imencode(".png", blank)[1])}
     if name in contents:
@@ -243,18 +242,18 @@ def bad(folder: Path, name: str, shots) -> Path:
     ("name", "error", "message"),
     [
         ("nothing.mp4", FileNotFoundError, "nothing.mp4: no such file or folder"),
-        ("empty.mp4", BadFootage, "empty.mp4: not a video that OpenCV can read"),
-        ("text.mp4", BadFootage, "text.mp4: not a video that OpenCV can read"),
-        ("headers.avi", BadFootage, "headers.avi: (not a video|a video without a readable frame)"),
-        ("one.png", BadFootage, "one.png: one picture is no clip; give the folder"),
-        ("bare", BadFootage, "bare: no numbered picture in this folder"),
+        ("empty.mp4", BadVideo, "empty.mp4: not a video that OpenCV can read"),
+        ("text.mp4", BadVideo, "text.mp4: not a video that OpenCV can read"),
+        ("headers.avi", BadVideo, "headers.avi: (not a video|a video without a readable frame)"),
+        ("one.png", BadVideo, "one.png: one picture is no clip; give the folder"),
+        ("bare", BadVideo, "bare: no numbered picture in this folder"),
         ("nobody", NoFace, "img001.png: no face found"),
         ("deep", BadImage, "img001.png: 16 bits a channel; convert"),
-        ("sizes", BadFootage, "img005.png: 320×240, but the frames before it have 640×480"),
+        ("sizes", BadVideo, "img005.png: 320×240, but the frames before it have 640×480"),
         ("broken", BadImage, "img004.png: cut short"),
     ],
 )
-def test_bad_footage_is_named(world, shots, tmp_path, name, error, message):
+def test_a_bad_video_is_named(world, shots, tmp_path, name, error, message):
     with pytest.raises(error, match=message):
         predict.clip(world.model, bad(tmp_path, name, shots), heat=False)
 
@@ -262,10 +261,10 @@ def test_bad_footage_is_named(world, shots, tmp_path, name, error, message):
 @pytest.mark.parametrize(
     ("ends", "error", "message"),
     [
-        ((9, 3), BadFootage, "onset=9 lies after offset=3"),
-        ((0, 3), BadFootage, "onset=0, but its first frame is 1"),
-        ((3, 25), BadFootage, "offset=25, but its last frame is 24"),
-        ((99, None), BadFootage, "onset=99, but its last frame is 24"),
+        ((9, 3), BadVideo, "onset=9 lies after offset=3"),
+        ((0, 3), BadVideo, "onset=0, but its first frame is 1"),
+        ((3, 25), BadVideo, "offset=25, but its last frame is 24"),
+        ((99, None), BadVideo, "onset=99, but its last frame is 24"),
         (("3", None), ValueError, "onset='3': expected a frame number"),
         ((True, None), ValueError, "onset=True: expected a frame number"),
         ((2.0, None), ValueError, "onset=2.0: expected a frame number"),
@@ -350,9 +349,9 @@ def test_a_video_without_any_face_is_no_error(world, shots, tmp_path):
 
 def test_nothing_half_written_is_left(world, shots, tmp_path):
     (tmp_path / "t.csv").write_text("of an earlier call")
-    with pytest.raises(BadFootage, match=r"img005.png: 320×240"):
+    with pytest.raises(BadVideo, match=r"img005.png: 320×240"):
         predict.video(world.model, bad(tmp_path, "sizes", shots), tmp_path / "t.csv", length=2)
-    with pytest.raises(BadFootage, match="6 frames, less than a window of 7; give a smaller length"):
+    with pytest.raises(BadVideo, match="6 frames, less than a window of 7; give a smaller length"):
         predict.video(world.model, pictures(tmp_path / "short", shots[:6]), tmp_path / "t.csv", length=7)
     assert (tmp_path / "t.csv").read_text() == "of an earlier call"
     assert {p.name for p in tmp_path.iterdir()} - {"home"} == {"short", "sizes", "t.csv"}
@@ -366,9 +365,9 @@ def test_a_long_video_takes_the_memory_of_a_short_one(world, tmp_path, monkeypat
     images = [rng.integers(0, 255, (480, 640, 3)).astype(np.uint8) for _ in range(4)]
     alive: set = set()
     most = 0
-    decode = reading.Video._look
+    decode = reading.VideoFile._read
 
-    def look(self, number, rgb):
+    def read(self, number, rgb):
         nonlocal most
         image = decode(self, number, rgb)
         alive.add(number_of := next(counter))
@@ -376,7 +375,7 @@ def test_a_long_video_takes_the_memory_of_a_short_one(world, tmp_path, monkeypat
         most = max(most, len(alive))
         return image
 
-    monkeypatch.setattr(reading.Video, "_look", look)
+    monkeypatch.setattr(reading.VideoFile, "_read", read)
     monkeypatch.setattr(scoring, "WAITING", 8)  # windows, each a few small frames: as full in the short video
     peaks = []
     for count in (24, 120):
@@ -396,12 +395,12 @@ def test_a_long_video_takes_the_memory_of_a_short_one(world, tmp_path, monkeypat
 def test_default_windows_last_as_long_as_the_runs_clips(world):
     """66 frames at 200 a second are 0.33 s: 8 frames at 24 a second."""
     model = SimpleNamespace(median_frames=66.0, fps=200, experiment=world.run.experiment)
-    assert trained.windowing(model, 24.0, None, None, "frames")[:2] == (8, 4)
-    assert trained.windowing(model, 200.0, None, None, "frames")[:2] == (66, 33)
-    assert trained.windowing(model, 5.0, None, None, "frames")[:2] == (2, 1)
-    assert trained.windowing(model, None, None, 7, "frames")[:2] == (66, 7)
-    assert trained.windowing(model, 24.0, 1.5, 0.5, "seconds")[:2] == (36, 12)
-    _, _, said = trained.windowing(model, 10.0, None, None, "frames")
+    assert windows.windowing(model, 24.0, None, None, "frames")[:2] == (8, 4)
+    assert windows.windowing(model, 200.0, None, None, "frames")[:2] == (66, 33)
+    assert windows.windowing(model, 5.0, None, None, "frames")[:2] == (2, 1)
+    assert windows.windowing(model, None, None, 7, "frames")[:2] == (66, 7)
+    assert windows.windowing(model, 24.0, 1.5, 0.5, "seconds")[:2] == (36, 12)
+    _, _, said = windows.windowing(model, 10.0, None, None, "frames")
     assert said == (
         "windows of 3 frames (0.30 s), as long as the median clip of the run, 66 frames at 200 a second; one begins "
         "every 1 frames; the model takes 6 of each, so some repeat"
@@ -412,7 +411,7 @@ def test_default_windows_last_as_long_as_the_runs_clips(world):
     ("wrong", "message"),
     [
         ({"unit": "minutes"}, "unit='minutes': choose one of frames, seconds"),
-        ({"unit": "seconds", "length": 1}, "unit='seconds': the footage does not say .* give fps"),
+        ({"unit": "seconds", "length": 1}, "unit='seconds': the video does not say .* give fps"),
         ({"length": 0}, "length=0: expected whole frames, above 0"),
         ({"length": 2.5}, "length=2.5: expected whole frames"),
         ({"length": 1}, "length=1 frames: a window needs at least 2"),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from aullm_lib import facs
-from aullm_lib.predict.scoring import Clip, Said, Timeline
+from aullm_lib.predict.scoring import ClipPrediction, Prediction, Timeline
 from aullm_lib.report.figures.canvas import GAP, HEAT, SIGNED, Canvas, Frames, outlined, signed_limit
 from aullm_lib.report.figures.style import BLUE, GREY, ORANGE, STYLE, caption, styled
 
@@ -122,20 +122,20 @@ def alignment(samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], 
     return figure
 
 
-def _note(result: Said) -> str:
+def _note(result: Prediction) -> str:
     """Remarks and limits of a result on a user video."""
-    lines = [f"This footage: {'; '.join(result.remarks)}."] if result.remarks else []
+    lines = [f"This video: {'; '.join(result.remarks)}."] if result.remarks else []
     return "\n".join([*lines, *result.limits])
 
 
-def _heading(canvas: Canvas, result: Said, title: str) -> None:
+def _heading(canvas: Canvas, result: Prediction, title: str) -> None:
     canvas.text(0.1, 0.1, title, fontsize=10, weight="bold", va="top")
     if result.synthetic:
         canvas.text(0.1, 0.3, SYNTHETIC, fontsize=8.5, color=ORANGE, va="top")
 
 
 @styled(STYLE)
-def user_clip(clip: Clip, strongest: int = 3) -> Figure:
+def user_clip(clip: ClipPrediction, strongest: int = 3) -> Figure:
     """One clip of a user video: where its face was found, the frames given to the models, heat maps of the most
     probable AUs, and the probability of every AU, with the range over the models.
 
