@@ -13,7 +13,7 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from aullm_lib import preprocess
-from aullm_lib.datasets import archive
+from aullm_lib.datasets import folders
 from aullm_lib.datasets import table as tables
 from aullm_lib.experiment import Experiment
 from aullm_lib.recipe import Recipe
@@ -68,7 +68,7 @@ def make_table(folder: Path, subjects: int = 3, clips: int = 4, size: int = 40) 
                 cv2.imwrite(str(path / f"img{95 + t}.png"), image.clip(0, 255).astype(np.uint8))
             rows.append(
                 {"subject": f"s{s}", "clip": f"c{c}", "onset": 95, "apex": 99 if c else None, "offset": 94 + count,
-                 "emotion": "others", "aus": "+".join(map(str, units)) or "?", "frames": archive.frames(path, 95, 200),
+                 "emotion": "others", "aus": "+".join(map(str, units)) or "?", "frames": folders.frames(path, 95, 200),
                  "units": [tables.facs.ActionUnit(n) for n in units]}
             )  # fmt: skip
     return tables.from_rows(rows, "hand", cropped=True)

@@ -1,4 +1,4 @@
-"""A release on disk -> the clip table. One adapter a release; ``table.py`` holds the schema and its checks."""
+"""A release on disk -> the clip table: one adapter per release; ``table.py`` holds the schema and its checks."""
 
 import warnings
 from collections.abc import Callable

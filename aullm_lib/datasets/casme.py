@@ -5,7 +5,7 @@ The sheet has two apexes; the first counts. File names carry the clip's name, an
 
 from pathlib import Path
 
-from aullm_lib.datasets import archive, casme2, finding
+from aullm_lib.datasets import casme2, folders
 from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
@@ -16,14 +16,15 @@ FOLDERS = {"cropped": r"cropped([_-].*)?", "raw_selected": r"(casme[_-])?raw[_-]
 
 
 def load(root: Path, *, images: str | None = None, errata: bool = True) -> Release:
-    """The clip table of CASME. images: "cropped", "raw_selected", or None for the one with most of the clips.
+    """Reads CASME.
 
-    errata: whether known errors of the sheet are corrected (``errata.py``).
-    Raises FileNotFoundError, ValueError, ``ReleaseError``.
+    Args:
+        images: "cropped", "raw_selected", or None for the one with most of the sheet's clips.
+        errata: whether known errors of the sheet are corrected (``errata.py``).
     """
-    found = finding.find(
+    sources = folders.find(
         root, "CASME", workbook=r"casme\.xlsx", columns=COLUMNS, inner=casme2.SUBJECT, kinds=FOLDERS, wanted=images,
-        clips=lambda folder: archive.two_deep(folder, casme2.key), identify=casme2.identify,
+        clips=lambda folder: folders.two_deep(folder, casme2.key), identify=casme2.identify,
     )  # fmt: skip
-    options = {"images": found.kind, "errata": errata}
-    return collect("casme", found, casme2.identify, root=root, cropped=found.kind == "cropped", options=options)
+    options = {"images": sources.kind, "errata": errata}
+    return collect("casme", sources, casme2.identify, root=root, options=options)

@@ -8,7 +8,7 @@ onset, whether errata are applied or not.
 import re
 from pathlib import Path
 
-from aullm_lib.datasets import archive, cells, finding
+from aullm_lib.datasets import folders, workbook
 from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
@@ -20,35 +20,33 @@ SUBJECT = r"spno\.?(\d+)"
 
 
 def load(root: Path, *, errata: bool = True) -> Release:
-    """The clip table of CAS(ME)3, part A; its frames are whole pictures.
+    """Reads CAS(ME)3, part A, whose frames are whole pictures.
 
-    errata: whether known errors of the sheet are corrected (``errata.py``).
-    Raises FileNotFoundError, ``ReleaseError``.
+    Args:
+        errata: whether known errors of the sheet are corrected (``errata.py``).
     """
-    found = finding.find(
+    sources = folders.find(
         root, "CAS(ME)3 part A", workbook=WORKBOOK, columns=COLUMNS, sheet="label", kinds={"raw": ""}, deep=2,
         inner=SUBJECT + r"(_[a-z]+_\d+)?", clips=_folders, identify=_identify,
     )  # fmt: skip
-    whole = any(re.fullmatch(SUBJECT, p.name, re.IGNORECASE) for p in archive.folders(found.folders.root))
-    return collect(
-        "casme3", found, _identify, root=root, cropped=False, options={"errata": errata}, whole_recordings=whole
-    )
+    whole = any(re.fullmatch(SUBJECT, p.name, re.IGNORECASE) for p in folders.subfolders(sources.folders.root))
+    return collect("casme3", sources, _identify, root=root, options={"errata": errata}, whole_recordings=whole)
 
 
-def _folders(root: Path) -> archive.ClipFolders:
-    found: list[tuple[tuple[str, ...], Path]] = []
-    for folder in archive.folders(root):
+def _folders(root: Path) -> folders.ClipFolders:
+    keyed: list[tuple[tuple[str, ...], Path]] = []
+    for folder in folders.subfolders(root):
         if re.fullmatch(SUBJECT, folder.name, re.IGNORECASE):
-            for recording in archive.folders(folder):
-                colour = [p for p in archive.folders(recording) if p.name.casefold() == "color"]
-                found.append(((folder.name, recording.name), (colour or [recording])[0]))
+            for recording in folders.subfolders(folder):
+                colour = [p for p in folders.subfolders(recording) if p.name.casefold() == "color"]
+                keyed.append(((folder.name, recording.name), (colour or [recording])[0]))
         else:
-            found.append((tuple(folder.name.split("_")), folder))
-    return archive.ClipFolders(root, found)
+            keyed.append((tuple(folder.name.split("_")), folder))
+    return folders.ClipFolders(root, keyed)
 
 
-def _identify(row: cells.Row) -> finding.Identity:
-    subject = f"spNO.{int(cells.match(SUBJECT, row['subject'], row.at('subject'), 'spNO.12')[1])}"
-    recording = cells.match(r"[a-z]+", row["clip"], row.at("clip"), "a")[0].lower()
-    onset = cells.number(row["onset"], row.at("onset"))
+def _identify(row: workbook.Row) -> folders.Identity:
+    subject = f"spNO.{int(workbook.match(SUBJECT, row['subject'], row.at('subject'), 'spNO.12')[1])}"
+    recording = workbook.match(r"[a-z]+", row["clip"], row.at("clip"), "a")[0].lower()
+    onset = workbook.number(row["onset"], row.at("onset"))
     return subject, f"{recording}_{onset}", [(subject, recording, str(onset)), (subject, recording)]

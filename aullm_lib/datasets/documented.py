@@ -16,7 +16,7 @@ class Counts:
     clips: int
     subjects: int
     positives: Mapping[int, int]  # by AU; only those that are documented
-    by_subject: Mapping[str, int] = field(default_factory=dict)  # clips a subject, where documented
+    by_subject: Mapping[str, int] = field(default_factory=dict)  # clips per subject, where documented
     note: str = ""
     empty: int | None = None  # clips that show none of the benchmark's AUs, where documented
 

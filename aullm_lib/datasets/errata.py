@@ -8,7 +8,7 @@ classes of github.com/tvaranka/meb; [clean] and [eda] the public loaders and aud
 import dataclasses
 from dataclasses import dataclass
 
-from aullm_lib.datasets.cells import Row, text
+from aullm_lib.datasets.workbook import Row, text
 
 UNKNOWN = object()  # the replaced value is not documented
 MISSING = ("", "/")  # cells without a value
@@ -24,9 +24,7 @@ class Erratum:
     right: int | str
     source: str
     wrong: object = UNKNOWN  # a value; "" for an empty cell or "/"; UNKNOWN
-    where: dict[str, int] = dataclasses.field(
-        default_factory=dict
-    )  # other cells of the row, where several share one clip name
+    where: dict[str, int] = dataclasses.field(default_factory=dict)  # other cells, where rows share a clip name
 
 
 def _apexes(source: str, wrong: object, apexes: dict[tuple[str, str], int]) -> list[Erratum]:
@@ -104,19 +102,15 @@ ERRATA: dict[str, list[Erratum]] = {
 
 
 def correct(release: str, subject: str, row: Row, log: list[str]) -> Row:
-    """A row with the release's errata for its clip applied; each one applied is told in ``log``."""
+    """A row with the release's errata for its clip applied; each one applied is added to ``log``."""
     cells, clip = dict(row.cells), text(row["clip"])
     for fix in ERRATA.get(release, ()):
         same = (fix.subject.casefold(), fix.clip.casefold()) == (subject.casefold(), clip.casefold())
         if not same or any(text(row[name]) != str(value) for name, value in fix.where.items()):
             continue
-        found = text(cells[fix.field])
-        if found == str(fix.right) or not _replaced(found, fix.wrong):
-            continue
-        cells[fix.field] = fix.right
-        log.append(f"{subject}/{clip}: {fix.field} {found or 'empty'} -> {fix.right} ({fix.source})")
+        value = text(cells[fix.field])
+        wrong = fix.wrong is UNKNOWN or value == str(fix.wrong) or (fix.wrong == "" and value in MISSING)
+        if wrong and value != str(fix.right):
+            cells[fix.field] = fix.right
+            log.append(f"{subject}/{clip}: {fix.field} {value or 'empty'} -> {fix.right} ({fix.source})")
     return dataclasses.replace(row, cells=cells)
-
-
-def _replaced(found: str, wrong: object) -> bool:
-    return wrong is UNKNOWN or found == str(wrong) or (wrong == "" and found in MISSING)

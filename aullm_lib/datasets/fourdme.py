@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aullm_lib.datasets import archive, cells, finding
+from aullm_lib.datasets import folders, workbook
 from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
@@ -14,26 +14,27 @@ SUBJECT = r"S\d+"
 
 
 def load(root: Path, *, images: str | None = None, count_held: bool = False, errata: bool = True) -> Release:
-    """The clip table of 4DME.
+    """Reads 4DME.
 
-    images: "raw" (the release's frames) or "cropped" (crops of the user's own making); None takes the one with
-    most of the sheet's clips, of equals the first.
-    count_held: whether an AU that was there before the onset, "4(k)", counts (the public evaluations leave it out).
-    errata: whether known errors of the sheet are corrected (``errata.py``).
-    Raises FileNotFoundError, ValueError, ``ReleaseError``.
+    Args:
+        images: "raw" (the release's frames) or "cropped" (crops that the user made); None takes the one with most of
+            the sheet's clips, of equals the first.
+        count_held: whether an AU that is held from before the onset, "4(k)", counts (the public evaluations leave it
+            out).
+        errata: whether known errors of the sheet are corrected (``errata.py``).
     """
-    found = finding.find(
+    sources = folders.find(
         root, "4DME", workbook=r"4dme_labelling_micro.*\.xlsx", columns=COLUMNS, inner=SUBJECT, kinds=FOLDERS,
-        wanted=images, clips=lambda folder: archive.two_deep(folder, str), identify=_identify,
+        wanted=images, clips=lambda folder: folders.two_deep(folder, str), identify=_identify,
     )  # fmt: skip
     return collect(
-        "4dme", found, _identify, root=root, cropped=found.kind == "cropped",
-        options={"images": found.kind, "count_held": count_held, "errata": errata},
+        "4dme", sources, _identify, root=root,
+        options={"images": sources.kind, "count_held": count_held, "errata": errata},
         choose=lambda clip, units: [unit for unit in units if count_held or not unit.held],
     )  # fmt: skip
 
 
-def _identify(row: cells.Row) -> finding.Identity:
-    subject = cells.match(SUBJECT, row["subject"], row.at("subject"), "S49")[0].upper()
-    clip = cells.text(row["clip"])
+def _identify(row: workbook.Row) -> folders.Identity:
+    subject = workbook.match(SUBJECT, row["subject"], row.at("subject"), "S49")[0].upper()
+    clip = workbook.text(row["clip"])
     return subject, clip, [(subject, clip)]

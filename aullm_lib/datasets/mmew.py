@@ -7,7 +7,7 @@ The frames are cropped faces, in folders by emotion. Sheets and folders disagree
 import re
 from pathlib import Path
 
-from aullm_lib.datasets import archive, cells, finding
+from aullm_lib.datasets import folders, workbook
 from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
@@ -19,25 +19,22 @@ CLIP = r"S(\d+)-\d+-\d+"
 
 
 def load(root: Path, *, errata: bool = True) -> Release:
-    """The clip table of MMEW. errata: whether known errors of the sheet are corrected (``errata.py``).
-
-    Raises FileNotFoundError, ``ReleaseError``.
-    """
-    found = finding.find(
+    """Reads MMEW. errata: whether known errors of the sheet are corrected (``errata.py``)."""
+    sources = folders.find(
         root, "MMEW", workbook=r"mmew_micro_exp.*\.xlsx", columns=COLUMNS, inner=EMOTION,
         kinds={"cropped": r"micro[_-]expression"}, clips=_folders, identify=_identify,
     )  # fmt: skip
-    return collect("mmew", found, _identify, root=root, cropped=True, options={"errata": errata})
+    return collect("mmew", sources, _identify, root=root, options={"errata": errata})
 
 
-def _folders(root: Path) -> archive.ClipFolders:
-    found = [((clip.name,), clip) for emotion in archive.folders(root) for clip in archive.folders(emotion)]
-    return archive.ClipFolders(root, found)
+def _folders(root: Path) -> folders.ClipFolders:
+    clips = (clip for emotion in folders.subfolders(root) for clip in folders.subfolders(emotion))
+    return folders.ClipFolders(root, (((clip.name,), clip) for clip in clips))
 
 
-def _identify(row: cells.Row) -> finding.Identity:
-    clip = cells.match(CLIP, row["clip"], row.at("clip"), "S04-01-001")
+def _identify(row: workbook.Row) -> folders.Identity:
+    clip = workbook.match(CLIP, row["clip"], row.at("clip"), "S04-01-001")
     subject = int(clip[1])
-    if cells.text(row["subject"]) != str(subject) and not re.fullmatch(rf"S?0*{subject}", cells.text(row["subject"])):
-        raise cells.ReleaseError(f"{row.at('subject')}: {row['subject']!r} is not the subject of {clip[0]}")
+    if not re.fullmatch(rf"S?0*{subject}", workbook.text(row["subject"])):
+        raise workbook.ReleaseError(f"{row.at('subject')}: {row['subject']!r} is not the subject of {clip[0]}")
     return f"S{subject:02d}", clip[0], [(clip[0],)]

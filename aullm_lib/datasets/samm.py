@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aullm_lib import facs
-from aullm_lib.datasets import archive, cells, finding
+from aullm_lib.datasets import folders, workbook
 from aullm_lib.datasets.table import Release, collect
 
 COLUMNS = {
@@ -31,21 +31,22 @@ def load(
     alternatives: str = "flow",
     errata: bool = True,
 ) -> Release:
-    """The clip table of SAMM.
+    """Reads SAMM.
 
-    images: "raw" (the release's frames) or "cropped" (crops of the user's own making); None takes the one with
-    most of the sheet's clips, of equals the first.
-    count_ref: whether an AU that the coder only referenced, "ref(7B)", counts as present (the public evaluations do).
-    alternatives: which reading counts where a cell offers two ("R14A or 17A", five cells): "flow", the choice of the
-    public evaluations; "first", as written; "any", all of them.
-    errata: whether known errors of the sheet are corrected (``errata.py``).
-    Raises FileNotFoundError, ValueError, ``ReleaseError``.
+    Args:
+        images: "raw" (the release's frames) or "cropped" (crops that the user made); None takes the one with most of
+            the sheet's clips, of equals the first.
+        count_ref: whether an AU that the coder only referenced, "ref(7B)", counts as present (in the public
+            evaluations it does).
+        alternatives: which reading counts where a cell offers two ("R14A or 17A", five cells): "flow", the choice of
+            the public evaluations; "first", as written; "any", all of them.
+        errata: whether known errors of the sheet are corrected (``errata.py``).
     """
     if alternatives not in ALTERNATIVES:
         raise ValueError(f"alternatives={alternatives!r}: choose one of {', '.join(ALTERNATIVES)}")
-    found = finding.find(
+    sources = folders.find(
         root, "SAMM", workbook=r"samm_micro_facs_codes.*\.xlsx", columns=COLUMNS, sheet="MICRO_ONLY", inner=SUBJECT,
-        kinds={"raw": "", "cropped": CROPS}, wanted=images, clips=lambda folder: archive.two_deep(folder, key),
+        kinds={"raw": "", "cropped": CROPS}, wanted=images, clips=lambda folder: folders.two_deep(folder, key),
         identify=identify,
     )  # fmt: skip
 
@@ -55,19 +56,19 @@ def load(
         return [u for u in units if (alternatives == "any" or not u.alternative) and (count_ref or not u.referenced)]
 
     return collect(
-        "samm", found, identify, root=root, cropped=found.kind == "cropped", choose=choose,
-        options={"images": found.kind, "count_ref": count_ref, "alternatives": alternatives, "errata": errata},
+        "samm", sources, identify, root=root, choose=choose,
+        options={"images": sources.kind, "count_ref": count_ref, "alternatives": alternatives, "errata": errata},
     )  # fmt: skip
 
 
 def key(name: str) -> str | None:
     """A subject folder's name, padded or not -> its key; None for other folders."""
-    found = re.fullmatch(SUBJECT, name)
-    return found and f"{int(found[1]):03d}"
+    matched = re.fullmatch(SUBJECT, name)
+    return matched and f"{int(matched[1]):03d}"
 
 
-def identify(row: cells.Row) -> finding.Identity:
+def identify(row: workbook.Row) -> folders.Identity:
     """A row -> its subject, clip and frame folder. Raises ReleaseError."""
-    subject = f"{int(cells.match(SUBJECT, row['subject'], row.at('subject'), '006')[1]):03d}"
-    clip = cells.text(row["clip"])
+    subject = f"{int(workbook.match(SUBJECT, row['subject'], row.at('subject'), '006')[1]):03d}"
+    clip = workbook.text(row["clip"])
     return subject, clip, [(subject, clip)]

@@ -19,14 +19,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from aullm_lib import facs
-from aullm_lib.datasets import archive, cells, documented
-from aullm_lib.datasets.archive import MARKER
-from aullm_lib.datasets.cells import ReleaseError, Row
+from aullm_lib.datasets import documented, folders, workbook
 from aullm_lib.datasets.errata import MISSING, correct
-from aullm_lib.datasets.finding import DEPTH, Found, Identity
+from aullm_lib.datasets.folders import DEPTH, MARKER, Identity, Sources
+from aullm_lib.datasets.workbook import ReleaseError, Row
 from aullm_lib.facs import au_columns as au_columns
 
 CONSTANT = ["synthetic", "rendered", "cropped", "source"]
@@ -64,24 +64,22 @@ class Release:
 
 def collect(
     dataset: str,
-    found: Found,
+    sources: Sources,
     identify: Callable[[Row], Identity],
     *,
     root: Path,
-    cropped: bool,
     options: Mapping[str, object],
     keep: Callable[[str, str, str], bool] = lambda subject, clip, emotion: True,
     choose: Choice = lambda clip, units: units,
     version: int | None = None,
     whole_recordings: bool = False,
 ) -> Release:
-    """Reads annotated rows and frame folders, as found below ``root``.
+    """Reads the annotated rows and frame folders that ``folders.find`` found below ``root``.
 
     A row that cannot be trusted is left out, with the reason in ``left_out``; the others go on.
 
     Args:
         identify: a row -> its subject, clip and frame folder.
-        cropped: whether the frames are face crops.
         options: of the adapter; "errata" says whether known errors of the sheet are corrected.
         keep: which clips (subject, clip, emotion) this variant has.
         choose: which of a clip's parsed AUs count.
@@ -92,59 +90,58 @@ def collect(
     """
     rows: dict[tuple[str, str], dict] = {}
     left_out: list[str] = []
-    fixed: list[str] = []
+    applied: list[str] = []
     notes: list[str] = []
-    folders, workbook = found.folders, found.workbook
-    made = [_made(_marks(root, place)) for place in (workbook.parent, folders.root)]
-    if (made[0] is None) != (made[1] is None):
-        notes.append(f"only the {'workbook' if made[0] else 'frame folder'} is part of a synthetic release")
-    for row in found.rows:
+    book, clips = sources.workbook, sources.folders
+    of_workbook, of_frames = (_made(_marks(root, place)) for place in (book.parent, clips.root))
+    if (of_workbook is None) != (of_frames is None):
+        notes.append(f"only the {'workbook' if of_workbook else 'frame folder'} is part of a synthetic release")
+    for row in sources.rows:
         try:
             subject, clip, keys = identify(row)
-            folder = folders.take(*keys, where=row.where)
-            emotion = cells.text(row["emotion"])
+            folder = clips.take(*keys, where=row.where)
+            emotion = workbook.text(row["emotion"])
             if not keep(subject, clip, emotion):
                 continue
             log: list[str] = []
-            said: list[str] = []
-            record = _read(
-                correct(dataset, subject, row, log) if options["errata"] else row, folder, folders.root, said
-            )
+            unused: list[str] = []
+            row = correct(dataset, subject, row, log) if options["errata"] else row
+            record = _read(row, folder, clips.root, unused)
             if (subject, clip) in rows:
                 raise ReleaseError(
                     f"{row.where}: clip {subject}/{clip} is there already, from {rows[subject, clip]['where']}"
                 )
             record["units"] = tuple(choose(clip, record["units"]))
             rows[subject, clip] = record | {"subject": subject, "clip": clip, "emotion": emotion, "where": row.where}
-            fixed += log
-            notes += said
+            applied += log
+            notes += unused
         except ReleaseError as error:
             left_out.append(str(error))
     if not rows:
-        raise ReleaseError(left_out[0] if left_out else f"{workbook}: no clip of this variant in it")
-    settings = made[1] or made[0]
+        raise ReleaseError(left_out[0] if left_out else f"{book}: no clip of this variant in it")
+    made = of_frames or of_workbook
     table = from_rows(
         rows.values(),
         dataset,
-        cropped=cropped,
-        synthetic=settings is not None,
-        rendered=made[1] is not None,
-        source=dict(options) | ({"made": settings} if settings else {}),
+        cropped=sources.kind == "cropped",
+        synthetic=made is not None,
+        rendered=of_frames is not None,
+        source=dict(options) | ({"made": made} if made else {}),
     )
     return Release(
         table,
-        root=workbook.parent,
-        workbook=workbook.relative_to(root).as_posix(),
-        folder=folders.root.relative_to(root).as_posix(),
+        root=book.parent,
+        workbook=book.relative_to(root).as_posix(),
+        folder=clips.root.relative_to(root).as_posix(),
         options=options,
         version=version,
         whole_recordings=whole_recordings,
-        applied=fixed,
+        applied=applied,
         left_out=left_out,
         notes=notes,
-        unlabelled=folders.unlabelled(),
-        passed_over=found.passed_over,
-        instead=found.instead,
+        unlabelled=clips.unlabelled(),
+        passed_over=sources.passed_over,
+        instead=sources.instead,
     )
 
 
@@ -157,17 +154,14 @@ def _marks(root: Path, place: Path) -> list[Path]:
 
 
 def _read(row: Row, folder: Path, root: Path, notes: list[str]) -> dict:
-    """The numbers, AUs and frames of one row; what is not used is told in ``notes``.
-
-    Raises ReleaseError naming the row and the field.
-    """
-    onset, offset = (cells.number(row[name], row.at(name)) for name in ("onset", "offset"))
+    """The numbers, AUs and frames of one row; cells that are not used are added to ``notes``. Raises ReleaseError."""
+    onset, offset = (workbook.number(row[name], row.at(name)) for name in ("onset", "offset"))
     if offset < onset:
         raise ReleaseError(f"{row.at('offset')}: offset {offset} precedes its onset {onset}")
     apex = None
-    if cells.text(row["apex"]) not in MISSING:
+    if workbook.text(row["apex"]) not in MISSING:
         try:
-            apex = cells.number(row["apex"], row.at("apex"))
+            apex = workbook.number(row["apex"], row.at("apex"))
         except ReleaseError as error:  # nothing is trained on the apex
             notes.append(f"{error}; taken for missing")
     try:
@@ -175,17 +169,17 @@ def _read(row: Row, folder: Path, root: Path, notes: list[str]) -> dict:
     except ValueError as error:
         raise ReleaseError(f"{row.at('aus')}: {error}") from None
     try:
-        frames = archive.frames(folder, onset, offset)
+        frames = folders.frames(folder, onset, offset)
     except OSError as error:
         raise ReleaseError(f"{row.where}: {folder} cannot be listed ({error.strerror})") from None
     for path in frames:
         if path.is_symlink():
-            archive.stay(path, root, row.where)
-    frames = tuple(path for path in frames if not path.is_symlink() or archive.is_file(path))  # no broken links
+            folders.check_inside(path, root, row.where)
+    frames = tuple(path for path in frames if not path.is_symlink() or folders.is_file(path))  # no broken links
     if not frames:
         raise ReleaseError(f"{row.where}: no image from {onset} to {offset} in {folder}; check that frame folder")
-    written = cells.text(row["aus"])
-    return {"onset": onset, "apex": apex, "offset": offset, "aus": written, "frames": frames, "units": units}
+    text = workbook.text(row["aus"])
+    return {"onset": onset, "apex": apex, "offset": offset, "aus": text, "frames": frames, "units": units}
 
 
 def from_rows(
@@ -218,7 +212,7 @@ def from_rows(
 
 def _made(places: Iterable[Path]) -> dict | None:
     """How a synthetic release was made, from the first marker that there is; None for any other release."""
-    marker = next((path for place in places if archive.is_file(path := place / MARKER / "release.json")), None)
+    marker = next((path for place in places if folders.is_file(path := place / MARKER / "release.json")), None)
     try:
         return None if marker is None else json.loads(marker.read_text())
     except (OSError, ValueError) as error:
@@ -226,7 +220,7 @@ def _made(places: Iterable[Path]) -> dict | None:
 
 
 def warnings_of(release: Release) -> list[str]:
-    """What a user of a release must hear: rows left out, missing frames, a number of clips that is not documented."""
+    """What to warn a user of: rows left out, missing frames, a number of clips that is not documented."""
     table, name, messages = release.table, release.dataset, []
     if release.instead:
         messages.append(f"{name}: {release.instead}")
@@ -250,32 +244,26 @@ def warnings_of(release: Release) -> list[str]:
 
 
 def check(table: pd.DataFrame) -> None:
-    """Raises ReleaseError naming the first clip and field that break the schema."""
+    """Checks the schema. Raises ReleaseError naming the first clip and field that break it."""
     missing = [c for c in COLUMNS if c not in table]
     if missing:
         raise ReleaseError(f"the clip table lacks the columns {missing}")
-    repeated = table.index[table.index.duplicated()]
-    if len(repeated):
-        raise ReleaseError(f"clip_id {repeated[0]!r} occurs twice in the clip table")
+
+    def refuse(wrong: pd.Series | np.ndarray, problem: str, column: str = "") -> None:
+        if np.any(wrong):
+            first = table.iloc[int(np.argmax(wrong))]
+            raise ReleaseError(f"{first.name}: {f'{column} is {first[column]}, ' if column else ''}{problem}")
+
+    refuse(table.index.duplicated(), "this clip_id occurs twice in the clip table")
     for column in ("dataset", "subject", "clip"):
-        wrong = [i for i, value in table[column].items() if not isinstance(value, str) or not value]
-        if wrong:
-            raise ReleaseError(f"{wrong[0]}: {column} is {table.loc[wrong[0], column]}, expected text")
-    wrong = table.index[table.index != table["dataset"] + "/" + table["subject"] + "/" + table["clip"]]
-    if len(wrong):
-        raise ReleaseError(f"clip_id {wrong[0]!r} is not its dataset/subject/clip")
-    wrong = table.index[table["n_frames"] != table["frames"].map(len)]
-    if len(wrong):
-        raise ReleaseError(f"{wrong[0]}: n_frames is not the number of its frames")
-    wrong = table.index[table["offset"] < table["onset"]]
-    if len(wrong):
-        raise ReleaseError(f"{wrong[0]}: offset {table.loc[wrong[0], 'offset']} precedes its onset")
-    wrong = table.index[table["n_frames"] == 0]
-    if len(wrong):
-        raise ReleaseError(f"{wrong[0]}: no image between onset and offset; check the frame folder of that clip")
+        text = table[column].map(lambda value: isinstance(value, str) and value != "")
+        refuse(~text, "expected text", column)
+    names = table["dataset"] + "/" + table["subject"] + "/" + table["clip"]
+    refuse(table.index != names, "this clip_id is not its dataset/subject/clip")
+    refuse(table["n_frames"] != table["frames"].map(len), "not the number of its frames", "n_frames")
+    refuse(table["offset"] < table["onset"], "before its onset", "offset")
+    refuse(table["n_frames"] == 0, "no image between onset and offset; check the frame folder of that clip")
     for column in au_columns(table):
-        wrong = table.index[~table[column].isin((0, 1))]
-        if len(wrong):
-            raise ReleaseError(f"{wrong[0]}: {column} is {table.loc[wrong[0], column]}, expected 0 or 1")
+        refuse(~table[column].isin((0, 1)), "expected 0 or 1", column)
         if int(column[2:]) not in facs.NAMES:
             raise ReleaseError(f"{column}: FACS has no such action unit")

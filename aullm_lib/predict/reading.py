@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from aullm_lib.datasets import archive
+from aullm_lib.datasets import folders
 from aullm_lib.support import images
 from aullm_lib.support.images import SIDES, BadImage
 
@@ -96,7 +96,7 @@ class ImageFolder(FrameSource):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            self._paths = archive.images(path)
+            self._paths = folders.numbered(path)[0]
         except OSError as error:
             raise BadVideo(f"{path}: this folder cannot be listed ({error.strerror})") from None
         if not self._paths:
@@ -119,7 +119,7 @@ class VideoFile(FrameSource):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        if path.suffix.lower() in archive.IMAGES:
+        if path.suffix.lower() in folders.IMAGES:
             raise BadVideo(f"{path}: one picture is no clip; give the folder of its frames, or a video file")
         self._open()
         if not self._capture.isOpened():

@@ -21,7 +21,7 @@ from aullm_lib import explain, facs
 from aullm_lib.clips import frame_positions
 from aullm_lib.predict.reading import BadVideo, VideoFile, open_source
 from aullm_lib.predict.windows import Window, windowing, windows
-from aullm_lib.preprocess import alignment, building
+from aullm_lib.preprocess import alignment
 from aullm_lib.runs import Run
 from aullm_lib.support import files
 from aullm_lib.trained import Ensemble, ensemble
@@ -111,7 +111,9 @@ def clip(
     video, recipe = open_source(source), models.experiment.recipe
     names = {video.name(number): number for number in video.numbers(onset, offset)}
     numbers = list(names.values())
-    matrix, notes = building.place(tuple(names), align, recipe.size, lambda path, rgb: video.read(names[path], rgb))
+    matrix, notes = alignment.align_clip(
+        tuple(names), align, recipe.size, lambda path, rgb: video.read(names[path], rgb)
+    )
     seen = video.read(next((n for path, n in names.items() if path.name == notes["found_in"]), numbers[0]))
     matrix = alignment.squash(seen.shape, recipe.size) if matrix is None else matrix
     strip = np.stack([alignment.warp(video.read(number), matrix, recipe.size) for number in numbers])  # checks each

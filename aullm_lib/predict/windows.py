@@ -9,7 +9,7 @@ import torch
 
 from aullm_lib.clips import frame_positions
 from aullm_lib.predict.reading import FrameSource
-from aullm_lib.preprocess import alignment, building
+from aullm_lib.preprocess import alignment
 from aullm_lib.support.images import BadImage
 from aullm_lib.trained import Ensemble
 
@@ -111,9 +111,9 @@ def _start(source: FrameSource, number: int, align: str, size: int) -> Window:
     window = Window(number, number)
     try:
         paths = (source.name(number),)
-        window.matrix, notes = building.place(paths, align, size, lambda _, rgb: source.read(number, rgb))
+        window.matrix, notes = alignment.align_clip(paths, align, size, lambda _, rgb: source.read(number, rgb))
         window.remark = notes["remarks"]
-    except building.NoFace:
+    except alignment.NoFace:
         window.reject("no usable face in its first frame")
     except BadImage as error:
         window.reject(str(error))

@@ -1,18 +1,102 @@
-"""Where a clip's face is put: the affine maps that align a frame, and the warp that applies one.
+"""Where a clip's face is aligned: its face found, the affine map that puts the face in place, and the warp.
 
-Every alignment is one affine matrix [2, 3] from frame pixels to stored pixels, (x, y, 1) -> (x, y), pixel (0, 0) having
-its centre at (0, 0).
+A clip has one map, found in its onset frame and applied to all its frames: a map per frame would move with the detector
+and hide the motion that the AUs make. Every map is one affine matrix [2, 3] from frame pixels to stored pixels,
+(x, y, 1) -> (x, y), where pixel (0, 0) has its centre at (0, 0).
 """
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from aullm_lib.preprocess import faces
+from aullm_lib.support.images import read
+
+ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
 # Of the stored side. CASME II's own registered crops have 107 / 280 and 112 / 340; in a square, eyes a little closer
 # together leave room for every chin.
 EYES_APART, EYES_DOWN = 0.34, 0.33
 MARGIN = 0.06  # around the face in "crop": of its larger side, on each side
+OUTSIDE = 0.25  # share of a face's box beyond the frame from which on it is of no use
+LATER = 5  # frames after the onset that are searched if the onset frame shows no face
+
+
+class NoFace(ValueError):
+    """No usable face was found in the frames that were searched; the message names the first."""
+
+
+def align_clip(
+    paths: tuple[Path, ...], align: str, size: int, look: Callable[[Path, bool], np.ndarray] = read
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """Finds a clip's map.
+
+    Args:
+        paths: the clip's frames.
+        align: one of ``ALIGNMENTS``.
+        size: side of the stored frames in pixels.
+        look: opens a frame, as ``images.read`` does.
+
+    Returns:
+        The matrix [2, 3], or None where the whole frame is stored, whatever its size; and "found_in", "score" and
+        "remarks" of the face.
+
+    Raises:
+        NoFace, BadImage, OSError: as ``locate``.
+    """
+    if align in ("none", "whole-frame"):
+        return None, {"found_in": "", "score": None, "remarks": ""}
+    face, path, remarks = locate(paths, align == "similarity", look)
+    matrix = cut(around(face.box), size) if align == "crop" else level(np.asarray(face.eyes), size)
+    return matrix, {"found_in": path.name, "score": round(face.score, 4), "remarks": remarks}
+
+
+def locate(
+    paths: tuple[Path, ...], eyes: bool = True, look: Callable[[Path, bool], np.ndarray] = read
+) -> tuple[faces.Face, Path, str]:
+    """Finds the face of a clip: in the onset frame, strictly and then leniently, then in LATER frames over the rest.
+
+    Args:
+        paths: the clip's frames.
+        eyes: whether a face must have eyes.
+        look: opens a frame, as ``images.read`` does.
+
+    Returns:
+        The face, the frame that it was found in, and remarks ("" if there are none).
+
+    Raises:
+        NoFace: naming the onset frame and why.
+        BadImage, OSError: a frame cannot be read.
+    """
+    positions = sorted({round(i * (len(paths) - 1) / LATER) for i in range(LATER + 1)})
+    reasons: dict[str, None] = {}  # in order, each once
+    for position in positions:
+        image = look(paths[position], True)
+        for threshold in (faces.STRICT, faces.LENIENT):
+            face = faces.find(image, threshold)
+            if face is None:
+                reasons["no face found"] = None
+            elif eyes and face.eyes is None:
+                reasons["no pair of eyes found in the face"] = None
+            elif face.outside(image.shape) > OUTSIDE:
+                reasons["more than a quarter of the face lies outside the frame"] = None
+            else:
+                remarks = {
+                    f"{face.count} faces, the largest taken": face.count > 1,
+                    f"face found in {paths[position].name}, not in the onset frame": position > 0,
+                    f"face found leniently (score {face.score:.2f})": threshold < faces.STRICT,
+                    "face found by OpenCV's cascades": face.points is None,
+                }
+                return face, paths[position], "; ".join(text for text, holds in remarks.items() if holds)
+    if len(reasons) > 1:
+        reasons.pop("no face found", None)  # the other reason says more
+    raise NoFace(
+        f"{paths[0]}: {', '.join(reasons)} (in this and {len(positions) - 1} later frames); crop it by hand or leave "
+        "the clip out"
+    )
 
 
 def squash(shape: tuple[int, ...], size: int) -> np.ndarray:
@@ -39,15 +123,15 @@ def level(eyes: np.ndarray, size: int) -> np.ndarray:
     across, down = np.asarray(eyes[1] - eyes[0], np.float64)
     scale = EYES_APART * size / (across**2 + down**2)
     turn = scale * np.array([[across, down], [-down, across]])
-    place = np.array([0.5 * size - 0.5, EYES_DOWN * size - 0.5])
-    return np.c_[turn, place - turn @ np.mean(eyes, axis=0)]
+    target = np.array([0.5 * size - 0.5, EYES_DOWN * size - 0.5])
+    return np.c_[turn, target - turn @ np.mean(eyes, axis=0)]
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """[H, W] or [H, W, 3] uint8 -> the same with [size, size], averaging over areas; its border goes on beyond it.
+    """Applies a map: [H, W] or [H, W, 3] uint8 -> the same with [size, size]; the image's border is repeated.
 
-    A box of whole pixels is cut and shrunk exactly; any other map is sampled bilinearly on a grid about as fine as the
-    image's, k by k to a stored pixel, and averaged over those.
+    A box of whole pixels is cut and shrunk exactly, by area means. Any other map is sampled bilinearly on a grid about
+    as fine as the image's, k by k samples per stored pixel, which are then averaged.
     """
     scale = matrix[[0, 1], [0, 1]]
     box = np.r_[0.5 - (matrix[:, 2] + 0.5) / scale, size / scale] if matrix[0, 1] == matrix[1, 0] == 0 else np.inf
@@ -67,6 +151,6 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
 
 
 def outline(matrix: np.ndarray, size: int) -> np.ndarray:
-    """Where in the frame a stored picture comes from: its corners [4, 2] in frame pixels, clockwise from top left."""
+    """The part of the frame that is stored: its corners [4, 2] in frame pixels, clockwise from top left."""
     corners = np.array([[0, 0], [size, 0], [size, size], [0, size]]) - 0.5
     return (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T

@@ -1,10 +1,7 @@
-"""Clip table -> clip store: find the face, align it, grey (or RGB), resize.
+"""Clip table -> clip store: every frame aligned (``alignment.py``), made grey (or RGB), and stored.
 
-One box and one eye line a clip, found in its onset frame and applied to all its frames: a box a frame would move with
-the detector and hide the motion that the AUs make. The paper does not describe its preprocessing; the released script
-squashes the whole frame to 64×64 (``align="whole-frame"``), the LED baseline that it follows works on face crops.
-
-Every alignment is one affine matrix [2, 3] a clip (``framing.py``), kept in the store's index.
+The paper does not describe its preprocessing; the released script squashes the whole frame to 64×64
+(``align="whole-frame"``), the LED baseline that it follows works on face crops.
 """
 
 import hashlib
@@ -12,7 +9,6 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,64 +23,25 @@ from aullm_lib import __version__, clips
 from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import table as tables
 from aullm_lib.preprocess import alignment, faces
-from aullm_lib.preprocess.alignment import around, cut, level, squash, warp
+from aullm_lib.preprocess.alignment import ALIGNMENTS, NoFace, align_clip, squash, warp
 from aullm_lib.support import files, partial_store
 from aullm_lib.support.images import BadImage, read
 
-ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
-OUTSIDE = 0.25  # share of a face's box beyond the frame from which on it is no use
-LATER = 5  # frames after the onset in which a face is looked for if the onset frame shows none
-
-
-class NoFace(ValueError):
-    """No usable face was found in the frames looked at; the message names the first."""
-
-
-def locate(
-    paths: tuple[Path, ...], eyes: bool = True, look: Callable[[Path, bool], np.ndarray] = read
-) -> tuple[faces.Face, Path, str]:
-    """The face of a clip, the frame that it was found in, and remarks ("" if there is nothing to remark).
-
-    Looked for in the onset frame, strictly and then leniently, then in up to LATER frames spread over the rest.
-    eyes: whether a face without eyes is none. look: what opens a frame, as ``framing.read`` does.
-    Raises NoFace naming the onset frame and why, BadImage, OSError.
-    """
-    positions = sorted({round(i * (len(paths) - 1) / LATER) for i in range(LATER + 1)})
-    reasons: dict[str, None] = {}  # in order, each once
-    for position in positions:
-        image = look(paths[position], True)
-        for threshold in (faces.STRICT, faces.LENIENT):
-            found = faces.find(image, threshold)
-            if found is None:
-                reasons["no face found"] = None
-            elif eyes and found.eyes is None:
-                reasons["no pair of eyes found in the face"] = None
-            elif found.outside(image.shape) > OUTSIDE:
-                reasons["more than a quarter of the face lies outside the frame"] = None
-            else:
-                remarks = {
-                    f"{found.count} faces, the largest taken": found.count > 1,
-                    f"face found in {paths[position].name}, not in the onset frame": position > 0,
-                    f"face found leniently (score {found.score:.2f})": threshold < faces.STRICT,
-                    "face found by OpenCV's cascades": found.points is None,
-                }
-                return found, paths[position], "; ".join(text for text, holds in remarks.items() if holds)
-    if len(reasons) > 1:
-        reasons.pop("no face found", None)  # the other reason says more
-    raise NoFace(
-        f"{paths[0]}: {', '.join(reasons)} (in this and {len(positions) - 1} later frames); crop it by hand or leave "
-        "the clip out"
-    )
-
 
 def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, rgb: bool = False) -> dict[str, Any]:
-    """What identifies a clip store, as JSON values: release, clips, files, size, align, rgb, how faces are found and
-    where they are put.
+    """What identifies a clip store.
 
-    "files" is a hash of every frame's name, size, time of change, and whether it can be read: images that were made
-    anew or repaired give another store. So does a copy of a release that did not keep its files' times: to build again
-    costs little, to mix costs much.
-    align: see ``build``. Raises ValueError for a setting that is wrong or does not suit the release.
+    Args:
+        table, size, align, rgb: see ``build``.
+
+    Returns:
+        JSON values: release, clips, files, size, align, rgb, and how faces are found and aligned. "files" is a hash of
+        every frame's name, size, time of change, and whether it can be read: images that were made anew or repaired
+        give another store. So does a copy of a release that did not keep its files' times: to build again costs
+        little, to mix costs much.
+
+    Raises:
+        ValueError: a setting that is wrong or does not suit the release.
     """
     cropped = bool(table["cropped"].all())
     align = align or ("none" if cropped else "similarity")
@@ -97,7 +54,7 @@ def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, r
         )
     if not 8 <= size <= 1024:
         raise ValueError(f"size={size!r}: expected 8 to 1024 pixels")
-    found = {
+    identity = {
         "release": table[["dataset", "synthetic", "rendered", "cropped"]].iloc[0].to_dict()
         | json.loads(table["source"].iloc[0]),
         "size": size,
@@ -108,24 +65,24 @@ def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, r
         "files": _fingerprint(table),
     }
     if align in ("crop", "similarity"):
-        found["detector"] = faces.detector() | {"later": LATER, "outside": OUTSIDE}
+        identity["detector"] = faces.detector() | {"later": alignment.LATER, "outside": alignment.OUTSIDE}
         places = {"crop": {"margin": alignment.MARGIN}}
         places["similarity"] = {"eyes_apart": alignment.EYES_APART, "eyes_down": alignment.EYES_DOWN}
-        found["place"] = places[align]
-    return json.loads(json.dumps(found))  # as it will be read back: tuples are lists
+        identity["place"] = places[align]
+    return json.loads(json.dumps(identity))  # as it will be read back: tuples are lists
 
 
 def _fingerprint(table: pd.DataFrame) -> str:
-    """A hash of how the frames' files look from outside: about 6 µs a file, nothing is read."""
+    """A hash of how the frames' files look from outside: about 6 µs per file, nothing is read."""
     digest = hashlib.sha256()
     for paths in table["frames"]:
         for path in paths:
             try:
-                found = path.stat()
-                seen = f"{found.st_size} {found.st_mtime_ns} {os.access(path, os.R_OK)}"
+                stat = path.stat()
+                state = f"{stat.st_size} {stat.st_mtime_ns} {os.access(path, os.R_OK)}"
             except OSError:
-                seen = "not there"
-            digest.update(f"{path.name}\0{seen}\0".encode(errors="surrogateescape"))
+                state = "not there"
+            digest.update(f"{path.name}\0{state}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -138,26 +95,34 @@ def build(
     rgb: bool = False,
     workers: int | None = None,
 ) -> ClipStore:
-    """Writes the clip store of a clip table, or returns it if it is there with the same clips and settings.
-
-    size: side of the stored frames in pixels. rgb: store [N, size, size, 3] RGB instead of [N, size, size] grey.
-    align: "similarity" puts the eyes of the onset frame's face level at a fixed distance and height; "crop" cuts an
-    upright square around that face; "none" keeps frames that are face crops already; "whole-frame" squashes the frame,
-    as the released script did. None takes "none" for a release of face crops, else "similarity".
-    workers: clips at a time; all cores unless given.
+    """Writes the clip store of a clip table; a store with the same clips and settings is left as it is.
 
     Clips are stored one by one below ``<out>.partial``, so a killed call goes on where it was. A clip without a
     readable frame or a face fails by name (``store.failed``, and a warning at every call) and the others go on; what
-    is remarkable about a clip's face is in ``store.info["remarks"]``. A second process that builds the same store
-    waits for the first. A store that other versions of the packages made is kept, with a warning.
-    Raises ``ReleaseError`` for a bad table, ValueError for a bad setting, FileExistsError for a store of other data at
-    ``out``, OSError where something cannot be read or written.
+    is remarkable about a clip's face is in ``store.remarks``. A second process that builds the same store waits for
+    the first. A store that other versions of the packages made is kept, with a warning.
+
+    Args:
+        table: the clip table of a release.
+        out: the store's folder.
+        size: side of the stored frames in pixels, 8 to 1024.
+        align: "similarity" puts the eyes of the onset frame's face level at a fixed distance and height; "crop" cuts
+            an upright square around that face; "none" keeps frames that are face crops already; "whole-frame" squashes
+            the frame, as the released script did. None takes "none" for a release of face crops, else "similarity".
+        rgb: store [N, size, size, 3] RGB instead of [N, size, size] grey.
+        workers: clips at a time; all cores unless given.
+
+    Raises:
+        ReleaseError: a bad table, or no clip could be stored.
+        ValueError: a bad setting.
+        FileExistsError: a store of other data at ``out``.
+        OSError: something cannot be read or written.
     """
     tables.check(table)
     out = Path(out)
     wanted = settings(table, size, align=align, rgb=rgb)
-    if store := _found(out, wanted):
-        return _said(store)
+    if store := _finished(out, wanted):
+        return _warned(store)
     if wanted["detector"] and not wanted["detector"]["weights"]:
         warnings.warn(
             f"the face weights are missing, so OpenCV's cascades find faces, less exactly; get them: {faces.COMMAND}",
@@ -166,8 +131,8 @@ def build(
     partial = out.with_name(out.name + ".partial")
     begun = {"settings": wanted, "versions": _versions()}
     with files.alone(out.with_name(out.name + ".lock"), f"{partial_store.WHAT} {out}"):
-        if store := _found(out, wanted):  # made by whom this call waited for
-            return _said(store)
+        if store := _finished(out, wanted):  # by the process that this call waited for
+            return _warned(store)
         single = partial / "clips"
         with files.explained(partial, partial_store.WHAT):
             partial_store.claim(partial, begun)
@@ -184,27 +149,27 @@ def build(
         with files.explained(partial, partial_store.WHAT):
             shutil.rmtree(single)
             partial_store.publish(partial, out)
-    return _said(ClipStore(out))
+    return _warned(ClipStore(out))
 
 
-def _found(out: Path, wanted: dict) -> ClipStore | None:
+def _finished(out: Path, wanted: dict) -> ClipStore | None:
     """The finished store at ``out``, if one is there. Raises FileExistsError for one of other data or settings."""
     store = clips.opened(out)
     if store:
-        there = store.info["settings"]
-        changed = [key for key in wanted | there if there.get(key) != wanted.get(key)]
+        present = store.info["settings"]
+        changed = [key for key in wanted | present if present.get(key) != wanted.get(key)]
         if changed:
             raise FileExistsError(f"{out} holds a clip store with another {' and '.join(changed)}; name another folder")
     return store
 
 
 def _versions() -> dict[str, str]:
-    ours = {"aullm_lib": __version__, "opencv": cv2.__version__, "numpy": np.__version__}
-    return ours | {"pillow": PIL.__version__}
+    versions = {"aullm_lib": __version__, "opencv": cv2.__version__, "numpy": np.__version__}
+    return versions | {"pillow": PIL.__version__}
 
 
-def _said(store: ClipStore) -> ClipStore:
-    """Warns of what else made the store, of the clips that it had to leave out, and of remarkable ones."""
+def _warned(store: ClipStore) -> ClipStore:
+    """Warns of other versions that made the store, of clips that were left out, and of remarkable ones."""
     made, now = store.info["versions"], _versions()
     other = [f"{name} {made.get(name)} (now {now.get(name)})" for name in made | now if made.get(name) != now.get(name)]
     if other:
@@ -250,7 +215,7 @@ def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | No
     size, digest = wanted["size"], hashlib.sha256()
     shape: tuple[int, ...] = ()
     try:
-        matrix, notes = place(paths, wanted["align"], size)
+        matrix, notes = align_clip(paths, wanted["align"], size)
         with files.written(target.with_suffix(".raw"), target.parent, partial_store.WHAT) as write:
             for path in paths:
                 image = read(path, wanted["rgb"])
@@ -272,20 +237,3 @@ def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | No
     with files.explained(target.parent, partial_store.WHAT):
         files.write_json(target.with_suffix(".json"), notes)
     return None
-
-
-def place(
-    paths: tuple[Path, ...], align: str, size: int, look: Callable[[Path, bool], np.ndarray] = read
-) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """A clip's matrix (None where the whole frame is stored, whatever its size), and where its face was found.
-
-    look: what opens a frame, as ``framing.read`` does. Raises as ``locate``.
-    """
-    if align in ("none", "whole-frame"):
-        return None, {"found_in": "", "score": None, "remarks": ""}
-    found, path, remarks = locate(paths, align == "similarity", look)
-    if align == "similarity" and found.eyes is not None:
-        matrix = level(found.eyes, size)
-    else:
-        matrix = cut(around(found.box), size)
-    return matrix, {"found_in": path.name, "score": round(found.score, 4), "remarks": remarks}

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from aullm_lib import facs, metrics
 from aullm_lib.clips import ClipStore
-from aullm_lib.datasets import archive, documented
+from aullm_lib.datasets import documented, folders
 from aullm_lib.datasets.table import Release, au_columns
 from aullm_lib.support.images import inspect
 
@@ -90,8 +90,8 @@ def _source(release: Release) -> Iterator[tuple]:
     yield from _each("row left out", (("", 1, reason) for reason in release.left_out), "warning")
     yield from _each("erratum applied", map(_split, release.applied), "note")
     yield from _each("cell not used", (("", 1, reason) for reason in release.notes), "note")
-    folders = ((name, 1, "has frames, no annotation") for name in release.unlabelled)
-    yield from _each("folder without a row", folders, "note")
+    unlabelled = ((name, 1, "has frames, no annotation") for name in release.unlabelled)
+    yield from _each("folder without a row", unlabelled, "note")
 
 
 def _split(line: str) -> tuple[str, object, str]:
@@ -167,16 +167,16 @@ def _frames(release: Release) -> Iterator[tuple]:
     missing, extra, renumbered, twice = [], [], [], []
     inside: dict[Path, tuple[dict[int, Path], list[str]]] = {}  # several clips may share a recording
     for clip_id, row in table.iterrows():
-        numbers = {archive.frame_number(path.name) or 0 for path in row["frames"]}
+        numbers = {folders.frame_number(path.name) or 0 for path in row["frames"]}
         wanted = set(range(row["onset"], row["offset"] + 1))
         folder = row["frames"][0].parent
         if folder not in inside:
             inside[folder] = _numbered(folder)
         there, doubled = inside[folder]
-        names = [name for name in doubled if not whole or archive.frame_number(name) in wanted]
+        names = [name for name in doubled if not whole or folders.frame_number(name) in wanted]
         if names:
             twice.append((clip_id, len(names), f"not used, another image has the number: {_some(names)}"))
-        if archive.renumbered(numbers, row["onset"], row["offset"]):
+        if folders.renumbered(numbers, row["onset"], row["offset"]):
             renumbered.append((clip_id, len(numbers), "its files are numbered anew from 0 or 1"))
             continue
         if gap := sorted(wanted - numbers):
@@ -198,7 +198,7 @@ def _frames(release: Release) -> Iterator[tuple]:
 
 def _numbered(folder: Path) -> tuple[dict[int, Path], list[str]]:
     try:
-        return archive.numbered(folder)
+        return folders.numbered(folder)
     except OSError:  # closed or gone since the table was made; its images are then reported as unreadable
         return {}, []
 

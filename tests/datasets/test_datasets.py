@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aullm_lib import datasets
-from aullm_lib.datasets import archive, cells, documented, finding
 from aullm_lib.datasets import casme2 as casme2_adapter
+from aullm_lib.datasets import documented, folders, workbook
 from aullm_lib.datasets import table as tables
 
 
@@ -33,10 +33,10 @@ def casme2(releases, tmp_path):
     return shutil.copytree(releases["casme2"], tmp_path / "casme2", copy_function=shutil.copy)
 
 
-def edit(workbook, change):
-    book = openpyxl.load_workbook(workbook)
+def edit(path, change):
+    book = openpyxl.load_workbook(path)
     change(book.worksheets[0])
-    book.save(workbook)
+    book.save(path)
 
 
 @pytest.mark.parametrize("name", ["casme2", "samm"])
@@ -200,11 +200,11 @@ def test_upper_case_and_renumbered_copies_are_read(casme2):
             path.rename(path.with_name(path.name.upper()))
     assert (datasets.load("casme2", casme2)["n_frames"] == table["n_frames"]).all()
     folder = datasets.load("casme2", casme2).iloc[0]["frames"][0].parent
-    for number, path in enumerate(archive.images(folder).values(), 1):
+    for number, path in enumerate(folders.numbered(folder)[0].values(), 1):
         path.rename(folder / f"{number:03d}.JPG")
     again = datasets.load("casme2", casme2)
     assert (again["n_frames"] == table["n_frames"]).all()
-    assert [archive.frame_number(p.name) for p in again.iloc[0]["frames"][:3]] == [1, 2, 3]
+    assert [folders.frame_number(p.name) for p in again.iloc[0]["frames"][:3]] == [1, 2, 3]
 
 
 def test_whole_recordings_are_cut_to_the_clip(casme2):
@@ -237,7 +237,7 @@ def test_damaged_workbooks_are_refused_by_name(tmp_path_factory, noise, seed, in
     at = seed % len(whole)
     path.write_bytes(whole[:at] + noise + whole[at if insert else at + len(noise) :])
     try:
-        rows = cells.read_sheet(path, {"subject": "Subject", "clip": "Filename"})
+        rows = workbook.read_sheet(path, {"subject": "Subject", "clip": "Filename"})
     except tables.ReleaseError as error:
         assert path.name in str(error)
     else:
@@ -258,24 +258,23 @@ def test_any_cells_are_read_or_left_out(tmp_path_factory, rows):
     columns = dict(zip(("subject", "clip", "onset", "apex", "offset", "aus"), "ABCDEF", strict=True))
     columns["emotion"] = "G"
     good = {"subject": 1, "clip": "EP01_01", "onset": 5, "apex": None, "offset": 5, "aus": 4, "emotion": "others"}
-    sheet = [cells.Row(good, "book.xlsx, row 2", columns)]
+    sheet = [workbook.Row(good, "book.xlsx, row 2", columns)]
     for line, values in enumerate(rows, 3):
         record = dict(zip(columns, (*values, "x"), strict=True))
-        sheet.append(cells.Row(record, f"book.xlsx, row {line}", columns))
-    found = archive.two_deep(root / "Cropped", casme2_adapter.key)
-    parts = finding.Found(root / "book.xlsx", sheet, "cropped", found)
-    options = {"errata": True}
-    release = tables.collect("casme2", parts, casme2_adapter.identify, root=root, cropped=True, options=options)
+        sheet.append(workbook.Row(record, f"book.xlsx, row {line}", columns))
+    clips = folders.two_deep(root / "Cropped", casme2_adapter.key)
+    sources = folders.Sources(root / "book.xlsx", sheet, "cropped", clips)
+    release = tables.collect("casme2", sources, casme2_adapter.identify, root=root, options={"errata": True})
     assert len(release.table) + len(release.left_out) == 1 + len(rows)
     assert all(re.match(r"book.xlsx, row \d", reason) for reason in release.left_out)
 
 
 def test_not_a_workbook_missing_files_and_unknown_names(casme2, tmp_path):
-    workbook = next(casme2.glob("*.xlsx"))
-    workbook.write_bytes(b"PK\x03\x04 no workbook")
+    book = next(casme2.glob("*.xlsx"))
+    book.write_bytes(b"PK\x03\x04 no workbook")
     with pytest.raises(tables.ReleaseError, match="not a readable Excel workbook"):
         datasets.load("casme2", casme2)
-    workbook.unlink()
+    book.unlink()
     with pytest.raises(FileNotFoundError, match="found no CASME II workbook"):
         datasets.load("casme2", casme2)
     with pytest.raises(FileNotFoundError, match="no such folder"):
@@ -353,11 +352,11 @@ def test_a_root_or_a_folder_around_a_release_may_be_named_like_a_subject(casme2,
 
 
 def test_several_workbooks_are_named(casme2):
-    workbook = next(casme2.glob("CASME2-coding*"))
-    shutil.copy(workbook, casme2 / "CASME2-coding-20190701.xlsx")
+    book = next(casme2.glob("CASME2-coding*"))
+    shutil.copy(book, casme2 / "CASME2-coding-20190701.xlsx")
     release = datasets.read("casme2", casme2)
     assert release.workbook == "CASME2-coding-20190701.xlsx"
-    assert release.passed_over == [workbook.name, "CASME2_RAW_selected"]
+    assert release.passed_over == [book.name, "CASME2_RAW_selected"]
 
 
 @pytest.mark.parametrize("moved", ["CASME2-coding-20140508.xlsx", "Cropped"])
@@ -379,14 +378,14 @@ def test_closed_folders_are_passed_by_and_a_closed_clip_is_left_out_by_name(casm
     table = datasets.load("casme2", casme2)
     closed = {casme2 / "lost+found", table.iloc[2]["frames"][0].parent}
     (casme2 / "lost+found").mkdir()
-    scan = archive.os.scandir
+    scan = folders.os.scandir
 
     def scandir(path):
         if Path(path) in closed:
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr(archive.os, "scandir", scandir)
+    monkeypatch.setattr(folders.os, "scandir", scandir)
     with pytest.warns(UserWarning, match=r"row \d+: .*cannot be listed \(Permission denied\) \(row left out\)"):
         rest = datasets.load("casme2", casme2)
     assert list(rest.index) == [clip for i, clip in enumerate(table.index) if i != 2]
@@ -413,20 +412,20 @@ def put(folder, *names):
 
 def test_renumbered_copies_with_a_low_onset_are_taken_whole(tmp_path):
     folder = put(tmp_path / "a", *(f"img{n}.jpg" for n in range(1, 53)))
-    assert len(archive.frames(folder, 20, 71)) == 52
-    assert [archive.frame_number(p.name) for p in archive.frames(folder, 2, 40)] == list(range(2, 41))
-    assert len(archive.frames(folder, 1, 52)) == 52
-    assert not archive.frames(folder, 200, 250)  # 51 frames are not 52
+    assert len(folders.frames(folder, 20, 71)) == 52
+    assert [folders.frame_number(p.name) for p in folders.frames(folder, 2, 40)] == list(range(2, 41))
+    assert len(folders.frames(folder, 1, 52)) == 52
+    assert not folders.frames(folder, 200, 250)  # 51 frames are not 52
 
 
 def test_of_two_files_with_one_number_the_one_named_like_most_counts(tmp_path):
     folder = put(tmp_path / "a", *(f"reg_img{n}.jpg" for n in range(38, 48)), "img39.jpg")
-    found, rest = archive.numbered(folder)
+    found, rest = folders.numbered(folder)
     assert {p.name for p in found.values()} == {f"reg_img{n}.jpg" for n in range(38, 48)} and rest == ["img39.jpg"]
     folder = put(tmp_path / "b", "1.jpg", "3.jpg", "4.jpg", "1 (2).jpg")
-    assert archive.numbered(folder) == ({n: folder / f"{n}.jpg" for n in (1, 3, 4)}, ["1 (2).jpg"])
+    assert folders.numbered(folder) == ({n: folder / f"{n}.jpg" for n in (1, 3, 4)}, ["1 (2).jpg"])
     folder = put(tmp_path / "c", "img (1).jpg", "img (2).jpg")
-    assert list(archive.images(folder)) == [1, 2]
+    assert list(folders.numbered(folder)[0]) == [1, 2]
 
 
 def test_an_apex_that_cannot_be_read_is_missing_and_told(casme2):
@@ -465,19 +464,19 @@ def test_the_sheet_with_the_header_is_found_and_the_named_one_comes_first(tmp_pa
     good = [["Subject", "Filename", "Onset"], [1, "a", 5]]
     other = [["notes"], ["Subject", "Filename", "Onset"], [2, "b", 6]]
     path = write(tmp_path / "a.xlsx", readme=[["notes"]], empty=[], data=good, label=other)
-    assert cells.read_sheet(path, COLUMNS)[0]["clip"] == "a"
-    row = cells.read_sheet(path, COLUMNS, sheet="LABEL")[0]
+    assert workbook.read_sheet(path, COLUMNS)[0]["clip"] == "a"
+    row = workbook.read_sheet(path, COLUMNS, sheet="LABEL")[0]
     assert row["clip"] == "b" and row.where == "a.xlsx, row 3"
-    assert cells.read_sheet(path, COLUMNS, sheet="readme")[0]["clip"] == "a"
+    assert workbook.read_sheet(path, COLUMNS, sheet="readme")[0]["clip"] == "a"
     path = write(tmp_path / "b.xlsx", readme=[["notes"]])
     with pytest.raises(tables.ReleaseError, match=r"b\.xlsx: no header row"):
-        cells.read_sheet(path, COLUMNS)
+        workbook.read_sheet(path, COLUMNS)
 
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path):
     path = write(tmp_path / "a.xlsx", data=[["Subject", "Filename", "Onset", "on set"], [1, "a", 5, 6]])
     with pytest.raises(tables.ReleaseError, match=r"a\.xlsx, row 1: 2 columns 'Onset'"):
-        cells.read_sheet(path, COLUMNS)
+        workbook.read_sheet(path, COLUMNS)
 
 
 def test_a_stray_cell_in_the_last_corner_needs_no_memory(tmp_path):
@@ -485,7 +484,7 @@ def test_a_stray_cell_in_the_last_corner_needs_no_memory(tmp_path):
     edit(path, lambda sheet: sheet.__setitem__("XFD60000", "x"))  # the last column; more rows only take longer
     tracemalloc.start()
     try:
-        assert len(cells.read_sheet(path, COLUMNS)) == 1
+        assert len(workbook.read_sheet(path, COLUMNS)) == 1
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()

@@ -19,7 +19,7 @@ from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import Experiment
 from aullm_lib.predict import BadVideo, reading, scoring, windows
 from aullm_lib.preprocess import alignment, faces
-from aullm_lib.preprocess.building import NoFace
+from aullm_lib.preprocess.alignment import NoFace
 from aullm_lib.recipe import Recipe
 from aullm_lib.report.figures import clips
 from aullm_lib.runs import Run

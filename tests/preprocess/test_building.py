@@ -263,7 +263,7 @@ def test_constants_of_the_alignment_identify_a_store(hand_table, monkeypatch):
     for module, name, concerned in (
         (alignment, "EYES_APART", {"similarity"}), (alignment, "EYES_DOWN", {"similarity"}),
         (alignment, "MARGIN", {"crop"}),
-        (building, "LATER", {"crop", "similarity"}), (building, "OUTSIDE", {"crop", "similarity"}),
+        (alignment, "LATER", {"crop", "similarity"}), (alignment, "OUTSIDE", {"crop", "similarity"}),
         (faces, "STRICT", {"crop", "similarity"}), (faces, "LENIENT", {"crop", "similarity"}),
     ):  # fmt: skip
         with monkeypatch.context() as patch:

@@ -12,7 +12,7 @@ from conftest import make_table
 
 from aullm_lib import datasets, facs, metrics, preprocess
 from aullm_lib.datasets import Release, documented, errata
-from aullm_lib.datasets.cells import Row
+from aullm_lib.datasets.workbook import Row
 from aullm_lib.preprocess import integrity
 
 SIZES = {"casme2": (26, 1), "samm": (29, 2), "casme": (13, 3), "casme3": (4, 3), "4dme": (6, 3), "mmew": (13, 1)}

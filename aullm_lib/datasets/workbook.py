@@ -1,4 +1,4 @@
-"""Reading a release's workbook: its rows by field, and single cells. Every message names the file, row and column."""
+"""A release's workbook: its rows by field, and single cells. Every message names the file, the row and the column."""
 
 import re
 import unicodedata
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import openpyxl
 
-HEADER_ROWS = 40  # of a sheet, in which its header is looked for: SAMM's is the 14th
+HEADER_ROWS = 40  # of a sheet, in which its header is searched: SAMM's is the 14th
 
 
 class ReleaseError(ValueError):
@@ -34,37 +34,36 @@ class Row:
 
 
 def read_sheet(path: Path, columns: Mapping[str, str], *, sheet: str | None = None) -> list[Row]:
-    """The rows of a workbook below its header, by field; blank rows are left out.
+    """The rows of a workbook below its header, by field, without blank rows.
 
-    columns: field -> the column's name, compared without regard to case, blanks and punctuation; the header is the
-    row that names most of them, wherever it stands. sheet: its name; where there is none of that name or no header in
-    it, the sheet whose header names most of the columns.
-    Raises ReleaseError naming the file if it is no workbook, lacks a column or has one twice.
+    Args:
+        columns: field -> the column's name, compared without regard to case, blanks and punctuation; the header is the
+            row that names most of them, wherever it stands.
+        sheet: its name; where there is none of that name or no header in it, the sheet whose header names most of the
+            columns is read.
+
+    Raises:
+        ReleaseError: naming the file: it is no workbook, lacks a column or has one twice.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # openpyxl's, about styles and validations that it does not keep
             with path.open("rb") as file:
                 book = openpyxl.load_workbook(file, read_only=True)  # formulas stay formulas, for the checks to refuse
-                pages = sorted(
-                    book.worksheets, key=lambda page: page.title.strip().casefold() != (sheet or "").casefold()
-                )
-                best: tuple[int, int, list] = (0, 0, [])
-                for page in pages:
+                headers = []
+                for page in book.worksheets:
                     page.reset_dimensions()  # some programs write a wrong one
-                    found = _header(page.iter_rows(max_row=HEADER_ROWS, values_only=True), columns)
-                    if found[0] > best[0]:
-                        best, chosen = found, page
-                    if best[0] > 1 and page.title.strip().casefold() == (sheet or "").casefold():
-                        break
-                named, top, header = best
+                    named, top, header = _header(page.iter_rows(max_row=HEADER_ROWS, values_only=True), columns)
+                    asked = named > 1 and page.title.strip().casefold() == (sheet or "").casefold()
+                    headers.append((asked, named, top, header, page))
+                _, named, top, header, page = max(headers, key=lambda candidate: candidate[:2])
                 if named < 2:
                     raise ReleaseError(
                         f"{path.name}: no header row: none of the first {HEADER_ROWS} rows of a sheet names "
                         f"{list(columns.values())}"
                     )
                 position = _positions(header, columns, f"{path.name}, row {top}")
-                lines = chosen.iter_rows(min_row=top + 1, max_col=max(position.values()) + 1, values_only=True)
+                lines = page.iter_rows(min_row=top + 1, max_col=max(position.values()) + 1, values_only=True)
                 rows = list(_rows(lines, position, columns, path.name, top + 1))
     except ReleaseError:
         raise
@@ -76,14 +75,13 @@ def read_sheet(path: Path, columns: Mapping[str, str], *, sheet: str | None = No
 
 
 def _header(lines: Iterable[tuple], columns: Mapping[str, str]) -> tuple[int, int, list]:
-    """How many columns the best of some lines names, its number from 1, and its cells."""
-    wanted = {_plain(name) for name in columns.values()}
-    best: tuple[int, int, list] = (0, 0, [])
-    for at, line in enumerate(islice(lines, HEADER_ROWS), 1):
-        named = len({_plain(value) for value in line} & wanted)
-        if named > best[0]:
-            best = (named, at, list(line))
-    return best
+    """The line that names most columns: how many it names, its number from 1, and its cells."""
+    names = {_plain(name) for name in columns.values()}
+    counted = (
+        (len({_plain(value) for value in line} & names), at, list(line))
+        for at, line in enumerate(islice(lines, HEADER_ROWS), 1)
+    )
+    return max(counted, key=lambda header: header[0], default=(0, 0, []))
 
 
 def _positions(header: list, columns: Mapping[str, str], where: str) -> dict[str, int]:
@@ -94,10 +92,10 @@ def _positions(header: list, columns: Mapping[str, str], where: str) -> dict[str
         if count > 1:
             raise ReleaseError(f"{where}: {count} columns {name!r}; delete the one that does not count")
         if not count:
-            there = [text(value) for value in header if text(value)]
-            near = get_close_matches(name, there, 1)
+            present = [text(value) for value in header if text(value)]
+            near = get_close_matches(name, present, 1)
             hint = f"; is it {near[0]!r}?" if near else ""
-            raise ReleaseError(f"{where}: no column {name!r}{hint} (found {there})")
+            raise ReleaseError(f"{where}: no column {name!r}{hint} (found {present})")
         position[field] = names.index(_plain(name))
     return position
 
@@ -124,7 +122,7 @@ def text(value: object) -> str:
 
 
 def number(value: object, where: str) -> int:
-    """A frame number from a cell. Raises ReleaseError naming ``where`` for anything but a whole number from 0 up."""
+    """A frame number, 0 or more, from a cell. Raises ReleaseError naming ``where`` for anything else."""
     if text(value) == "":
         raise ReleaseError(f"{where}: expected a frame number, found an empty cell")
     if not re.fullmatch(r"\d{1,9}", text(value)):
@@ -134,7 +132,7 @@ def number(value: object, where: str) -> int:
 
 def match(pattern: str, value: object, where: str, example: str) -> re.Match:
     """A cell that must look like ``example``. Raises ReleaseError naming ``where``."""
-    found = re.fullmatch(pattern, text(value), re.IGNORECASE)
-    if found is None:
+    matched = re.fullmatch(pattern, text(value), re.IGNORECASE)
+    if matched is None:
         raise ReleaseError(f"{where}: expected something like {example}, found {value!r}")
-    return found
+    return matched

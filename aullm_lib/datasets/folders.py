@@ -1,0 +1,328 @@
+"""A release's workbook, clip folders and images, wherever its archive was unpacked.
+
+Archives nest their own folder once or twice, lie beside other releases, carry what an operating system leaves behind,
+and are renamed by those who copy them: nothing here depends on where below the root something lies, nor on upper or
+lower case. A name that comes from a workbook is never joined to a path: it is looked up among the folders that exist.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aullm_lib.datasets.workbook import ReleaseError, Row, read_sheet
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
+MARKER = "SYNTHETIC"  # the folder that datasets.synthesize leaves in a release that it wrote
+DEPTH = 5  # levels of folders, including the root, in which a workbook or a frame folder is searched
+FULL = 0.9  # of the most clips that any frame folder holds: a few missing ones do not make another kind of frames
+
+Identity = tuple[str, str, Sequence[tuple[str, ...]]]  # subject, clip, keys of its frame folder (ClipFolders.take)
+
+
+# The parts of a release
+
+
+class ClipFolders:
+    """The clip folders below a frame folder by their keys (lower-case names); remembers which were asked for."""
+
+    def __init__(self, root: Path, keyed: Iterable[tuple[tuple[str, ...], Path]]):
+        self.root, self._paths, self._twice = root, dict[tuple[str, ...], Path](), dict[tuple[str, ...], Path]()
+        for names, path in keyed:
+            key = _fold(names)
+            if key in self._paths:
+                self._twice[key] = path
+            self._paths.setdefault(key, path)
+        self._asked: set[Path] = set()
+
+    def holds(self, clips: Iterable[Sequence[tuple[str, ...]]]) -> int:
+        """How many clips, each given by its keys, have a folder with an image in it."""
+        paths = Counter(next((self._paths[_fold(k)] for k in keys if _fold(k) in self._paths), None) for keys in clips)
+        return sum(count for path, count in paths.items() if path and has_images(path, closed=True))
+
+    def take(self, *keys: tuple[str, ...], where: str) -> Path:
+        """The folder under the first key that exists.
+
+        Raises:
+            ReleaseError: naming ``where``: there is none, there are two, or it is a link out of the release.
+        """
+        for name in (name for key in keys for name in key):
+            if not name or name in (".", "..") or re.search(r"[/\\\x00]", name):
+                raise ReleaseError(f"{where}: {name!r} is not a plain file name")
+        for key in map(_fold, keys):
+            if key in self._twice:
+                raise ReleaseError(f"{where}: two frame folders, {self._paths[key]} and {self._twice[key]}")
+            if key in self._paths:
+                check_inside(self._paths[key], self.root, where)
+                self._asked.add(self._paths[key])
+                return self._paths[key]
+        raise ReleaseError(
+            f"{where}: no frame folder {'/'.join(keys[0])} below {self.root}; check the clip's name, or unpack its "
+            "frames there"
+        )
+
+    def unlabelled(self) -> list[str]:
+        """Folders that no row of the sheet asked for, relative to the root."""
+        rest = {*self._paths.values(), *self._twice.values()} - self._asked
+        return sorted(str(path.relative_to(self.root)) for path in rest)
+
+
+def _fold(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name.casefold() for name in names)
+
+
+def two_deep(root: Path, subject: Callable[[str], str | None]) -> ClipFolders:
+    """The clip folders of ``root/<subject>/<clip>``; subject: a folder's name -> its key, None for other folders."""
+    subjects = ((key, folder) for folder in subfolders(root) if (key := subject(folder.name)) is not None)
+    return ClipFolders(root, (((key, clip.name), clip) for key, folder in subjects for clip in subfolders(folder)))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The workbook and the frames of a release that were taken, and what else there was."""
+
+    workbook: Path
+    rows: list[Row]
+    kind: str  # of the frames, one of the choices
+    folders: ClipFolders
+    passed_over: Sequence[str] = ()  # other workbooks and frame folders, relative to the root
+    instead: str = ""  # why the frames are not of the preferred kind
+
+
+def find(
+    root: Path,
+    title: str,
+    *,
+    workbook: str,
+    columns: Mapping[str, str],
+    inner: str,
+    clips: Callable[[Path], ClipFolders],
+    identify: Callable[[Row], Identity],
+    kinds: Mapping[str, str],
+    wanted: str | None = None,
+    sheet: str | None = None,
+    deep: int = 1,
+) -> Sources:
+    """Finds the workbook and the frames of a release.
+
+    Of the frame folders that hold nearly as many of the sheet's clips as any (FULL), the one nearest to the workbook is
+    taken, then the first of the kinds, the fullest, the shallowest, the one with the release's name in its path.
+
+    Args:
+        title: the release's name, in messages.
+        workbook: regular expression of its file name, in any case; the shallowest counts, of several the last by name.
+        columns, sheet: see ``read_sheet``.
+        inner: regular expression of the folders that a frame folder directly contains; their images lie up to ``deep``
+            folders down.
+        clips: a frame folder -> its clip folders.
+        identify: a row -> its subject, clip and keys.
+        kinds: kind of frames -> regular expression of the name of the folder or the nearest one around it; "" takes
+            what no other name matches.
+        wanted: one kind alone.
+
+    Raises:
+        ValueError: an unknown kind.
+        FileNotFoundError: there is no workbook or frame folder.
+        ReleaseError: a workbook that cannot be used.
+    """
+    if wanted is not None and wanted not in kinds:
+        raise ValueError(f"images={wanted!r}: choose one of {', '.join(kinds)} (or None for the fullest one there)")
+    tree = _scan(root, f"{title} workbook", inner, deep)
+    books = [path for folder in tree for path in _files(folder, workbook)]
+    if not books:
+        raise FileNotFoundError(
+            f"{root}: found no {title} workbook (a file named like {workbook!r}) in it or {DEPTH - 1} folders down; "
+            "give the folder that holds the workbook and the frames"
+        )
+    book = min(books, key=lambda path: len(path.parts))
+    shallow = (path for path in books if len(path.parts) == len(book.parts))
+    book = max(shallow, key=lambda path: path.name.casefold())  # dates sort
+    rows, keys = read_sheet(book, columns, sheet=sheet), []
+    for row in rows:
+        try:
+            keys.append(identify(row)[2])
+        except ReleaseError:
+            continue  # reported where the table is made
+    order, name = list(kinds), re.sub(r"\W", "", title).casefold()
+    ranked = []
+    for folder, subjects in tree.items():
+        kind = _kind(folder, root, kinds) if subjects else None
+        if kind is not None and wanted in (None, kind):
+            held, below = clips(folder), folder.relative_to(root)
+            near = len(os.path.commonpath([folder, book.parent]))
+            later = (-held.holds(keys), len(below.parts), name not in str(below).casefold())
+            ranked.append(((-near, order.index(kind), *later), str(below), kind, held))
+    if not ranked:
+        names = " or ".join(repr(kinds[k]) for k in kinds if wanted in (None, k) and kinds[k])
+        raise FileNotFoundError(
+            f"{root}: found no {title} frame folder{f' ({wanted})' if wanted else ''}: no folder"
+            f"{names and f' named like {names}'} that holds folders named like {inner!r}; unpack the frames beside the "
+            "workbook"
+        )
+    most = max(-rank[2] for rank, *_ in ranked)
+    ranked.sort(key=lambda candidate: (-candidate[0][2] < FULL * most, *candidate[:2]))
+    others = [path for path in books if path != book] + [held.root for *_, held in ranked[1:]]
+    passed_over = sorted(path.relative_to(root).as_posix() for path in others)
+    (rank, inside, kind, held), instead = ranked[0], ""
+    first = min(ranked, key=lambda candidate: (not candidate[0][2], order.index(candidate[2]), candidate[0]))
+    if first[2] != kind:
+        instead = (
+            f"took the {kind} frames in {inside}, with {-rank[2]} of the sheet's clips, not the {first[2]} ones in "
+            f"{first[1]}, with {-first[0][2]}; images={first[2]!r} takes those"
+        )
+    return Sources(book, rows, kind, held, passed_over, instead)
+
+
+def _scan(root: Path, what: str, inner: str, deep: int) -> dict[Path, bool]:
+    """The folders in which something may lie, level by level from the root; whether each holds subjects' folders.
+
+    Subjects' folders with images are not entered: there are thousands of folders in them.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder (looked for {what}); give the folder of the unpacked release")
+    try:
+        os.scandir(root).close()
+    except PermissionError:
+        raise PermissionError(f"{root}: you may not list this folder (looked for {what})") from None
+    tree: dict[Path, bool] = {}
+    seen: set[str] = set()  # a link may lead back
+    level = [root]
+    for _ in range(DEPTH):
+        below: list[Path] = []
+        for folder in level:
+            if (real := os.path.realpath(folder)) in seen:
+                continue
+            seen.add(real)
+            inside = subfolders(folder)
+            subjects = {path for path in inside if re.fullmatch(inner, path.name, re.IGNORECASE)}
+            tree[folder] = bool(subjects)
+            full = any(has_images(path, deep) for path in subjects)
+            below += [path for path in inside if not (full and path in subjects)]
+        level = below
+    return tree
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    try:
+        paths = list(folder.iterdir())
+    except OSError:
+        return []
+    return [path for path in paths if re.fullmatch(pattern, path.name, re.IGNORECASE) and is_file(path)]
+
+
+def _kind(folder: Path, root: Path, kinds: Mapping[str, str]) -> str | None:
+    for name in (folder.name, *(p.name for p in folder.parents if p.is_relative_to(root))):
+        for kind, pattern in kinds.items():
+            if pattern and re.fullmatch(pattern, name, re.IGNORECASE):
+                return kind
+    return next((kind for kind, pattern in kinds.items() if not pattern), None)
+
+
+# Folders and files, whatever is wrong with them
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted, without hidden ones and what is no part of a release; none if it is closed."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if _is_folder(e) and not e.name.startswith((".", "__MACOSX"))]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names) if name != MARKER]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or into a closed folder
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file, its links followed; False too where that cannot be known."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def has_images(folder: str | Path, deep: int = 0, closed: bool = False) -> bool:
+    """Whether a folder, or one up to ``deep`` folders down, holds an image; ``closed`` if it cannot be listed."""
+    inside = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _is_image(entry.name):
+                    return True
+                if deep and _is_folder(entry):
+                    inside.append(entry.path)
+    except OSError:
+        return closed
+    return any(has_images(path, deep - 1) for path in inside)
+
+
+def check_inside(path: Path, root: Path, where: str) -> None:
+    """Raises ReleaseError if a path, its links followed, leads out of the release's folder."""
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        raise ReleaseError(f"{where}: {path} is a link that leads out of {root}; copy the files there instead")
+
+
+# Images by number
+
+
+def frame_number(name: str) -> int | None:
+    """The last integer of a file name's stem: 46 for ``reg_img46.jpg``, 73 for ``EP01_12-73.jpg``."""
+    digits = re.findall(r"\d+", name.rpartition(".")[0])
+    return int(digits[-1]) if digits else None
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGES
+
+
+def numbered(folder: Path) -> tuple[dict[int, Path], list[str]]:
+    """The numbered images of a folder in numerical order (``img100`` after ``img46``), one per number.
+
+    Of two with one number the one counts that is named like most files of the folder (``reg_img39`` among
+    ``reg_img38``, ``reg_img40``, ...); a file manager's copy, ``1 (2).jpg`` beside ``1.jpg``, never does.
+
+    Returns:
+        Number -> path, and the names of those that have another's number.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if _is_image(e.name) and (e.is_symlink() or e.is_file()))
+    names = [name for name in names if frame_number(name) is not None]
+    common = Counter(map(_pattern, names))
+    paths: dict[int, Path] = {}
+    rest = []
+    for name in sorted(names, key=lambda name: (-common[_pattern(name)], name)):
+        number = frame_number(name) or 0
+        original = re.sub(r" ?\(\d+\)(?=\.\w+$)", "", name)
+        if number in paths or (original != name and original in names):
+            rest.append(name)
+        else:
+            paths[number] = folder / name
+    return dict(sorted(paths.items())), rest
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\d+(?=\D*\.[^.]*$)", "#", name.casefold(), count=1)
+
+
+def renumbered(numbers: Iterable[int], onset: int, offset: int) -> bool:
+    """Whether a copy numbers a clip's images anew: as many as the clip has, from 0 or 1, none as high as its offset."""
+    numbers = set(numbers)
+    return len(numbers) == offset - onset + 1 and min(numbers) <= 1 and max(numbers) < offset
+
+
+def frames(folder: Path, onset: int, offset: int) -> tuple[Path, ...]:
+    """The images of a clip from onset to offset, or all of them where they are ``renumbered``. Raises OSError."""
+    paths = numbered(folder)[0]
+    if renumbered(paths, onset, offset):
+        return tuple(paths.values())
+    return tuple(path for number, path in paths.items() if onset <= number <= offset)
