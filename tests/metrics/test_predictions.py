@@ -30,8 +30,9 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
 def test_scoring_a_file_needs_no_torch(tmp_path):
     table().to_csv(tmp_path / "predictions.csv", index=False)
     code = (
-        "import sys; from aullm_lib import metrics; from aullm_lib.metrics import predictions; "
-        f"metrics.score(predictions.read({str(tmp_path / 'predictions.csv')!r})); assert 'torch' not in sys.modules"
+        "import sys; from aullm_lib import metrics; "
+        f"metrics.score(metrics.predictions.read({str(tmp_path / 'predictions.csv')!r})); "
+        "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
