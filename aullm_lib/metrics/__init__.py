@@ -2,11 +2,10 @@
 
 from aullm_lib.metrics import predictions
 from aullm_lib.metrics.bootstrap import holm
-from aullm_lib.metrics.predictions import check
 from aullm_lib.metrics.scores import COUNTS, MEASURES, RANKS, SCORES, compare, over_seeds, per_subject_mean, score
 from aullm_lib.metrics.trivial import trivial, trivial_of_counts, tuning
 
 __all__ = [
-    "COUNTS", "MEASURES", "RANKS", "SCORES", "check", "compare", "holm", "over_seeds", "per_subject_mean",
+    "COUNTS", "MEASURES", "RANKS", "SCORES", "compare", "holm", "over_seeds", "per_subject_mean",
     "predictions", "score", "trivial", "trivial_of_counts", "tuning",
 ]  # fmt: skip

@@ -23,7 +23,7 @@ def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
         (0 to 1; NaN in an empty bin), ``count`` of clips.
 
     Raises:
-        ValueError: As ``metrics.check``; fewer than one bin.
+        ValueError: As ``predictions.check``; fewer than one bin.
     """
     if bins != int(bins) or bins < 1:
         raise ValueError(f"bins={bins!r}: expected a whole number from 1")

@@ -102,8 +102,8 @@ def chosen(predictions: pd.DataFrame, policy: str = "fixed", *, threshold: float
         One row per fold, one column per AU.
 
     Raises:
-        ValueError: As ``metrics.check``; an unknown policy; a threshold outside 0 to 1, or other than 0.5 for a policy
-            that chooses its own; "nested" with a fold that holds every subject.
+        ValueError: As ``predictions.check``; an unknown policy; a threshold outside 0 to 1, or other than 0.5 for a
+            policy that chooses its own; "nested" with a fold that holds every subject.
     """
     arrays = Arrays.of(predictions)
     index: pd.Index[Hashable] = arrays.folds.rename("fold")

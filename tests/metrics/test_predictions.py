@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aullm_lib.metrics import check, predictions
+from aullm_lib.metrics import predictions
 
 
 def table():
@@ -63,12 +63,12 @@ def test_scoring_a_file_needs_no_torch(tmp_path):
 )
 def test_bad_predictions_are_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
-        check(change(table()))
+        predictions.check(change(table()))
 
 
 def test_anything_but_a_frame_is_refused():
     with pytest.raises(TypeError, match="expected a DataFrame, got ndarray"):
-        check(np.zeros((3, 2)))
+        predictions.check(np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,6 @@ def test_anything_but_a_frame_is_refused():
 )
 def test_a_missing_clip_or_fold_is_refused_by_name(expected, message):
     frame = table().assign(fold=lambda f: f["subject"])
-    check(frame, clips=["d/s0/c0", "d/s1/c1"], folds=["s0", "s1"])
+    predictions.check(frame, clips=["d/s0/c0", "d/s1/c1"], folds=["s0", "s1"])
     with pytest.raises(ValueError, match=message):
-        check(frame, **expected)
+        predictions.check(frame, **expected)
