@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from aullm_lib import facs
 from aullm_lib.predict.scoring import ClipPrediction, Prediction, Timeline
 from aullm_lib.report.figures.canvas import GAP, HEAT, SIGNED, Canvas, Frames, outlined, signed_limit
-from aullm_lib.report.figures.style import BLUE, GREY, ORANGE, STYLE, caption, styled
+from aullm_lib.report.figures.style import GREY, ORANGE, STYLE, caption, probability_bars, styled
 
 SYNTHETIC = "models trained on a synthetic release: no result on real faces"
 WIDEST = 800  # columns of a timeline; more windows than that are pooled by their maximum
@@ -169,15 +169,11 @@ def user_clip(clip: ClipPrediction, strongest: int = 3) -> Figure:
         canvas.colour_bar(start + side + GAP, top + (1 + len(shown)) * (side + GAP) + 0.03, 2 * side, 0.08,
                           f"Grad-CAM, as a share of the AU's maximum{mean}", ticks=(0, 0.5, 1))  # fmt: skip
     axis = canvas.axes(right, top, 1.0, body - 0.45)
-    lines = np.arange(len(table))
-    axis.barh(lines, table["probability"], color=BLUE, height=0.62)
-    axis.hlines(lines, table["lowest"], table["highest"], color="black", lw=1)
-    axis.set_yticks(lines, table.index)
-    axis.axvline(0.5, color=GREY, lw=0.8, ls=":")
-    axis.set(xlim=(0, 1), ylim=(len(table) - 0.5, -0.5), xticks=(0, 0.5, 1))
-    axis.set_xlabel("probability" + "\n(line: models' range)" * (clip.models > 1), fontsize=7.5)
+    probability_bars(axis, table["probability"])
+    axis.hlines(range(len(table)), table["lowest"], table["highest"], color="black", lw=1)
+    if clip.models > 1:
+        axis.set_xlabel("probability\n(line: models' range)", fontsize=7.5)
     axis.set_title("does it occur?", fontsize=8)
-    axis.tick_params(labelsize=7.5, length=0)
     return canvas.figure
 
 

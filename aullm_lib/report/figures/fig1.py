@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from aullm_lib.led import LED
 from aullm_lib.model import AULLM
 from aullm_lib.report.figures.canvas import Canvas
-from aullm_lib.report.figures.style import BLUE, GREY, LIGHT, ORANGE, PAGE, SMALL, styled
+from aullm_lib.report.figures.style import BLUE, GREY, ORANGE, PAGE, PALE, SMALL, probability_bars, styled
 
 WIDTHS = {"clip": 0.74, "LED": 0.6, "3D-CNN": 1.22, "3D-CNN with SE": 1.22, "LLM": 0.92, "head": 0.56}  # inches
 ARROW: Any = {"arrowstyle": "-|>", "color": GREY, "lw": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 6}
@@ -190,13 +190,9 @@ def figure1(
     if probabilities is not None:
         page.annotate("", (x, middle), (x - gap, middle), arrowprops=ARROW)
         axis = canvas.axes(x + 0.3, 0.2, last - 0.34, 1.35)
-        colours = [ORANGE if au in truth else LIGHT for au in probabilities.index]
-        axis.barh(probabilities.index, probabilities, color=colours)
-        axis.set(xlim=(0, 1), ylim=(len(probabilities) - 0.4, -0.6))
+        probability_bars(axis, probabilities, truth)
         axis.set_xticks((0, 0.5, 1), ("0", ".5", "1"))
-        axis.axvline(0.5, color=GREY, lw=0.6, ls=":")
-        axis.tick_params(length=0, pad=1.5, labelsize=5.6)
-        axis.set_xlabel("probability", fontsize=5.6)
+        axis.tick_params(pad=1.5)
     return canvas.figure
 
 
@@ -221,7 +217,7 @@ def _tokens(page: Axes, tokens: Sequence[bool], left: float, w: float, top: floa
     for i, token in enumerate(shown):
         x = left + i * step
         if token is not None:
-            colour = ORANGE if token else LIGHT
+            colour = ORANGE if token else PALE
             page.add_patch(Rectangle((x + 0.1 * step, top - 0.22), 0.8 * step, 0.09, lw=0, fc=colour))
         else:
             page.text(x + step / 2, top - 0.16, "…", ha="center", va="center", fontsize=6)

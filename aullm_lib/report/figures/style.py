@@ -5,12 +5,13 @@ data is drawn as it is: a "$" in a name starts no formula.
 """
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,7 +20,7 @@ from aullm_lib.support import files
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
 PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
-PALE, LIGHT = "#b9cfdd", "#c9c9c9"  # bars that are not stressed
+PALE = "#b9cfdd"  # of bars that are not stressed
 STYLE: Any = {
     "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "axes.grid.axis": "y", "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -82,6 +83,17 @@ def caption(figure: Figure, note: str) -> None:
     text, size, height = wrapped(note, figure.get_figwidth())
     figure.set_figheight(figure.get_figheight() + height)
     figure.supxlabel(text, fontsize=size, color=GREY, ha="left", x=0.01)
+
+
+def probability_bars(axis: Axes, probabilities: pd.Series, truth: Sequence[str] = (), threshold: float = 0.5) -> None:
+    """The probability of each AU from the top down, of annotated AUs in orange, and a dotted line at the threshold."""
+    size, y = plt.rcParams["font.size"] - 1.4, range(len(probabilities))
+    axis.barh(y, probabilities, 0.66, color=[ORANGE if au in truth else PALE for au in probabilities.index])
+    axis.axvline(threshold, color="black", lw=0.8, ls=":")
+    axis.set_yticks(y, probabilities.index)
+    axis.set(xlim=(0, 1), ylim=(len(probabilities) - 0.5, -0.5), xticks=(0, 0.5, 1))
+    axis.set_xlabel("probability", fontsize=size)
+    axis.tick_params(length=0, labelsize=size)
 
 
 def grid(count: int, across: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

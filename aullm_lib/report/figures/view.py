@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from aullm_lib import facs
 from aullm_lib.report.figures.canvas import GAP, SIGNED, Canvas, outlined
-from aullm_lib.report.figures.style import BLUE, GREY, ORANGE, PALE, STYLE, styled
+from aullm_lib.report.figures.style import GREY, ORANGE, STYLE, probability_bars, styled
 
 PANELS = ("raw frame", "aligned", "LED-filtered", "heat map")
 SHOWN = ("all four", *PANELS)
@@ -122,22 +122,18 @@ def _bars(axis: Axes, view: View) -> None:
         axis.text(0, 0.5, text, transform=axis.transAxes, va="center", fontsize=8)
         return
     series, positive = view.probabilities, predicted(view)
-    y = np.arange(len(series))
-    axis.barh(y, series, color=[ORANGE if au in view.truth else PALE for au in series.index], height=0.66)
-    axis.axvline(view.threshold, color=BLUE, lw=1.4)
+    probability_bars(axis, series, view.truth, view.threshold)
     for i, au in enumerate(series.index):
         right = (au in positive) == (au in view.truth)
         answer = ("present" if au in positive else "absent") + (" ✓" if right else " ✗")
         axis.text(1.03, i, answer, va="center", fontsize=7.5, color=GREY if right else "black")
-    axis.set_yticks(y, [f"● {au}" if au in view.truth else au for au in series.index])
+    axis.set_yticks(range(len(series)), [f"● {au}" if au in view.truth else au for au in series.index])
     for label, au in zip(axis.get_yticklabels(), series.index, strict=True):
         label.set_fontweight("bold" if au == view.au else "normal")
-    axis.set(xlim=(0, 1), ylim=(len(series) - 0.5, -0.5), xticks=(0, 0.5, 1))
     axis.set_xlabel("probability; line: threshold", fontsize=8)
     others = [au for au in view.truth if au not in series.index]
     title = "● annotated" + f" (and {', '.join(others)})" * bool(others)
     axis.set_title(title, fontsize=8.5, color=ORANGE, y=1)
-    axis.tick_params(labelsize=8, length=0)
 
 
 def named(au: str) -> str:
