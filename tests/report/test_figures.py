@@ -399,6 +399,7 @@ def test_a_whole_squashed_frame_is_outlined_at_its_border():
     assert outline == pytest.approx(np.array([(-0.5, -0.5), (63.5, -0.5), (63.5, 47.5), (-0.5, 47.5)]))
     with pytest.raises(ValueError, match="Singular"):
         clips.alignment({"t": (sample[0], np.zeros((2, 3)), sample[2])})
+    assert not plt.get_fignums()
 
 
 # Text

@@ -44,10 +44,13 @@ def styled(style: Any) -> Callable[[Callable[P, Figure]], Callable[P, Figure]]:
     def decorate(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         @wraps(draw)
         def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+            before = set(plt.get_fignums())
             with plt.rc_context(style):
-                figure = draw(*args, **kwargs)
-            plt.close(figure)
-            return figure
+                try:
+                    return draw(*args, **kwargs)
+                finally:
+                    for number in set(plt.get_fignums()) - before:
+                        plt.close(number)
 
         return drawn
 
