@@ -136,7 +136,7 @@ def figure1(
     truth: Sequence[str] = (),
     note: str = "",
 ) -> Figure:
-    """The paper's Figure 1, two columns of a page wide: orange boxes are trained, grey ones hold frozen weights.
+    """The paper's Figure 1, two columns of a page wide, with a note of what its colours mean.
 
     Args:
         model_parts: of ``parts``.
@@ -150,7 +150,9 @@ def figure1(
     levels = 0.66 if any("F_mid" in part.out for part in model_parts) else 0.0
     last = 0.0 if probabilities is None else 0.8
     gap = (PAGE - 0.07 - sum(widths) - levels - last) / (len(model_parts) - (last == 0))
-    canvas = Canvas(PAGE, height, note)
+    legend = "Orange boxes are trained; grey ones hold frozen weights. Blue: what a part hands on."
+    legend += " Orange bars: annotated AUs." * (probabilities is not None)
+    canvas = Canvas(PAGE, height, f"{legend}\n{note}")
     page = canvas.axes(0, 0, PAGE, canvas.height, xlim=(0, PAGE), ylim=(canvas.height, 0))  # y downwards, in inches
     page.set_axis_off()
 
