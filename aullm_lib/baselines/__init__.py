@@ -1,4 +1,4 @@
-"""The other rows of Tables 1, 2 and 4, and two recent methods beyond them: one file a method, one way to run them all.
+"""The other rows of Tables 1, 2 and 4, and two recent methods beyond them: one file per method, one way to run them.
 
 ``engine.run`` trains and scores a baseline as it does AU-LLM: an ``Experiment`` whose ``method`` is a name below and
 whose ``recipe`` is that method's own, on the same folds and clips, with the same seeds; what it leaves behind is the
@@ -7,17 +7,17 @@ same run folder. A method's module has
     Recipe               its settings with their sources: a ``Settings`` with at least ``size`` and ``epochs``
     RGB                  whether it reads colour frames
     prepare(recipe, store) -> inputs
-                         what it sees of every clip of a store, in the store's order, without labels: made once a run
+                         its inputs of every clip of a store, in the store's order, without labels: made once per run
     Model(recipe, n_aus) with
         fit(inputs, rows, targets, order, after)
                          trains on some clips: their positions [B] in the store, 0/1 targets [B, N_AU], a generator for
                          their order, and ``after(epoch, loss)`` to call at the end of every epoch
         probabilities(inputs, rows) -> [B, N_AU] float64
-        state_dict()     what training made, or nothing
+        state_dict()     what training changed, or nothing
 
-and, where it needs them, ``check(recipe, store)``, which raises ValueError or FileNotFoundError for what can be known
-to be wrong beforehand, and ``sources(recipe)``, the identity of every file that training rests on, by the field's name.
-``network.Network`` is what those that are one neural network have in common.
+and, where it needs them, the class methods ``Model.check(recipe, store)``, which raises ValueError or FileNotFoundError
+for what can be known to be wrong before training, and ``Model.sources(recipe)``, the identity of every file that
+training rests on, by the field's name. ``network.Network`` is the base of those that are one neural network.
 """
 
 from importlib import import_module
@@ -82,15 +82,15 @@ def check(experiment: Any, store: "ClipStore") -> None:
     Raises:
         ValueError, FileNotFoundError: A setting, a clip or a weights file does not fit.
     """
-    one = module(experiment.method)
-    if hasattr(one, "check"):
-        one.check(experiment.recipe, store)
+    model = module(experiment.method).Model
+    if hasattr(model, "check"):
+        model.check(experiment.recipe, store)
 
 
 def sources(experiment: Any) -> dict[str, str]:
     """The identity of every file beside the clips that training rests on, by the recipe's field."""
-    one = module(experiment.method)
-    return one.sources(experiment.recipe) if hasattr(one, "sources") else {}
+    model = module(experiment.method).Model
+    return model.sources(experiment.recipe) if hasattr(model, "sources") else {}
 
 
 def build(experiment: Any, llm: object = None) -> Any:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from aullm_lib import clips
 from aullm_lib.asl import AsymmetricLoss
-from aullm_lib.baselines import views, weights
+from aullm_lib.baselines import views
 from aullm_lib.baselines.network import Network, NetworkRecipe
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
@@ -88,17 +88,6 @@ class Fold(NamedTuple):
     subjects: Tensor  # n: a store's clip -> which of the training subjects it shows, from 0 on
     prototypes: nn.Parameter  # a direction for each training subject [s, d]
     alpha: Tensor  # each AU's rate in the training clips [n_aus]
-
-
-def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises ValueError for a clip of one frame or weights that do not fit, FileNotFoundError where there are none."""
-    views.refuse_still(store)
-    weights.check(Model, recipe, store)
-
-
-def sources(recipe: Recipe) -> dict[str, str]:
-    """The identity of the initial weights, if there are any."""
-    return weights.sources(Model, recipe)
 
 
 def prepare(recipe: Recipe, store: ClipStore) -> Inputs:
@@ -276,6 +265,8 @@ class Experts(nn.Module):
 
 class Model(Network):
     """RGB frames -> a logit for each AU, and the embedding that identifies the subject."""
+
+    needs_motion = True
 
     def __init__(self, recipe: Recipe, n_aus: int) -> None:
         super().__init__(recipe)

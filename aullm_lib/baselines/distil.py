@@ -20,7 +20,7 @@ from aullm_lib.baselines.two_view import TwoView
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
 
-__all__ = ["METHODS", "RGB", "SHARED", "Maps", "Recipe", "Student", "attention", "check", "prepare", "sources"]
+__all__ = ["METHODS", "RGB", "SHARED", "Maps", "Recipe", "Student", "attention", "prepare"]
 SHARED = "teacher"  # a value of ``weights`` beside names and folders
 METHODS = ("fitnet", "sp", "at", "dvasp")
 Maps = Sequence[Tensor]  # of the stem and four stages, b c h w each; c may differ between student and teacher
@@ -32,28 +32,6 @@ class Recipe(resnet.Recipe):
 
     teacher: str = setting("", f"ours: folder of {teacher.__name__}.train (script's: not public); needed")
     kd_weight: float = setting(100.0, f"{DV}: of what is distilled", low=0)
-
-
-def check(recipe: Recipe, store: ClipStore) -> TwoView:
-    """The teacher. Raises FileNotFoundError or ValueError for a teacher or weights that do not exist or do not fit."""
-    model = teacher.check(recipe.teacher, store)
-    if recipe.weights != SHARED:
-        resnet.check(recipe, store)
-        return model
-    for name in ("depth", "width"):
-        value, needed = getattr(recipe, name), getattr(model.recipe, name)
-        if value != needed:
-            raise ValueError(
-                f"Recipe.{name}={value}, but the teacher {recipe.teacher} has {needed}: with weights={SHARED!r} the "
-                "student starts as the teacher's view and must be as deep and as wide"
-            )
-    return model
-
-
-def sources(recipe: Recipe) -> dict[str, str]:
-    """The identity of the teacher, and of other initial weights, if there are any."""
-    initial = {} if recipe.weights == SHARED else resnet.sources(recipe)
-    return initial | {"teacher": teacher.identity(recipe.teacher)}
 
 
 def attention(maps: Tensor) -> Tensor:
@@ -75,6 +53,27 @@ class Student(resnet.Model):
     def __init__(self, recipe: Any, n_aus: int, views: int = 1) -> None:
         super().__init__(recipe, n_aus, views)
         self.teachers: list[TwoView] = []  # one in training; in a list, for it is no part of the model
+
+    @classmethod
+    def check(cls, recipe: Any, store: ClipStore) -> None:
+        """Raises FileNotFoundError or ValueError for a teacher or weights that do not exist or do not fit."""
+        shape = teacher.check(recipe.teacher, store).recipe
+        if recipe.weights != SHARED:
+            super().check(recipe, store)
+            return
+        for name in ("depth", "width"):
+            value, needed = getattr(recipe, name), getattr(shape, name)
+            if value != needed:
+                raise ValueError(
+                    f"Recipe.{name}={value}, but the teacher {recipe.teacher} has {needed}: with weights={SHARED!r} "
+                    "the student starts as the teacher's view and must be as deep and as wide"
+                )
+
+    @classmethod
+    def sources(cls, recipe: Any) -> dict[str, str]:
+        """The identity of the teacher, and of other initial weights, if there are any."""
+        initial = {} if recipe.weights == SHARED else super().sources(recipe)
+        return initial | {"teacher": teacher.identity(recipe.teacher)}
 
     def begin(self, inputs: Tensor, rows: Tensor, targets: Tensor) -> None:
         self.teachers = [teacher.load(self.recipe.teacher).to(rows.device)]

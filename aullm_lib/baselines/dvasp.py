@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from aullm_lib.baselines import distil, resnet
-from aullm_lib.baselines.distil import RGB, check, prepare, sources
+from aullm_lib.baselines.distil import RGB, prepare
 from aullm_lib.baselines.network import two_way_loss
 from aullm_lib.baselines.resnet import DV, Output
 from aullm_lib.baselines.sp import sp_loss
 from aullm_lib.baselines.two_view import mean_abs_cosine
 from aullm_lib.recipe import setting
 
-__all__ = ["RGB", "Model", "Recipe", "check", "prepare", "sources"]
+__all__ = ["RGB", "Model", "Recipe", "prepare"]
 
 
 @dataclass(frozen=True, kw_only=True)

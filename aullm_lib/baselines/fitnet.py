@@ -6,28 +6,31 @@ here taught by the teacher's first view. Its weight is the script's for every lo
 clips this one, which has no scale of its own, then drowns the labels: lower it.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from aullm_lib.baselines import distil
-from aullm_lib.baselines.distil import RGB, Recipe, prepare, sources
+from aullm_lib.baselines import distil, teacher
+from aullm_lib.baselines.distil import RGB, Recipe, prepare
 from aullm_lib.clips import ClipStore
 
-__all__ = ["RGB", "Model", "Recipe", "check", "prepare", "sources"]
-
-
-def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises as ``distil.check``, and ValueError for a teacher of another width."""
-    width = distil.check(recipe, store).recipe.width
-    if width != recipe.width:
-        raise ValueError(
-            f"Recipe.width={recipe.width}, but the teacher {recipe.teacher} has {width}: FitNet compares their last "
-            "maps channel by channel, so they must be as wide"
-        )
+__all__ = ["RGB", "Model", "Recipe", "prepare"]
 
 
 class Model(distil.Student):
     """ResNet18 beside the teacher's first view."""
+
+    @classmethod
+    def check(cls, recipe: Any, store: ClipStore) -> None:
+        """Raises as ``distil.Student.check``, and ValueError for a teacher of another width."""
+        super().check(recipe, store)
+        width = teacher.load(recipe.teacher).recipe.width
+        if width != recipe.width:
+            raise ValueError(
+                f"Recipe.width={recipe.width}, but the teacher {recipe.teacher} has {width}: FitNet compares their "
+                "last maps channel by channel, so they must be as wide"
+            )
 
     def distance(self, student: distil.Maps, teacher: distil.Maps) -> Tensor:
         return F.mse_loss(student[-1], teacher[-1])

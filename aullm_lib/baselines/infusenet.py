@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from aullm_lib.baselines import views, weights
+from aullm_lib.baselines import views
 from aullm_lib.baselines.network import Network, NetworkRecipe, resnet
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
@@ -92,17 +92,6 @@ class Inputs(NamedTuple):
 
     flow: Tensor  # n 3 h w: u, v, and the strain's magnitude
     frames: Tensor  # n 3 h w 3, uint8: onset, annotated apex, guessed apex; in a batch n 3 3 h w, -1..1
-
-
-def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises ValueError for a clip of one frame or weights that do not fit, FileNotFoundError where there are none."""
-    views.refuse_still(store)
-    weights.check(Model, recipe, store)
-
-
-def sources(recipe: Recipe) -> dict[str, str]:
-    """The identity of the initial weights, if there are any."""
-    return weights.sources(Model, recipe)
 
 
 def prepare(recipe: Recipe, store: ClipStore) -> Inputs:
@@ -264,6 +253,8 @@ def scaled(x: Tensor) -> Tensor:
 
 class Model(Network):
     """Flow and magnified pairs of frames -> two logits for each AU, one of each branch."""
+
+    needs_motion = True
 
     def __init__(self, recipe: Recipe, n_aus: int) -> None:
         super().__init__(recipe)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetModel
 
-from aullm_lib.baselines import weights
+from aullm_lib.baselines import views, weights
+from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import Settings, setting
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -36,6 +37,23 @@ class NetworkRecipe(Settings):
 
 class Network(nn.Module):
     """A neural network in training and test. Subclasses set ``recipe`` by ``super().__init__(recipe)``."""
+
+    needs_motion = False  # whether clips of a single frame are refused
+
+    @classmethod
+    def check(cls, recipe: Any, store: ClipStore) -> None:
+        """Checks clips and initial weights before training.
+
+        Raises ValueError for a clip of a single frame where motion is read; otherwise as ``weights.check``.
+        """
+        if cls.needs_motion:
+            views.refuse_still(store)
+        weights.check(cls, recipe, store)
+
+    @classmethod
+    def sources(cls, recipe: Any) -> dict[str, str]:
+        """The identity of every file that training rests on, by the recipe's field."""
+        return weights.sources(cls, recipe)
 
     def __init__(self, recipe: Any) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from aullm_lib.baselines import network, views, weights
+from aullm_lib.baselines import network, views
 from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay, two_way_loss, two_way_probabilities
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
@@ -58,16 +58,6 @@ class Output(NamedTuple):
 
     logits: Tensor  # b n_aus 2
     maps: tuple[Tensor, ...]  # five: after the stem and after each stage, [b, c, h, w]
-
-
-def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises FileNotFoundError for initial weights that do not exist, ValueError for those that do not fit."""
-    weights.check(Model, recipe, store)
-
-
-def sources(recipe: Recipe) -> dict[str, str]:
-    """The identity of the initial weights, if there are any."""
-    return weights.sources(Model, recipe)
 
 
 def prepare(recipe: Recipe, store: ClipStore) -> Tensor:

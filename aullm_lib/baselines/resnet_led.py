@@ -13,11 +13,11 @@ from torch import Tensor
 
 from aullm_lib.baselines import sssnet_led
 from aullm_lib.baselines.network import resnet
-from aullm_lib.baselines.sssnet_led import LEDNetwork, check, prepare
+from aullm_lib.baselines.sssnet_led import LEDNetwork, prepare
 from aullm_lib.recipe import setting
 
 RGB = False
-__all__ = ["RGB", "Model", "Recipe", "check", "prepare"]
+__all__ = ["RGB", "Model", "Recipe", "prepare"]
 
 
 @dataclass(frozen=True, kw_only=True)

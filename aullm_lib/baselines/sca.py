@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from aullm_lib import clips
-from aullm_lib.baselines import tim, views, weights
+from aullm_lib.baselines import tim, views
 from aullm_lib.baselines.network import Network, NetworkRecipe
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
@@ -68,17 +68,6 @@ class Recipe(NetworkRecipe):
             raise ValueError(f"Recipe.fusion_kernel={self.fusion_kernel}: must be odd, to have a middle")
         if 8 * self.width % self.fusion_groups:
             raise ValueError(f"Recipe.fusion_groups={self.fusion_groups}: must divide 8 width = {8 * self.width}")
-
-
-def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises ValueError for a clip of one frame or weights that do not fit, FileNotFoundError where there are none."""
-    views.refuse_still(store)
-    weights.check(Model, recipe, store)
-
-
-def sources(recipe: Recipe) -> dict[str, str]:
-    """The identity of the initial weights, if there are any."""
-    return weights.sources(Model, recipe)
 
 
 def prepare(recipe: Recipe, store: ClipStore) -> Tensor:
@@ -240,6 +229,8 @@ class SecondOrderAttention(nn.Module):
 
 class Model(Network):
     """RGB clip -> a logit for each AU."""
+
+    needs_motion = True
 
     def __init__(self, recipe: Recipe, n_aus: int) -> None:
         super().__init__(recipe)

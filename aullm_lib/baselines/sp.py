@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aullm_lib.baselines import distil
-from aullm_lib.baselines.distil import RGB, Recipe, check, prepare, sources
+from aullm_lib.baselines.distil import RGB, Recipe, prepare
 
-__all__ = ["RGB", "Model", "Recipe", "check", "prepare", "sources"]
+__all__ = ["RGB", "Model", "Recipe", "prepare"]
 
 
 def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from aullm_lib.baselines import views
 from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay, two_way_loss, two_way_probabilities
 from aullm_lib.clips import ClipStore
 from aullm_lib.led import LED
@@ -51,11 +50,6 @@ class Recipe(NetworkRecipe):
     epochs: int = setting(400, PAPER, low=1)
 
 
-def check(recipe: Recipe, store: ClipStore) -> None:
-    """Raises ValueError for a clip of one frame."""
-    views.refuse_still(store)
-
-
 def prepare(recipe: Recipe, store: ClipStore) -> ClipStore:
     """The store itself: its frames are sampled anew for every batch."""
     return store
@@ -63,6 +57,8 @@ def prepare(recipe: Recipe, store: ClipStore) -> ClipStore:
 
 class LEDNetwork(Network):
     """LED over time, then ``encode`` of a subclass; a 2-way softmax per AU on its ``d`` features."""
+
+    needs_motion = True
 
     def __init__(self, recipe: Recipe, n_aus: int, d: int) -> None:
         super().__init__(recipe)

@@ -267,12 +267,12 @@ def test_given_weights_begin_both_networks_and_a_given_magnifier_stays_as_it_is(
     assert all(torch.equal(kept.magnifier.state_dict()[name], value) for name, value in magnifier.state_dict().items())
     frozen = set(map(id, kept.magnifier.parameters()))
     assert not frozen & {id(p) for p in kept.groups()[0]} and frozen
-    before = infusenet.sources(recipe)
+    before = infusenet.Model.sources(recipe)
     assert set(before) == {"weights", "magnifier"} and before.items() <= run.info["data"].items()
     save_file(Magnifier(d=4).state_dict(), file)
-    after = infusenet.sources(recipe)
+    after = infusenet.Model.sources(recipe)
     assert after["magnifier"] != before["magnifier"] and after["weights"] == before["weights"]
-    assert not infusenet.sources(infusenet.Recipe())
+    assert not infusenet.Model.sources(infusenet.Recipe())
 
     def refused(error, match, **changes):
         other = dataclasses.replace(one, recipe=infusenet.Recipe(**TINY | changes))

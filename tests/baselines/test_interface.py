@@ -11,7 +11,6 @@ from aullm_lib import baselines, engine, metrics, preprocess, trained
 from aullm_lib.baselines import distil, network, teacher, views
 from aullm_lib.experiment import Experiment
 from aullm_lib.metrics import predictions as checks
-from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
 
@@ -217,34 +216,3 @@ def test_a_clip_of_one_frame_is_refused_where_motion_is_read(method, hand_table,
     with pytest.raises(ValueError, match=f"{table.index[3]} has a single frame, .* leave the clip out"):
         engine.run(one, store, out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_notebooks_overrides_become_recipes_and_find_their_teacher(monkeypatch):
-    asked = []
-    monkeypatch.setattr(Workspace, "teacher", lambda self, settings, *, depth: asked.append(depth) or f"t{depth}")
-    work = Workspace("x")
-
-    def recipe(method, *, teacher="", **overrides):
-        return work.recipe(method, {"baseline_overrides": {method: overrides}, "teacher": teacher})
-
-    assert recipe("sssnet-led", epochs=3) == baselines.recipe("sssnet-led", epochs=3)
-    assert recipe("resnet34").weights == "" and not asked
-    assert recipe("fitnet", width=8) == baselines.recipe("fitnet", width=8, teacher="t34")
-    assert recipe("dvasp", weights="teacher").teacher == "t18"  # its views are where the student begins
-    assert recipe("resnet34", weights="teacher").weights == "t34/view1"
-    assert asked == [34, 18, 34]
-    assert recipe("fitnet", teacher="/mine").teacher == "/mine"
-    every = {"baseline_overrides": {"fitnet": {"teacher": "/own"}}, "teacher": "/mine"}
-    assert work.recipe("fitnet", every).teacher == "/own"
-    assert asked == [34, 18, 34]
-    for method, overrides, message in (
-        ("fitnet", {"epoch": 3}, "epoch"),
-        ("sca", {"weights": "teacher"}, "sca cannot begin with a teacher's weights"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=message):
-            recipe(method, **overrides)
-    with pytest.raises(ValueError, match="baseline_overrides: resnet19: allowed are lbp-top"):
-        work.recipe("sp", {"baseline_overrides": {"resnet19": {}}, "teacher": ""})
-    with pytest.raises(ValueError, match="only 03_baselines trains one"):
-        work.recipe("sp", {"baseline_overrides": {}})
-    assert asked == [34, 18, 34]

@@ -146,10 +146,10 @@ def test_a_checkpoint_is_what_every_fold_begins_with(store, tmp_path):
         for name, value in trained.load(run, fold).backbones[0].state_dict().items():
             if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
                 torch.testing.assert_close(value, given[f"resnet.{name}"], rtol=0, atol=1e-6)
-    assert run.info["data"]["weights"] == resnet.sources(one.recipe)["weights"]
+    assert run.info["data"]["weights"] == resnet.Model.sources(one.recipe)["weights"]
     given["resnet.embedder.embedder.convolution.weight"] += 1
     save_file(given, folder / "model.safetensors", metadata={"format": "pt"})
-    assert resnet.sources(one.recipe)["weights"] != run.info["data"]["weights"]
+    assert resnet.Model.sources(one.recipe)["weights"] != run.info["data"]["weights"]
     other = Run(engine.run(one, store, out=tmp_path / "runs", keep_weights=True))
     assert other.path != run.path  # other weights under the same name are another run
     torch.testing.assert_close(
@@ -239,7 +239,7 @@ def test_weights_that_know_the_people_are_refused(store, tmp_path):
     engine.check(experiment(weights=str(folder)), store)
     assert (
         baselines.module("resnet18")
-        .sources(experiment(weights=str(folder)).recipe)["weights"]
+        .Model.sources(experiment(weights=str(folder)).recipe)["weights"]
         .endswith(" (trained on hand)")
     )
     (tmp_path / "teacher" / "teacher.json").write_text("{}")

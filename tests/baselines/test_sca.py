@@ -234,10 +234,10 @@ def test_initial_weights_are_read_identified_and_refused_if_they_are_others(stor
     for name, value in first.state_dict().items():
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(kept[name], value, rtol=1e-6, atol=1e-6)
-    assert run.info["data"]["weights"] == sca.sources(recipe)["weights"]
-    before = sca.sources(recipe)
+    assert run.info["data"]["weights"] == sca.Model.sources(recipe)["weights"]
+    before = sca.Model.sources(recipe)
     save_file(ResNet3d(width=2).state_dict(), file)
-    assert sca.sources(recipe) != before and not sca.sources(sca.Recipe())
+    assert sca.Model.sources(recipe) != before and not sca.Model.sources(sca.Recipe())
 
     def refused(error, match, **changes):
         other = dataclasses.replace(one, recipe=dataclasses.replace(recipe, **changes))
