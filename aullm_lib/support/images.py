@@ -1,4 +1,4 @@
-"""One image file: whether it can be trusted, told from its header and its end, and its pixels."""
+"""One image file: whether it can be trusted, judged by its header and its end, and its pixels."""
 
 import errno
 import io
@@ -31,15 +31,21 @@ MODES = {"L", "P", "RGB", "RGBA"}  # Pillow's names for 8-bit grey, palette and 
 
 
 class BadImage(ValueError):
-    """A file that is no picture, or none that can be trusted; the message names it and says what to do."""
+    """A file that is no image, or none that can be trusted; the message names it and says what to do."""
 
 
 def read(path: Path, rgb: bool = False) -> np.ndarray:
-    """A frame as [H, W] uint8 grey, or [H, W, 3] uint8 RGB (three equal channels if the file is grey).
+    """Reads a frame.
 
-    Raises BadImage naming a file that is not there, may not be read, or is no whole 8-bit JPEG, PNG or BMP of sane
-    size; OSError if the disk fails. A JPEG has no checksum: of damage between its ends, only a run of zero bytes is
-    noticed, as lost disk blocks leave it.
+    A JPEG has no checksum: of damage between its ends, only a run of zero bytes is noticed, as lost disk blocks leave
+    it.
+
+    Returns:
+        [H, W] uint8 grey, or [H, W, 3] uint8 RGB (three equal channels if the file is grey).
+
+    Raises:
+        BadImage: the file is missing, may not be read, or is no whole 8-bit JPEG, PNG or BMP of sane size.
+        OSError: the disk fails.
     """
     try:
         content = path.read_bytes()
@@ -63,7 +69,7 @@ def read(path: Path, rgb: bool = False) -> np.ndarray:
 def inspect(content: bytes) -> tuple[str, tuple[int, int]]:
     """What is wrong with an image file ("" if nothing is), and its width and height in pixels (0 where unknown).
 
-    Told from its header and its end alone: before anything of its size is allocated.
+    Judged by its header and its end alone, before anything of its size is allocated.
     """
     size = (0, 0)
     if not content:

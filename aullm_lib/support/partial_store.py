@@ -1,7 +1,7 @@
-"""How a clip store comes to be whole: in a folder beside its own, clip by clip, put together, renamed.
+"""Writing a clip store whole: clip by clip in a folder beside it, which is assembled and renamed at the end.
 
 That folder, ``<out>.partial``, has ``settings.json`` (what is being made), then ``clips`` with the pixels and a note of
-each clip, at last the store's own files. Whoever works in it holds the lock file ``<out>.lock``.
+each clip, at last the files of the store. Whoever works in it holds the lock file ``<out>.lock``.
 """
 
 import hashlib
@@ -22,23 +22,24 @@ _CLIPS = re.compile(r"\d{5}\.(raw|json)|\.\d{5}\.json\.\d+")
 
 
 def claim(partial: Path, begun: dict) -> None:
-    """A folder for an unfinished store that ``begun`` identifies: gone on with if it is the same, else made anew.
+    """Opens the folder of the unfinished store that ``begun`` identifies; that of another one is made anew.
 
-    Raises FileExistsError, and deletes nothing, where the folder holds what no unfinished store does.
+    Raises:
+        FileExistsError: the folder holds what no unfinished store does; nothing was deleted.
     """
     if partial.exists():
         names = [path.name for path in partial.iterdir() if not _PARTS.fullmatch(path.name)]
         if (partial / "clips").is_dir():
             names += [path.name for path in (partial / "clips").iterdir() if not _CLIPS.fullmatch(path.name)]
         try:
-            there = files.read_json(partial / "settings.json", missing=None)
+            settings = files.read_json(partial / "settings.json", missing=None)
         except ValueError:
-            there = ""
-        begin = all(path.name.startswith(".settings.json.") for path in partial.iterdir())  # killed at its first file
-        if names or not (begin or (isinstance(there, dict) and there.keys() == begun.keys())):
+            settings = ""
+        empty = all(path.name.startswith(".settings.json.") for path in partial.iterdir())  # killed at its first file
+        if names or not (empty or (isinstance(settings, dict) and settings.keys() == begun.keys())):
             why = f"it holds {names[0]}" if names else "its settings.json is none"
             raise FileExistsError(f"{partial} is no unfinished clip store ({why}); move it away or name another folder")
-        if there == begun:
+        if settings == begun:
             return
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
@@ -68,7 +69,7 @@ def _sha256(target: Path) -> str:
 
 
 def assemble(partial: Path, single: Path, table: pd.DataFrame, begun: dict, failed: dict[str, str]) -> None:
-    """The stored clips -> one store, through ``write``."""
+    """Writes the store from its stored clips."""
     kept = [i for i, clip_id in enumerate(table.index) if clip_id not in failed]
     notes = [files.read_json(single / f"{i:05d}.json") for i in kept]
     index = table.iloc[kept].drop(columns="frames")
@@ -86,9 +87,8 @@ def assemble(partial: Path, single: Path, table: pd.DataFrame, begun: dict, fail
             with target.with_suffix(".raw").open("rb") as clip:
                 yield from iter(lambda: clip.read(2**20), b"")
 
-    write(
-        partial, begun, index, (size, size, 3) if begun["settings"]["rgb"] else (size, size), pixels(), failed, remarks
-    )
+    frame = (size, size, 3) if begun["settings"]["rgb"] else (size, size)
+    write(partial, begun, index, frame, pixels(), failed, remarks)
 
 
 def write(
@@ -100,9 +100,9 @@ def write(
     failed: dict[str, str],
     remarks: dict[str, str],
 ) -> None:
-    """The files of a store: the pixels of all frames, each of the shape ``frame``; the index; last ``store.json``.
+    """Writes the files of a store: the pixels of all frames, each of the shape ``frame``; the index; ``store.json``.
 
-    The first two are on the disk before the last is written: where that is, the store is whole.
+    The first two are on the disk before the last is written: a store that has it is whole.
     """
     index.insert(0, "first", np.r_[0, index["n_frames"].cumsum()[:-1]].astype(int))
     shape = (int(index["n_frames"].sum()), *frame)

@@ -1,8 +1,8 @@
 """Films of a synthetic face: action units, blinks, head drift, flicker and sensor noise, frame by frame.
 
-Every frame is one warp of the subject's painted picture: a sum of fields (a field an action unit, four for the head's
+Every frame is one warp of the subject's painted picture: a sum of fields (one per action unit, four for the head's
 drift) times their courses over time, a shading map, the lamp's flicker and noise.  All that is not an action unit comes
-from the clip's own random stream and knows nothing of labels: at intensity 0 two films from the same stream are equal,
+from the clip's own random stream and is independent of labels: at intensity 0 two films from the same stream are equal,
 whatever their action units.
 """
 
@@ -176,7 +176,7 @@ class Film:
             (-dy * hold_still, dx * hold_still),
             (dx * hold_still, dy * hold_still),
         )
-        # (slice of the box, warp in half pixels of the painted picture, shade or None, course) a field
+        # per field: slice of the box, warp in half pixels of the painted picture, shade or None, course
         self._fields: list[tuple[tuple[slice, slice], Array, Array | None, Array]] = []
         whole = (slice(None), slice(None))
         for way, path in zip(ways, drift, strict=True):
@@ -202,14 +202,14 @@ class Film:
         self._fields.append((at, warp, shade, course))
 
     def _blinks(self, rng: np.random.Generator) -> Array:
-        """How far the lids are shut, 0..1 a frame: a blink in some clips, never in the onset frame."""
+        """How far the lids are shut, 0..1 per frame: a blink in some clips, never in the onset frame."""
         chance, start, length, depth = rng.random(), rng.uniform(0.02, 0.95), rng.uniform(28, 56), rng.uniform(0.5, 1.0)
         t = (np.arange(self.n_frames) - 1 - start * self.n_frames) / length
         shut = np.where(t < 0.35, np.clip(t / 0.35, 0, 1), np.clip((1 - t) / 0.65, 0, 1))
         return np.asarray(depth * shut * shut * (3 - 2 * shut) * (chance < 0.25))
 
     def _flicker(self, rng: np.random.Generator) -> Array:
-        """Brightness a frame: the clip's exposure, the mains' flicker, a slow change."""
+        """Brightness per frame: the clip's exposure, the mains' flicker, a slow change."""
         t = np.arange(self.n_frames)
         mains = 0.005 * np.sin(2 * np.pi * rng.uniform(0.02, 0.5) * t + rng.uniform(0, 2 * np.pi))
         exposure = rng.normal(1, 0.03)

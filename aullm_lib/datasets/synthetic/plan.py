@@ -60,7 +60,7 @@ def _spread(grid: list[list[tuple[int, ...]]], release: str, rng: np.random.Gene
 
 
 def deal(release: str, subjects: int, clips: int, rng: np.random.Generator) -> list[list[tuple[int, ...]]]:
-    """AUs of every clip, a list a subject; () where the annotation will be unknown.
+    """AUs of every clip, one list per subject; () where the annotation will be unknown.
 
     With 30 clips or more each covered AU occurs in 3 clips of 3 subjects at least (as far as there are 3), with 12 or
     more at least once.

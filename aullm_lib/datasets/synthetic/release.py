@@ -28,7 +28,7 @@ from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SUBJECTS
 
 VERSION = 1  # of the pictures: raise it whenever the same settings would give other bytes
 JPEG_QUALITY = 90
-# Columns of faces.csv (a row a clip) and clips.csv (a row an AU of a clip).
+# Columns of faces.csv (one row per clip) and clips.csv (one row per clip and AU).
 _FACE_COLUMNS = "subject clip image x y width height eye_left_x eye_left_y eye_right_x eye_right_y"
 _CLIP_COLUMNS = "subject clip onset apex offset au side left right strength amplitude_px"
 
@@ -114,10 +114,10 @@ def _is_done(root: Path, settings: dict[str, Any]) -> bool:
         return False
     advice = "Choose another root, or delete this folder"
     try:
-        found = json.loads((root / "SYNTHETIC" / "release.json").read_text())
+        present = json.loads((root / "SYNTHETIC" / "release.json").read_text())
     except (OSError, ValueError):
         raise FileExistsError(f"{root} exists and is no synthetic release. {advice}") from None
-    other = [f"{k}={found.get(k)!r} (asked for {v!r})" for k, v in settings.items() if found.get(k) != v]
+    other = [f"{k}={present.get(k)!r} (asked for {v!r})" for k, v in settings.items() if present.get(k) != v]
     if other:
         raise FileExistsError(f"{root} holds a synthetic release with other settings: {', '.join(other)}. {advice}")
     return True
