@@ -108,7 +108,7 @@ class ClipStore:
         return torch.from_numpy(rows).to(self._lengths.device)
 
     def to(self, device: str | torch.device) -> "ClipStore":
-        """Copies all frames (uint8: 4 kB per 64×64 grey frame) to the device, where ``sample`` then works; returns self.
+        """Copies all frames to the device (4 kB per 64×64 grey frame), where ``sample`` then works. Returns self.
 
         On the CPU nothing is copied: the frames stay on the disk, mapped, and memory holds what the system caches.
         """
