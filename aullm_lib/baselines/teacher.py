@@ -1,11 +1,11 @@
-"""The teacher of FitNet, SP, AT and DVASP: trained once on faces with plain expressions, then frozen.
+"""The teacher of FitNet, SP, AT and DVASP: trained once on faces with macro-expressions, then frozen.
 
 The published teacher saw EmotioNet and web faces, which cannot be shipped. Whoever has macro-expression clips with AU
 labels trains it on them; whoever has none, on a synthetic release of high ``intensity`` whose ``seed``, and so its
 people, is another: a true transfer from macro- to micro-expressions. ``two_view`` has the network and its losses.
 
     <folder>/
-      teacher.json             what it was trained with, on whom, what made it, its losses
+      teacher.json             its recipe, AUs, seed, data and people, provenance, losses
       view1/  view2/           its ResNets as checkpoints of ``transformers``: also ``weights`` to begin another from
       classifiers.safetensors  the vectors of both views' classifiers, their relations and the graph network
 
@@ -49,13 +49,25 @@ def train(
     *,
     device: str | None = None,
 ) -> Path:
-    """Trains a teacher on an RGB clip store and writes it to the folder ``out``, whole or not at all.
+    """Trains a teacher and writes its folder, whole or not at all; keeps one with the same settings and clips.
 
-    One that is there with the same settings and clips is left as it is. aus: which AUs it learns. device: the first
-    CUDA device if there is one, else the CPU. Returns ``out``.
-    Warns of AUs that the labelled clips always or never show: these it cannot learn. Raises ValueError for clips that
-    do not suit, or a loss that is no number any more; FileExistsError for something else at ``out``;
-    ``fold.OutOfMemory``, OSError.
+    Warns of AUs that the labelled clips always or never show, which it cannot learn.
+
+    Args:
+        store: RGB clips of the recipe's size.
+        out: the folder.
+        recipe: of the teacher.
+        aus: the AUs that it learns.
+        seed: of everything random.
+        device: the first CUDA device if there is one, else the CPU.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ValueError: the clips do not suit, or the loss is not finite.
+        FileExistsError: there is something else at ``out``.
+        OutOfMemory, OSError: the device or the disk refuses.
     """
     out, shape = Path(out), store.info["settings"]
     if not shape["rgb"] or shape["size"] != recipe.size:
@@ -70,16 +82,16 @@ def train(
     if not any(varies):
         raise ValueError(f"{store.path}: each of aus={aus} is in all or none of the {len(ids)} labelled clips")
     if not all(varies):
-        alike = ", ".join(f"AU{n}" for n, v in zip(aus, varies, strict=True) if not v)
+        constant = ", ".join(f"AU{n}" for n, v in zip(aus, varies, strict=True) if not v)
         warnings.warn(
-            f"the teacher cannot learn {alike}: in all or none of its {len(ids)} labelled clips", stacklevel=2
+            f"the teacher cannot learn {constant}: in all or none of its {len(ids)} labelled clips", stacklevel=2
         )
     settings = {"recipe": recipe.to_dict(), "aus": list(aus), "seed": seed}
     settings |= {"fingerprint": store.fingerprint, "data": shape["release"]}
-    if _there(out, settings):
+    if _exists(out, settings):
         return out
     with files.alone(out.with_name(out.name + ".lock"), f"the teacher {out}"):
-        if _there(out, settings):  # made by whom this call waited for
+        if _exists(out, settings):  # trained while this call waited
             return out
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         losses = list[float]()
@@ -92,7 +104,7 @@ def train(
 
             def after(epoch: int, loss: float) -> None:
                 if not math.isfinite(loss):
-                    raise ValueError(f"teacher, epoch {epoch}: the loss is no number any more; lower lr={recipe.lr}")
+                    raise ValueError(f"teacher, epoch {epoch}: the loss is not finite; lower lr={recipe.lr}")
                 losses.append(loss)
                 bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
                 bar.update()
@@ -105,7 +117,7 @@ def train(
 
 
 def labelled(store: ClipStore, share: float, order: torch.Generator) -> list[str]:
-    """The clips whose labels are looked at: a share of all, drawn."""
+    """The clips whose labels are used: a random share of all."""
     count = math.ceil(share * len(store))
     return [store.ids[i] for i in torch.randperm(len(store), generator=order)[:count].sort().values]
 
@@ -129,7 +141,7 @@ def load(folder: str | Path) -> TwoView:
 def check(folder: str | Path, store: ClipStore) -> TwoView:
     """The teacher, if it may teach what is tested on this store.
 
-    Raises as ``load``, and ValueError if it was trained on these clips or people.
+    Raises as ``load``, and ValueError for one that was trained on these clips or people.
     """
     if not str(folder):
         raise ValueError(f"Recipe.teacher is empty, and it needs a trained teacher: {HOW}")
@@ -139,7 +151,7 @@ def check(folder: str | Path, store: ClipStore) -> TwoView:
 
 
 def identity(folder: str | Path) -> str:
-    """A hash of the teacher's weights, and what they were trained on. Raises as ``load``."""
+    """A hash of the teacher's weights, and the data they were trained on. Raises as ``load``."""
     folder = Path(folder).expanduser()
     note = _note(folder)
     digest = hashlib.sha256()
@@ -162,7 +174,7 @@ def _note(folder: Path) -> dict[str, Any]:
     return note
 
 
-def _there(out: Path, settings: dict[str, Any]) -> bool:
+def _exists(out: Path, settings: dict[str, Any]) -> bool:
     """Whether this very teacher is at ``out``. Raises FileExistsError for something else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
