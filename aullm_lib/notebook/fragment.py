@@ -34,10 +34,6 @@ def clean(text: str) -> str:
     soup = BeautifulSoup(text, "html.parser")
     for style in soup("style"):
         style.decompose()
-    for group in soup.select("th.group"):  # in a span, its words stay in sight where a wide table scrolls
-        words = soup.new_tag("span")
-        words.extend(list(group.contents))
-        group.append(words)
     return bleach.clean(str(soup), tags=_TAGS, attributes=_allowed, protocols=_PROTOCOLS)
 
 

@@ -14,7 +14,7 @@ from pandas.io.formats.style import Styler
 from aullm_lib import metrics
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics import calibration
-from aullm_lib.report import listing, render, results
+from aullm_lib.report import results, tables
 from aullm_lib.report.results import RELEASES, Result
 
 THRESHOLD = 0.5
@@ -78,14 +78,14 @@ def _pairs(result: Result, other: Result, key: tuple[str, ...]) -> Pairs:
 
 def whole(found: Iterable[Result], release: str) -> list[Result]:
     """The results of Table 1 or 2, in its order."""
-    here = [r for r in found if r.where == release and r.whole]
-    order = [row.name for row in listing.rows(results.number(release), here)]
+    here = [r for r in found if r.test_set == release and r.whole]
+    order = [row.name for row in tables.rows(1 + RELEASES.index(release), here)]
     return sorted(here, key=lambda r: order.index(r.name))
 
 
 def reference(found: Iterable[Result]) -> Result | None:
     """AU-LLM's first whole one that has a score, the publication's three LLMs in its order before any other."""
-    return next((r for r in listing.au_llm(r for r in found if r.whole).values() if r and not r.why), None)
+    return next((r for r in results.au_llm(r for r in found if r.whole).values() if r and not r.why), None)
 
 
 def differences(found: Sequence[Result]) -> pd.DataFrame:
@@ -114,10 +114,12 @@ def against_whole(found: Sequence[Result], variants: Callable[[str], bool]) -> p
     pairs: Pairs = {}
     models = [r for r in found if r.method == AU_LLM]
     for r in models:
-        same = (m for m in models if m.variant == "all" and not m.why and (m.where, m.recipe) == (r.where, r.recipe))
+        same = (
+            m for m in models if m.variant == "all" and not m.why and (m.test_set, m.recipe) == (r.test_set, r.recipe)
+        )
         one = next((m for m in same if r.llm in ("", m.llm)), None)
         if one and r is not one and variants(r.variant):
-            pairs |= _pairs(r, one, (r.where, one.llm.rstrip("/").split("/")[-1], r.variant))
+            pairs |= _pairs(r, one, (r.test_set, one.llm.rstrip("/").split("/")[-1], r.variant))
     return paired(pairs, ["release", "LLM", "variant", "seed"])
 
 
@@ -155,12 +157,12 @@ def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.Dat
 
 def page(frame: pd.DataFrame) -> str:
     """``differences`` as an HTML table, grey where they are not supported; text from data is escaped."""
-    ends = frame[["low", "high"]].map(render.number)
+    ends = frame[["low", "high"]].map(tables.number)
     interval = ("[" + ends["low"] + ", " + ends["high"] + "]").where(frame["low"].notna())
     columns = {"difference": frame["difference"], "95 % interval": interval} | dict(frame[["p (Holm)", "supported"]])
     styler = Styler(pd.DataFrame(columns), uuid="differences").format_index(escape="html")
     styler.format(na_rep="", escape="html")
-    styler.format(lambda value: render.number(value, signed=True), subset="difference", na_rep="")
+    styler.format(lambda value: tables.number(value, signed=True), subset="difference", na_rep="")
     styler.format("{:.4f}", subset="p (Holm)", na_rep="")
     styler.apply(lambda row: ["" if row["supported"] == "yes" else "opacity: .6"] * len(row), axis=1)
     return styler.set_caption("Method minus the one it is compared with").to_html()
@@ -184,9 +186,9 @@ def spread(found: Iterable[Result]) -> pd.DataFrame:
     where everything was run with one seed.
     """
     many = [r for r in found if len(r.runs) > 1 and not r.why]
-    places = list(dict.fromkeys(r.where for r in many))
+    test_sets = list(dict.fromkeys(r.test_set for r in many))
     rows = {}
-    for r in sorted(many, key=lambda r: places.index(r.where)):
+    for r in sorted(many, key=lambda r: test_sets.index(r.test_set)):
         mean = 100 * metrics.over_seeds(r.predictions).loc["mean"]
         cells = [float(mean[f"{measure}_{what}"]) for measure in MEASURES for what in SPREAD]
         rows[results.in_words([r]), r.name, r.variant, len(r.runs)] = cells

@@ -1,62 +1,85 @@
-"""From the runs that notebooks recorded to scores: runs that differ in their seed only are one result."""
+"""Run folders -> results: the runs of one configuration, which differ in their seed only, with what their scores need.
+
+Everything is read from the ``run.json`` of each run (``runs.Run``); nothing is guessed from names.
+"""
 
 import dataclasses
 import hashlib
-import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from aullm_lib import metrics
 from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import AU_LLM
-from aullm_lib.recipe import Settings
 from aullm_lib.report import published
-from aullm_lib.runs import Run
+from aullm_lib.runs import FORMAT, Run
+from aullm_lib.support import files
 from aullm_lib.support.provenance import provenance
 
 RELEASES = ("casme2", "samm")  # of Tables 1 and 2
-PLAIN = "3d-cnn"  # the variant of AU-LLM that stands among the baselines: Figure 3b's, of which no LLM is a part
-BEYOND = {"infusenet": "InfuseNet", "ac4au": "AC4AU"}
-"""Baseline that the publication does not have -> its name in tables."""
+CROSS_DOMAIN = ("casme2 → samm", "samm → casme2")  # of Table 4
+PLAIN = "3d-cnn"  # the variant of AU-LLM that is one of the baselines: Figure 3b's, which has no LLM
+FURTHER = {"infusenet": "InfuseNet", "ac4au": "AC4AU"}
+"""Baselines that the publication does not have -> their names in tables."""
 
 
-def where(entry: Mapping) -> str:
-    """What a recorded run was tested on: "casme2", or "casme2 → samm"."""
-    return entry["release"] if "release" in entry else f"{entry['train']} → {entry['test']}"
+def title(test_set: str) -> str:
+    """A test set, such as "casme2 → samm", as the publication writes it."""
+    return " → ".join(TITLES.get(release, release) for release in test_set.split(" → "))
 
 
-def number(place: str) -> int:
-    """The publication's table for what was tested in a place: 1 for releases that it does not have."""
-    return 4 if " → " in place else 2 if place == "samm" else 1
+class Configuration(NamedTuple):
+    """What a run trained and tested, but for its seed."""
+
+    test_set: str  # "casme2", or "casme2 → samm"
+    method: str  # ``experiment.AU_LLM``, or one of ``baselines.METHODS``
+    variant: str
+    llm: str
+    recipe: str  # its name; a baseline's recipe is named as the method
 
 
-def title(place: str) -> str:
-    """Such as "casme2 → samm", as the publication writes it."""
-    return " → ".join(TITLES.get(release, release) for release in place.split(" → "))
+def configuration(run: Run) -> Configuration:
+    """The configuration of a run, from its ``run.json``."""
+    experiment, train, test = run.info["experiment"], *("+".join(run.info[key]) for key in ("train", "test"))
+    test_set = f"{train} → {test}" if run.info["protocol"] == "cross-domain" else test
+    method, variant = experiment["method"], experiment["variant"]
+    llm = "" if variant == PLAIN else experiment["llm"]  # whether one is named or not, it has none
+    return Configuration(
+        test_set, method, variant, llm, experiment["recipe"].get("name") or run.info.get("recipe_name") or method
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The runs of one configuration on one set of clips, a run a seed."""
+    """The runs of one configuration, one run per seed.
 
-    where: str
-    method: str  # ``recipe.AU_LLM``, or one of ``baselines.METHODS``
+    Attributes:
+        runs: in the order of their seeds, all with the settings and clips of the newest one.
+        older: runs that do not count, for a newer one of their seed or of other settings.
+        why: why there is no score; "" where there is one.
+        name: of its row in tables.
+    """
+
+    test_set: str
+    method: str
     variant: str
-    llm: str  # as the notebook was given it
+    llm: str
     recipe: str
     runs: tuple[Run, ...]
-    paths: tuple[str, ...]
-    why: str = ""  # why there is no score
-    name: str = ""  # in tables
-    cached: dict[str, Any] = field(default_factory=dict, repr=False)
+    older: tuple[Run, ...] = ()
+    why: str = ""
+    name: str = ""
+    _scores: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     @property
     def baseline(self) -> bool:
-        """Whether it stands among what AU-LLM is compared with."""
+        """Whether it is one of the methods that AU-LLM is compared with."""
         return self.method != AU_LLM or self.variant == PLAIN
 
     @property
@@ -66,97 +89,102 @@ class Result:
 
     @property
     def synthetic(self) -> bool:
-        """Whether its clips are rendered; data that do not say so are taken for that too."""
-        return any(run.info["data"].get("synthetic") is not False for run in self.runs)
+        """Whether the clips are rendered. Data that do not say so count as rendered, too."""
+        return any(map(is_synthetic, self.runs))
 
     @property
     def fingerprint(self) -> str:
-        return self.runs[0].info["data"]["fingerprint"] if self.runs else ""
+        return self.runs[0].info["data"]["fingerprint"]
 
-    @property
+    @cached_property
     def predictions(self) -> list[pd.DataFrame]:
-        """One frame a seed."""
-        if "predictions" not in self.cached:
-            self.cached["predictions"] = [run.predictions() for run in self.runs]
-        return self.cached["predictions"]
+        """One frame per seed."""
+        return [run.predictions() for run in self.runs]
 
-    @property
+    @cached_property
     def samples(self) -> str:
-        """A hash of what was scored, clips, subjects, AUs and labels: methods that read other frames may share it."""
+        """A hash of clips, subjects, AUs and labels, which methods share that read these clips in other frames."""
         rows = self.predictions[0].sort_values(["clip_id", "au"])[["clip_id", "subject", "au", "label"]]
         return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
     @cached_property
     def trivial(self) -> dict[str, pd.DataFrame]:
+        """The scores of the trivial classifiers on the same labels (``metrics.trivial``)."""
         return metrics.trivial(self.predictions[0])
 
     def score(self, policy: str = "fixed") -> pd.DataFrame:
-        """``metrics.score``, averaged over seeds cell by cell, intervals too."""
-        if policy not in self.cached:
+        """``metrics.score``, each number and each end of an interval averaged over the seeds."""
+        if policy not in self._scores:
             frames = [metrics.score(frame, policy=policy) for frame in self.predictions]
-            self.cached[policy] = sum(frames[1:], frames[0]) / len(frames) if len(frames) > 1 else frames[0]
-        return self.cached[policy]
+            self._scores[policy] = sum(frames[1:], frames[0]) / len(frames) if len(frames) > 1 else frames[0]
+        return self._scores[policy]
 
 
-def load(*records: Mapping | None) -> list[Result]:
-    """The results of what notebooks recorded (``Workspace.recorded``), each run once; a missing record holds none.
+def is_synthetic(run: Run) -> bool:
+    return run.info["data"].get("synthetic") is not False
 
-    An entry without a method is AU-LLM's. Of runs on several sets of clips from one release, the first one's are taken,
-    and the others say why not; so with one method's runs on frames that were stored in several ways.
+
+def load(folder: str | Path) -> list[Result]:
+    """The results of all runs in a folder (``Workspace.results``), sorted by configuration; none if it is not there.
+
+    Of several runs of one configuration and seed the newest counts (time of ``run.json``), of several settings of one
+    configuration those of its newest run. Unfinished runs have no score and say so; neither have runs on other clips
+    than the newest finished run of the test set, or on other frames than the newest of the method. Runs on folds of
+    the user's own are passed over, and with a warning those whose ``run.json`` is of an older format.
     """
-    entries = {entry["path"]: entry for record in records if record for entry in record.get("runs", [])}
-    groups: dict[tuple, list[tuple[str, Run | None]]] = {}
-    for path, entry in entries.items():
-        try:
-            run = Run(path)
-        except FileNotFoundError:
-            run = None
-        settings = json.dumps(run.experiment.recipe.to_dict(), sort_keys=True) if run else path
-        data = run.info["data"]["fingerprint"] if run else ""
-        llm = "" if entry["variant"] == PLAIN else entry["llm"]  # recorded with one or without, it has none
-        key = (where(entry), entry.get("method", AU_LLM), entry["variant"], llm, entry["recipe"], settings, data)
-        members = groups.setdefault(key, [])
-        if not run or run.experiment.seed not in [other.experiment.seed for _, other in members if other]:
-            members.append((path, run))  # the same experiment under another name is no second seed
-    return _named([_result(key[:5], members) for key, members in groups.items()])
-
-
-def _result(key: tuple[str, ...], members: list[tuple[str, Run | None]]) -> Result:
-    runs = tuple(run for _, run in members if run)
-    why = "" if runs else f"its run folder {members[0][0]} is gone: run its notebook again"
-    for run in runs:
-        if run.missing:
-            why = f"{run.path} is unfinished: {len(run.done)} of {len(run.folds)} folds"
-    place, method, variant, llm, recipe = key
-    return Result(place, method, variant, llm, recipe, runs, tuple(path for path, _ in members), why)
-
-
-def _named(results: list[Result]) -> list[Result]:
-    """Gives each result its name: the LLM or the baseline, and what else tells two of them apart."""
-    scored: dict[str, Result] = {}  # the first one with a score in each place
-    frames: dict[tuple[str, str, bool], str] = {}  # and on which frames, by one method
-    recipes: dict[tuple[str, bool], dict[str, None]] = {}  # of one method
-    kinds: dict[tuple[str, bool, str, str], list[Settings]] = {}  # of one method, LLM and recipe, what was overridden
-    for r in results:
-        if not r.why:
-            scored.setdefault(r.where, r)
-            frames.setdefault((r.where, r.method, r.baseline), r.fingerprint)
-        recipes.setdefault((r.method, r.baseline), {})[r.recipe] = None
-        known = kinds.setdefault((r.method, r.baseline, r.llm, r.recipe), [])
-        known += [run.experiment.recipe for run in r.runs[:1] if run.experiment.recipe not in known]
+    groups: dict[Configuration, list[Run]] = {}
+    for run in _newest_first(Path(folder)):
+        if run.info["protocol"] != "custom":
+            groups.setdefault(configuration(run), []).append(run)
+    results = [_result(key, runs) for key, runs in groups.items()]
+    recipes = {(r.method, r.baseline, r.recipe) for r in results}
+    samples: dict[str, Result] = {}  # by test set, the newest result with a score
+    frames: dict[tuple, Result] = {}  # the same by method
     out = []
     for r in results:
-        name = _plain_name(r)
-        name += f", {r.recipe}" if len(recipes[r.method, r.baseline]) > 1 else ""
-        alike = kinds[r.method, r.baseline, r.llm, r.recipe]
-        name += f", settings {alike.index(r.runs[0].experiment.recipe) + 1}" if r.runs and len(alike) > 1 else ""
-        why = r.why
-        if not why and r.samples != (own := scored[r.where]).samples:
-            why = f"{r.paths[0]} was run on other clips, AUs or labels of {title(r.where)} than {own.paths[0]}"
-        elif not why and r.fingerprint != (one := frames[r.where, r.method, r.baseline]):
-            why = f"{r.paths[0]} was run on other frames of {title(r.where)} than {one[:12]}"
-        out.append(dataclasses.replace(r, why=why, name=name))
-    return out
+        several = sum(key[:2] == (r.method, r.baseline) for key in recipes) > 1
+        why, path, where = r.why, r.runs[0].path, title(r.test_set)
+        if not why:
+            newest = samples.setdefault(r.test_set, r)
+            same_method = frames.setdefault((r.test_set, r.method, r.baseline), r)
+            if r.samples != newest.samples:
+                why = f"{path} was run on other clips, AUs or labels of {where} than {newest.runs[0].path}"
+            elif r.fingerprint != same_method.fingerprint:
+                why = f"{path} was run on other frames of {where} than {same_method.fingerprint[:12]}"
+        out.append(dataclasses.replace(r, name=_plain_name(r) + f", {r.recipe}" * several, why=why))
+    return sorted(out, key=lambda r: (r.test_set, r.method != AU_LLM, r.method, r.variant, r.llm, r.recipe))
+
+
+def _newest_first(folder: Path) -> list[Run]:
+    """The runs in a folder that this version can read."""
+    paths = sorted(folder.glob("*/run.json"), key=lambda path: (-path.stat().st_mtime_ns, path.parent.name))
+    old = [str(path.parent) for path in paths if files.read_json(path).get("format") != FORMAT]
+    if old:
+        warnings.warn(
+            f"passed over, run by an older version: {', '.join(sorted(old))}; run their notebooks again, or delete "
+            "these folders",
+            stacklevel=3,
+        )
+    return [Run(path.parent) for path in paths if str(path.parent) not in old]
+
+
+def _result(key: Configuration, runs: list[Run]) -> Result:
+    """The result of all runs of a configuration, newest first."""
+    seeds: dict[int, Run] = {}
+    for run in runs:
+        if _settings(run) == _settings(runs[0]):
+            seeds.setdefault(run.info["experiment"]["seed"], run)
+    kept = tuple(seeds[seed] for seed in sorted(seeds))
+    why = next((_unfinished(run) for run in kept if run.missing), "")
+    return Result(*key, runs=kept, older=tuple(run for run in runs if run not in kept), why=why)
+
+
+def _settings(run: Run) -> tuple[dict, str]:
+    return run.info["experiment"]["recipe"], run.info["data"]["fingerprint"]
+
+
+def _unfinished(run: Run) -> str:
+    return f"{run.path} is unfinished: {len(run.done)} of {len(run.folds)} folds"
 
 
 def _plain_name(result: Result) -> str:
@@ -164,42 +192,95 @@ def _plain_name(result: Result) -> str:
     if result.variant == PLAIN:
         return "3D-CNN"
     if result.baseline:
-        row = published.baseline(number(result.where), result.method) or published.baseline(1, result.method)
-        return row[1] if row else BEYOND.get(result.method, result.method)
-    known = published.llm(result.llm)
-    return known[0] if known else f"AU-LLM, {result.llm.rstrip('/').split('/')[-1]}"
+        table = 4 if result.test_set in CROSS_DOMAIN else 2 if result.test_set == "samm" else 1
+        row = published.baseline(table, result.method) or published.baseline(1, result.method)
+        return row[1] if row else FURTHER.get(result.method, result.method)
+    printed = published.llm(result.llm)
+    return printed[0] if printed else f"AU-LLM, {_short(result.llm)}"
 
 
-def made_by(results: Iterable[Result]) -> dict:
-    """What made a table of these results: data, runs, recipes, seeds, revisions; and what made the table."""
-    runs = {str(run.path): (result, run) for result in results for run in result.runs}
-    data: dict[str, dict] = {}  # of each place: that of its first run, and every way in which its frames were stored
-    for result, run in runs.values():
-        own = {key: value for key, value in run.info["data"].items() if key not in ("llm", *_sources(run))}
-        stores = data.setdefault(result.where, own | {"stores": []})["stores"]
-        stores += [result.fingerprint] if result.fingerprint not in stores else []
+def _short(llm: str) -> str:
+    """The last part of an LLM's hub name or folder."""
+    return llm.rstrip("/").split("/")[-1]
+
+
+def published_llm(name: str, result: Result | None) -> tuple[str, str] | None:
+    """The publication's row and column for a row of AU-LLM: by its LLM, or by its name where it was not run."""
+    if result:
+        return published.llm(result.llm)
+    return next((names for names in published.LLMS.values() if names[0] == name), None)
+
+
+def au_llm(results: Iterable[Result]) -> dict[str, Result | None]:
+    """AU-LLM's names -> a result of each: the publication's three in its order, None if not run, then other LLMs."""
+    by_name: dict[str, Result] = {}
+    for r in results:
+        if not r.baseline and (r.name not in by_name or by_name[r.name].why):
+            by_name[r.name] = r
+    out: dict[str, Result | None] = {}
+    for names in published.LLMS.values():
+        same = [name for name, r in by_name.items() if published_llm(name, r) == names]
+        out |= dict.fromkeys(same or [names[0]])
+    return out | by_name
+
+
+def summary(runs: Iterable[Run | str | Path]) -> pd.DataFrame:
+    """Scores in percent at the threshold 0.5, averaged over AUs, beside those of the trivial classifiers.
+
+    Args:
+        runs: finished runs, or their folders.
+
+    Returns:
+        One row per run, index: test set, method, variant, LLM, recipe, seed. Columns: the two-class macro F1 with the
+        ends of its 95 % interval over subjects (``low``, ``high``), the F1 of Eq. 5, the two-class macro F1 of
+        "always-negative" and "base-rate random" on the same labels, and the seconds per fold.
+
+    Raises:
+        ValueError: A run is not finished.
+    """
+    rows, index = [], []
+    for run in (run if isinstance(run, Run) else Run(run) for run in runs):
+        if run.missing:
+            raise ValueError(_unfinished(run))
+        key, predictions = configuration(run), run.predictions()
+        mean, trivial = 100 * metrics.score(predictions).loc["mean"], metrics.trivial(predictions)
+        index.append((*key._replace(llm=_short(key.llm)), run.info["experiment"]["seed"]))
+        rows.append(
+            {"two-class macro F1": mean["f1_macro"], "low": mean["f1_macro_low"], "high": mean["f1_macro_high"]}
+            | {"F1 of Eq. 5": mean["f1"]}
+            | {name: 100 * trivial[name].loc["mean", "f1_macro"] for name in ("always-negative", "base-rate random")}
+            | {"seconds per fold": run.seconds() / len(run.folds)}
+        )
+    names = ["test set", "method", "variant", "LLM", "recipe", "seed"]
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index, names=names)).round(1)
+
+
+def _runs(items: Iterable[Run | Result]) -> list[Run]:
+    return [run for item in items for run in (item.runs if isinstance(item, Result) else [item])]
+
+
+def made_by(items: Iterable[Run | Result]) -> dict:
+    """The provenance of what is shown of some runs or results: their data, recipes, seeds, revisions, and our own."""
+    runs = _runs(items)
+    data: dict[str, dict] = {}  # by test set: that of its first run, and every way in which its frames were stored
+    about = {}
+    for run in runs:
+        key, info, settings = configuration(run), run.info["data"], run.info["experiment"]["recipe"]
+        sources = {name: value for name, value in info.items() if name in settings}  # a baseline's teacher and such
+        clips = {name: value for name, value in info.items() if name != "llm" and name not in sources}
+        stores = data.setdefault(key.test_set, clips | {"stores": []})["stores"]
+        stores += [info["fingerprint"]] if info["fingerprint"] not in stores else []
+        about[str(run.path)] = key._asdict() | {
+            "seed": run.info["experiment"]["seed"], "checkpoint": info.get("llm"), "sources": sources,
+            "settings": settings, "fingerprint": info["fingerprint"], "made_by": run.made_by(),
+        }  # fmt: skip
     return {
-        "synthetic": any(result.synthetic for result, _ in runs.values()) if runs else None,
-        "data": data,
-        "runs": {
-            path: {
-                "method": result.method, "variant": result.variant, "llm": result.llm, "recipe": result.recipe,
-                "seed": run.experiment.seed, "checkpoint": run.info["data"].get("llm"), "sources": _sources(run),
-                "settings": run.experiment.recipe.to_dict(), "fingerprint": result.fingerprint,
-                "made_by": run.made_by(),
-            }
-            for path, (result, run) in runs.items()
-        },
+        "synthetic": any(map(is_synthetic, runs)) if runs else None, "data": data, "runs": about
     } | provenance()  # fmt: skip
 
 
-def _sources(run: Run) -> dict:
-    """The identity of what a baseline was trained from beside the clips, by the field of its recipe that names it."""
-    return {key: value for key, value in run.info["data"].items() if key in run.experiment.recipe.to_dict()}
-
-
-def line(made: dict) -> str:
-    """The provenance in one line, for under a table or a figure."""
+def line(made: Mapping) -> str:
+    """The provenance (``made_by``) in one line, for under a table or a figure."""
 
     def revision(git: dict | None) -> str:
         return f"{git['revision'][:10]}{' with changes' if git['changed'] else ''}" if git else "no git"
@@ -207,17 +288,17 @@ def line(made: dict) -> str:
     table = f"table by revision {revision(made['git'])}"
     if not made["runs"]:
         return f"Provenance: no run; {table}."
-    data = "; ".join(f"{title(place)}, {_identity(data)}" for place, data in made["data"].items())
+    data = "; ".join(f"{title(test_set)}, {_identity(data)}" for test_set, data in made["data"].items())
     recipes = ", ".join(sorted({run["recipe"] for run in made["runs"].values()}))
     trained = sorted({revision(m["git"]) for run in made["runs"].values() for m in run["made_by"]})
-    names = [path.rsplit("/", 1)[-1] for path in made["runs"]]
+    names = [Path(path).name for path in made["runs"]]
     listed = ", ".join(names if len(names) < 5 else [*names[:3], f"and {len(names) - 3} more (all in the JSON file)"])
     return (
         f"Provenance: runs {listed}; data {data}; recipe {recipes}; trained by revision {', '.join(trained)}; {table}."
     )
 
 
-def _identity(data: Mapping) -> str:
+def _identity(data: Mapping[str, Any]) -> str:
     """Which clips: whether rendered, how many, which variant of a release, and their fingerprint."""
     parts = [part["release"] for part in data.get("parts", [{"release": data}])]
     variants = [f"{part['dataset']} variant {part['variant']}" for part in parts if part.get("variant")]
@@ -227,14 +308,15 @@ def _identity(data: Mapping) -> str:
     return ", ".join([*rendered, f"{data['clips']} clips", *variants, fingerprint])
 
 
-def in_words(scored: Iterable[Result], brief: bool = False) -> str:
-    """The data of results: "CASME II and SAMM", or "synthetic release in the layout of CASME II" (brief: no layout)."""
-    kinds: dict[bool, list[str]] = {}
-    for result in scored:
-        names = kinds.setdefault(result.synthetic, [])
-        names += [title(result.where)] if title(result.where) not in names else []
-    words = [" and ".join(kinds[False])] if False in kinds else []
-    if True in kinds:
-        layout = f" in the layout of {' and '.join(kinds[True])}"
-        words.append("synthetic release" + ("" if brief and len(kinds) == 1 else layout))
+def in_words(items: Iterable[Run | Result], brief: bool = False) -> str:
+    """The data: "CASME II and SAMM", or "synthetic release in the layout of CASME II" (brief: without the layout)."""
+    names: dict[bool, list[str]] = {}
+    for run in _runs(items):
+        same = names.setdefault(is_synthetic(run), [])
+        name = title(configuration(run).test_set)
+        same += [name] if name not in same else []
+    words = [" and ".join(names[False])] if False in names else []
+    if True in names:
+        layout = f" in the layout of {' and '.join(names[True])}"
+        words.append("synthetic release" + ("" if brief and len(names) == 1 else layout))
     return "; ".join(words)

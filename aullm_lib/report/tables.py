@@ -1,111 +1,85 @@
-"""A table of scores as one structure, which ``render`` turns into Markdown, HTML, LaTeX and CSV.
+"""The publication's Tables 1 to 4 anew: each is one long data frame, drawn as Markdown, HTML and LaTeX.
 
-A table has blocks (one a measure), a block has groups of rows (trivial classifiers, published, ours), a row has
-one cell per column.
+Trivial classifiers, the published numbers, ours, and the difference stand in one table. A difference to a published
+number is given only for a run on the licensed release: a synthetic run is no result on CASME II or SAMM, and its
+numbers stand beside the published ones without being compared. All text from data is escaped, and the same table gives
+the same bytes.
 """
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import html
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, groupby
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
+
+from aullm_lib import facs
+from aullm_lib.experiment import AU_LLM
+from aullm_lib.metrics.thresholds import POLICIES
+from aullm_lib.report import published, results
+from aullm_lib.report.results import CROSS_DOMAIN, PLAIN, RELEASES, Result, title
+from aullm_lib.support import files
 
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number in percent, with its interval where there is one; or empty, with the reason."""
-
-    value: float = NAN
-    low: float = NAN
-    high: float = NAN
-    bold: bool = False  # the best of those it is compared with, or printed so
-    grey: bool = False  # not above the best trivial classifier
-    why: str = ""  # why it is empty
-
-    @property
-    def empty(self) -> bool:
-        return pd.isna(self.value)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows that are compared with each other. signed: the numbers are differences."""
-
-    label: str
-    rows: Mapping[str, Sequence[Cell]]
-    signed: bool = False
-
-
-@dataclass(frozen=True)
-class Block:
-    """One measure."""
-
-    heading: str
-    groups: Sequence[Group]
+TUNED = "test-tuned"  # of ``thresholds.POLICIES``, and in the name of the trivial classifier that is tuned so
+MEASURES = {"f1_macro": "Two-class macro F1 (%)", "f1": "F1 of Eq. 5 (%)"}
+NAMES = {1: "table1_casme2", 2: "table2_samm", 3: "table3_ablations", 4: "table4_cross_domain"}
+COLUMN = ["span", "column"]
+KEY = ["test_set", "method", "variant", "policy", "au"]  # of a score
+CELL = {"value": NAN, "low": NAN, "high": NAN, "printed": NAN, "bold": False, "grey": False, "why": ""}
+FRAME = ["measure", "group", "kind", "policy", "row", "test_set", *COLUMN, *CELL]
+MARKS = "Bold: the best of its group, or bold in print. {}: not above the best trivial classifier."
 
 
 @dataclass(frozen=True)
 class Table:
-    """columns: (span, name) each, the span over neighbouring columns or ""; notes: lines under the table; number: the
-    publication's, if it is one of its tables.
+    """A table with what goes beside it.
+
+    Attributes:
+        frame: One row per cell, in the order in which they are drawn. ``measure`` is a part of the table, ``group`` the
+            heading over rows that are compared with each other, ``kind`` what they are (trivial, published, ours,
+            difference); ``policy`` and ``test_set``; ``row``, ``span`` (over several columns, or "") and ``column``;
+            ``value``, ``low``, ``high`` in percent; ``printed``: the published number that ours is compared with;
+            ``bold``: the best, or bold in print; ``grey``: not above a trivial classifier; ``why`` a cell is empty.
+        notes: Lines under the table.
+        scores: ``metrics.score`` of every result and trivial classifier; index: test_set, method, variant, policy, au.
     """
 
     title: str
-    columns: Sequence[tuple[str, str]]
-    blocks: Sequence[Block]
-    notes: Sequence[str] = field(default_factory=tuple)
-    stub: str = "Method"
+    frame: pd.DataFrame
+    notes: Sequence[str] = ()
     number: int | None = None
+    provenance: dict = field(default_factory=dict)
+    scores: pd.DataFrame | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        return NAMES[self.number] if self.number else "table"
+
+    @property
+    def stub(self) -> str:
+        """The heading over the rows' names."""
+        return "Variant" if self.number == 3 else "Method"
 
     @property
     def heading(self) -> str:
         return f"Table {self.number}: {self.title}" if self.number else self.title
 
-    def __post_init__(self) -> None:
-        for block in self.blocks:
-            for group in block.groups:
-                for name, cells in group.rows.items():
-                    if len(cells) != len(self.columns):
-                        raise ValueError(f"{name}: {len(cells)} cells for {len(self.columns)} columns")
-
+    @property
     def reasons(self) -> dict[str, str]:
         """Why cells are empty -> the letter that stands in them, in order of appearance."""
-        found = dict.fromkeys(
-            cell.why for b in self.blocks for g in b.groups for row in g.rows.values() for cell in row if cell.why
-        )
-        return {why: _letters(i) for i, why in enumerate(found)}
+        return {why: _letters(i) for i, why in enumerate(dict.fromkeys(self.frame["why"][self.frame["why"] != ""]))}
 
-    def narrowed(self) -> Iterator[tuple[Sequence[tuple[str, str]], Block]]:
-        """Each block with its columns, without those that are blank throughout it."""
-        for block in self.blocks:
-            rows = [cells for group in block.groups for cells in group.rows.values()]
-            kept = [any(cell.why or not cell.empty for cell in cells) for cells in zip(*rows, strict=True)]
-            groups = [
-                dataclasses.replace(g, rows={name: list(compress(cells, kept)) for name, cells in g.rows.items()})
-                for g in block.groups
-            ]
-            yield list(compress(self.columns, kept)), Block(block.heading, groups)
-
-    def frame(self) -> pd.DataFrame:
-        """A row a cell, in full precision: measure, group, row, span, column, value, low, high, bold, grey, why."""
-        return pd.DataFrame(
-            [
-                {"measure": block.heading, "group": group.label, "row": name, "span": span, "column": column}
-                | dataclasses.asdict(cell)
-                for block in self.blocks
-                for group in block.groups
-                for name, cells in group.rows.items()
-                for (span, column), cell in zip(self.columns, cells, strict=True)
-            ]
-        )
-
-
-def spans(columns: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
-    """The heads over the columns, each with how many columns it is over."""
-    return [(span, len(list(same))) for span, same in groupby(span for span, _ in columns)]
+    def _repr_html_(self) -> str:
+        return page(self)
 
 
 def _letters(i: int) -> str:
@@ -113,26 +87,507 @@ def _letters(i: int) -> str:
     return (_letters(i // 26 - 1) if i > 25 else "") + chr(ord("a") + i % 26)
 
 
-def compared(group: Group, trivial: Iterable[Group] = ()) -> Group:
-    """The best of each column in bold, if it exceeds the trivial classifiers and is not alone; grey where it does not.
+class Column(NamedTuple):
+    test_set: str
+    au: str  # or "mean"
+    column: str
+    span: str = ""
+    key: Any = None  # of ``published.table``; None: nothing is published for it
+    ours: bool = True  # False: it holds published numbers only
 
-    The best to the decimal that is shown, as the publication has it: of equal ones, all.
+
+class Row(NamedTuple):
+    """A row of ours in Table 1, 2 or 4, or one line for several methods that were not run."""
+
+    label: str
+    notebook: str  # that runs it
+    name: str = ""  # of its results; "" where none was run
+    printed: str = ""  # the publication's row, if it has one
+    what: str = "it"  # that was not run
+
+
+def per_release(number: int, found: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
+    """Table 1 (CASME II) or 2 (SAMM): the F1 of each AU of the whole model, leave-one-subject-out."""
+    release, names = RELEASES[number - 1], published.table(number).columns
+    columns = [Column(release, "mean" if name == published.AVERAGE else name, name, key=name) for name in names]
+    return _by_method(number, columns, [r for r in found if r.test_set == release and r.whole], policies)
+
+
+def cross_domain(found: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
+    """Table 4: trained on one release and tested on the other, in both directions, on the AUs that they share."""
+    aus = {f"AU{n}": f"AU{n}" for n in facs.BENCHMARK["samm"]} | {"mean": published.AVERAGE}
+    columns = [Column(t, au, name, title(t), (title(t), name)) for t in CROSS_DOMAIN for au, name in aus.items()]
+    used = [r for r in found if r.test_set in CROSS_DOMAIN and r.whole]
+    allowed = [policy for policy in policies if policy != "nested"]  # there is no second fold to choose on
+    return _by_method(4, columns, used, allowed or ["fixed"])
+
+
+def rows(number: int, found: Sequence[Result]) -> list[Row]:
+    """The rows of a table: baselines in the printed order, those not run in one line, further ones, then AU-LLM's.
+
+    found: the table's results. A further baseline is one of which this table prints nothing, and its row says so.
     """
-    columns = list(zip(*group.rows.values(), strict=True))
-    lows = zip(*(row for classifiers in trivial for row in classifiers.rows.values()), strict=True)
-    out = []
-    for cells, low in zip(columns, list(lows) or [()] * len(columns), strict=True):
-        known = [cell.value for cell in cells if not cell.empty]
-        level = max((cell.value for cell in low if not cell.empty), default=-float("inf"))
-        best = max(known) if len(known) > 1 else NAN
-        out.append(
-            [
-                dataclasses.replace(
-                    cell,
-                    bold=bool(level < cell.value) and f"{cell.value:.1f}" == f"{best:.1f}",
-                    grey=bool(cell.value <= level),
-                )
-                for cell in cells
+    notebook = "05_cross_domain" if number == 4 else "03_baselines"
+    ran = dict.fromkeys((r.method, r.name) for r in sorted(found, key=lambda r: r.method == AU_LLM) if r.baseline)
+    out, missing = [], []
+    for method in published.BASELINES:
+        if row := published.baseline(number, method):
+            same = [Row(name, notebook, name, row[0]) for run, name in ran if run == method]
+            out += same
+            missing += [] if same else [row[1]]
+    if missing:
+        every = ", ".join(missing)
+        label = every if len(missing) < 3 else f"{len(missing)} {'other ' * bool(out)}baselines"
+        out.append(Row(label, notebook, what=every))
+    further = [name for method, name in ran if not published.baseline(number, method)]
+    out += [Row(f"{name} (no published number)", notebook, name) for name in further]
+    named = results.au_llm(found)
+    if number == 4:  # its printed row is that of no LLM in particular
+        named = {name: r for name, r in named.items() if r} or {"AU-LLM": None}
+    for name, result in named.items():
+        names = results.published_llm(name, result)
+        printed = "" if names is None else "AU-LLM (Ours)" if number == 4 else names[0]
+        out.append(Row(name, notebook if number == 4 else "llm in 02_train_loso", name, printed))
+    return out
+
+
+def _by_method(number: int, columns: list[Column], used: list[Result], policies: Sequence[str]) -> Table:
+    """Table 1, 2 or 4: one row per method, one column per AU."""
+    by_name = {(r.test_set, r.name): r for r in sorted(used, key=lambda r: not r.why)}  # one with a score, if any
+    cells = [
+        _slot(row.label, c, by_name.get((c.test_set, row.name)), row.what, row.notebook, (number, row.printed))
+        for row in rows(number, used)
+        for c in columns
+    ]
+    return _table(number, columns, cells, used, policies)
+
+
+def _slot(row: str, c: Column, result: Result | None, what: str, notebook: str, printed: tuple[int, str]) -> dict:
+    """A cell of ours before it is scored. printed: table and row of the published number, if it has one."""
+    why = result.why if result else f"no run of {what} on {title(c.test_set)} is in this profile's results ({notebook})"
+    method, variant = (result.name, result.variant) if result and not why else ("", "")
+    compared = method and printed[1] and c.key and not (result and result.synthetic)
+    number = float(published.table(printed[0]).loc[printed[1], c.key]) if compared else NAN
+    return (
+        c._asdict() | CELL | {"row": row, "method": method, "variant": variant, "printed": number, "why": why * c.ours}
+    )
+
+
+def ablations(found: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
+    """Table 3: the average F1 of every ablation, by LLM, on both releases; further variants of ours below.
+
+    The published numbers share their columns with licensed runs only; beside a synthetic release they have their own.
+    Baselines are in Tables 1 and 2.
+    """
+    found = [r for r in found if r.test_set in RELEASES and not r.baseline]
+    columns: dict[Column, str] = {}  # -> the name of its results
+    for release in RELEASES:
+        here, name = [r for r in found if r.test_set == release], title(release)
+        if synthetic := any(r.synthetic for r in here):
+            for _, short in published.LLMS.values():
+                columns[Column(release, "mean", short, f"published, {name}", (name, short), ours=False)] = ""
+        for method, result in results.au_llm(here).items():
+            names = results.published_llm(method, result)
+            short = method.replace(*names) if names else method.removeprefix("AU-LLM, ")
+            if not synthetic:
+                columns[Column(release, "mean", short, name, (name, names[1]) if names else None)] = method
+            elif result:
+                columns[Column(release, "mean", short, f"synthetic, as {name}")] = method
+    by_key = {(r.test_set, r.name, r.variant): r for r in sorted(found, key=lambda r: not r.why)}
+    ran = {key[:2] for key in by_key}
+    variants = published.VARIANTS | {r.variant: r.variant for r in found if r.variant not in published.VARIANTS}
+    cells = []
+    for variant, label in variants.items():
+        for c, name in columns.items():
+            what = f"{variant!r}, {name}" if (c.test_set, name) in ran else name
+            printed = 3, label if variant in published.VARIANTS else ""
+            cells.append(_slot(label, c, by_key.get((c.test_set, name, variant)), what, "04_ablations", printed))
+    return _table(3, list(columns), cells, found, policies)
+
+
+def _table(number: int, columns: list[Column], slots: list[dict], used: list[Result], policies: Sequence[str]) -> Table:
+    """The table. slots: of ``_slot``; used: the results behind it, those without a score too."""
+    scored, heads, every = [r for r in used if not r.why], pd.DataFrame(columns).assign(**CELL), pd.DataFrame(slots)
+    first = {r.test_set: r for r in reversed(scored)}
+    frames = {(t, name, "", ""): frame for t, r in first.items() for name, frame in r.trivial.items()}
+    frames |= {(r.test_set, r.name, r.variant, policy): r.score(policy) for r in scored for policy in policies}
+    scores = pd.concat(frames, names=KEY) if frames else None
+    brief = results.in_words(scored, brief=True)
+    parts = []
+    for measure in MEASURES:
+        trivial = _trivial(heads, scores, measure, f"trivial classifiers, {brief}")
+        parts += [trivial, *(_published(number, heads) if measure == "f1_macro" else ())]
+        for policy in policies:
+            lines = every if policy == policies[0] else every[every.groupby("row")["method"].transform("max") != ""]
+            label = f"ours, {brief}; {POLICIES[policy]}" if scored else "ours"
+            ours = _scored(lines.assign(kind="ours", policy=policy, group=label), scores, measure)
+            apart = {end: ours[end] - ours["printed"] for end in ("value", "low", "high")}
+            apart = ours.assign(kind="difference", group=f"ours − published; {POLICIES[policy]}", why="", **apart)
+            parts += [
+                compared(ours, _fair(trivial, policy)),
+                apart[apart.groupby("row")["value"].transform("count") > 0],
             ]
+    frame = pd.concat([part for part in parts if len(part)], ignore_index=True)[FRAME]
+    older = [str(run.path) for r in used for run in r.older]
+    made = results.made_by(scored) | {"table": number, "published": published.place(number), "passed_over": older}
+    notes = _notes(number, first, scored, policies, "difference" in set(frame["kind"]), len(older))
+    data = f"{results.in_words(scored)}, beside the published numbers"
+    caption = data if scored else "published numbers, nothing run yet"
+    return Table(caption, frame, [*notes, results.line(made)], number, made, scores)
+
+
+def _scored(cells: pd.DataFrame, scores: pd.DataFrame | None, measure: str) -> pd.DataFrame:
+    """Cells with their scores in percent, by ``KEY``, or with the reason why there is none."""
+    cells = cells.assign(measure=MEASURES[measure])
+    if measure != "f1_macro":
+        cells["printed"] = NAN
+    if scores is None:
+        return cells
+    found = scores.reindex(pd.MultiIndex.from_frame(cells[KEY])).set_axis(cells.index)
+    for name, end in {"value": "", "low": "_low", "high": "_high"}.items():
+        cells[name] = 100 * found[f"{measure}{end}"]
+    shown = np.where(found[["TP", "FN"]].sum(axis=1) > 0, "every", "no")
+    names = cells["au"].replace("mean", "an AU")
+    why = shown + " clip of these data shows " + names + ", so it has no score"
+    return cells.assign(why=cells["why"].where(cells["value"].notna() | (cells["method"] == ""), why))
+
+
+def _trivial(heads: pd.DataFrame, scores: pd.DataFrame | None, measure: str, group: str) -> pd.DataFrame:
+    """The rows of the trivial classifiers, in the columns that hold ours; intervals of the random ones only."""
+    names = [] if scores is None else scores.index[scores.index.get_level_values("policy") == ""].unique("method")
+    cells = pd.DataFrame({"row": names}, dtype=str).merge(heads, how="cross")
+    cells = cells.assign(kind="trivial", group=group, method=cells["row"].where(cells["ours"], ""), variant="")
+    cells = _scored(cells.assign(policy=""), scores, measure)
+    cells.loc[~cells["row"].str.contains("random"), ["low", "high"]] = NAN
+    return cells
+
+
+def _fair(trivial: pd.DataFrame, policy: str) -> pd.DataFrame:
+    """The trivial classifiers that a score is compared with: one tuned on the test labels only with its like."""
+    return trivial if policy == TUNED else trivial[~trivial["row"].str.contains(TUNED)]
+
+
+def _published(number: int, heads: pd.DataFrame) -> list[pd.DataFrame]:
+    """The published rows, bold as in print, grey where a trivial classifier scores as much on the documented labels."""
+    heads = heads.assign(ours=heads["key"].notna())
+    frames: dict[tuple, pd.DataFrame] = {}
+    for test_set, columns in heads.groupby("test_set", sort=False):
+        aus = tuple(au for au in columns["au"].unique() if au != "mean")
+        scores = published.trivial(test_set.split(" → ")[-1], aus)
+        frames |= {(test_set, name, "", ""): score for name, score in scores.items()}
+    names = " and ".join(title(release) for release in RELEASES if heads["test_set"].str.contains(release).any())
+    label = f"trivial classifiers, documented labels of {names}"
+    trivial = _trivial(heads, pd.concat(frames, names=KEY), "f1_macro", label).assign(kind="documented trivial")
+    table, bold = published.table(number), published.bold(number)
+    cells = pd.DataFrame({"row": table.index}).merge(heads, how="cross")
+    cells = cells.assign(measure=MEASURES["f1_macro"], kind="published", policy="", group=f"published, {names}")
+    cells["value"] = [table.loc[c.row, c.key] if c.ours else NAN for c in cells.itertuples()]
+    cells["bold"] = [bool(c.ours and bold.loc[c.row, c.key]) for c in cells.itertuples()]
+    return [trivial, cells.assign(grey=cells["value"] <= _highest(_fair(trivial, ""), cells).round(1))]
+
+
+def _highest(trivial: pd.DataFrame, cells: pd.DataFrame) -> pd.Series:
+    """The highest score of the trivial classifiers in the column of each cell; -inf where there is none."""
+    highest = trivial.groupby(COLUMN)["value"].max().rename("highest")
+    return cells.join(highest, on=COLUMN)["highest"].fillna(-float("inf"))
+
+
+def compared(cells: pd.DataFrame, trivial: pd.DataFrame) -> pd.DataFrame:
+    """The cells of a group with the best of each column in bold, if it is above the trivial classifiers and not alone.
+
+    The best to the decimal that is shown, as the publication has it: of equal ones, all. Cells that are not above the
+    trivial classifiers are grey.
+    """
+    column, above = cells.groupby(COLUMN)["value"], cells["value"] - _highest(trivial, cells)
+    best = column.transform("max").where(column.transform("count") > 1)
+    equal = cells["value"].map("{:.1f}".format) == best.map("{:.1f}".format)
+    return cells.assign(bold=equal & (above.fillna(0) > 0), grey=above.fillna(1) <= 0)
+
+
+def _notes(
+    number: int, first: Mapping[str, Result], scored: Sequence[Result], policies: Sequence[str], differences: bool,
+    older: int,
+) -> list[str]:  # fmt: skip
+    """What a reader of the table has to know, one line each. first: a result of each test set."""
+    out = []
+    for test_set, result in first.items():
+        frame, synthetic = result.predictions[0], "Synthetic release in the layout of " * result.synthetic
+        protocol = (
+            "trained on the first, tested on the second" if " → " in test_set else "leave-one-subject-out, pooled"
         )
-    return dataclasses.replace(group, rows=dict(zip(group.rows, map(list, zip(*out, strict=True)), strict=True)))
+        out.append(
+            f"{synthetic}{title(test_set)}: {frame['clip_id'].nunique()} clips of {frame['subject'].nunique()} "
+            f"subjects scored; {protocol}; in brackets, 95 % bootstrap intervals over subjects."
+        )
+    seeds = sorted({len(r.runs) for r in scored}) or [1]
+    many = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+    shown = "as its" if number == 4 else "to go by Table 4, whose"
+    lines = {
+        "Tuned on the test labels: every resample is tuned anew, so these intervals lie too high, as the numbers do. "
+        f'The trivial classifier "random scores, {TUNED}" counts for them alone.': scored and TUNED in policies,
+        "The synthetic release is rendered and a check of the path: its numbers are no result on CASME II or SAMM, and "
+        "no difference to the published numbers is computed.": any(r.synthetic for r in scored),
+        f"Ours is the mean of the scores of {many} seeds, and an interval the mean of the seeds' intervals.": (
+            seeds[-1] > 1
+        ),
+        f"Older runs of the same configurations, for which newer ones count: {older}.": older,
+        "Baselines of ours are written anew for this kit and trained by recipes of their own, on the same clips as "
+        "AU-LLM, each in the frame size and colours that it reads.": any(r.method != AU_LLM for r in scored),
+        "3D-CNN: the plain network of the publication's Figure 3b, without a language model.": any(
+            r.variant == PLAIN for r in scored
+        ),
+        "The interval of a difference is that of ours: the publication gives its numbers without one.": differences,
+        "The publication does not say which LLM its Table 4 is of.": differences and number == 4,
+        f"Published: {published.place(number)}, as printed. Its F1 is two-class macro F1, {shown} constant predictors "
+        f"show. {published.comment(number)}": True,
+    }
+    return out + [line for line, needed in lines.items() if needed]
+
+
+def ablation_panels(table: Table, policy: str = "fixed") -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+    """Figure 2 for ``figures.fig2.figure2``, from Table 3: panels, and the best trivial classifier, by data set.
+
+    Each panel has one row per (llm, variant): the average two-class macro F1 as score, low, high, published, in
+    percent; NaN where it was not run, and published only for licensed runs.
+    """
+    frame = table.frame[table.frame["measure"] == MEASURES["f1_macro"]]
+    trivial = _fair(frame[frame["kind"] == "trivial"], policy).groupby("test_set")["value"].max()
+    ours = frame[
+        (frame["kind"] == "ours") & (frame["policy"] == policy) & frame["row"].isin(published.VARIANTS.values())
+    ]
+    ours = ours[ours["value"].notna() | (ours["why"] != "")]
+    names = {"column": "llm", "row": "variant", "value": "score", "low": "low", "high": "high", "printed": "published"}
+    panels: dict[str, pd.DataFrame] = {}
+    best: dict[str, float] = {}
+    for release in RELEASES:
+        data = table.provenance["data"].get(release, {"synthetic": False})
+        name = "synthetic release in the layout of " * (data.get("synthetic") is not False) + title(release)
+        cells = ours[ours["test_set"] == release].rename(columns=names)[list(names.values())]
+        panels[name] = pd.concat([cells[cells["llm"] == llm] for llm in cells["llm"].unique()] or [cells])
+        best |= {name: float(trivial[release])} if release in trivial else {}
+    return panels, best
+
+
+def number(value: float, signed: bool = False) -> str:
+    """81.4; signed: +3.0 or −3.0, and 0.0 without a sign."""
+    text = f"{abs(value):.1f}"
+    return text if text == "0.0" else ("−" if value < 0 else "+" if signed else "") + text
+
+
+def interval(low: float, high: float) -> str:
+    """As in [70.1, 85.2], or nothing."""
+    return "" if pd.isna(low) or pd.isna(high) else f"[{number(low)}, {number(high)}]"
+
+
+class Form(NamedTuple):
+    """How a format marks the text of a cell."""
+
+    escape: Callable[[str], str]
+    bold: str
+    grey: str
+    empty: str
+    interval: str = ""  # what it is appended as; LaTeX has it in a line of its own
+    grey_name: str = "Grey"
+
+
+def _wide(cells: pd.DataFrame, draw: Callable[[Any], str]) -> pd.DataFrame:
+    """Cells as text: index (group, row), columns (span, column), in order of appearance."""
+    text = cells.assign(text=[draw(cell) for cell in cells.itertuples()])
+    index, columns = (pd.MultiIndex.from_frame(cells[keys].drop_duplicates()) for keys in (["group", "row"], COLUMN))
+    wide = text.pivot(index=["group", "row"], columns=COLUMN, values="text")  # noqa: PD010
+    return wide.reindex(index=index, columns=columns).fillna("")
+
+
+def _parts(table: Table, form: Form) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Each measure of a table with its cells, and these drawn (``_wide``), without the columns that are blank."""
+    letters = table.reasons
+
+    def draw(cell: Any) -> str:
+        if pd.isna(cell.value):
+            return form.empty.format(f"({letters[cell.why]})") if cell.why else ""
+        text = form.escape(number(cell.value, cell.kind == "difference"))
+        text = form.grey.format(text) if cell.grey else text
+        spread = interval(cell.low, cell.high) and form.interval.format(interval(cell.low, cell.high))
+        return (form.bold.format(text) if cell.bold else text) + spread
+
+    for heading, cells in table.frame.groupby("measure", sort=False):
+        wide = _wide(cells, draw)
+        yield str(heading), cells, wide.loc[:, wide.ne("").any()]
+
+
+def _legend(table: Table, form: Form, why: Iterable[str] | None = None) -> list[str]:
+    """The lines under the table, escaped, with the letters of these reasons or of all."""
+    kept = table.reasons if why is None else set(why)
+    reasons = (f"({letter}) {reason}" for reason, letter in table.reasons.items() if reason in kept)
+    return [form.escape(line) for line in (MARKS.format(form.grey_name), *table.notes, *reasons)]
+
+
+def _styled(lines: Sequence[tuple[str, Sequence[str]]], columns: pd.MultiIndex, stub: str, form: Form) -> Styler:
+    """Lines (label and cells, ready to be shown) below the names of columns, which are escaped."""
+    spans, names = ([form.escape(text) for text in level] for level in zip(*columns, strict=True))
+    heads = pd.MultiIndex.from_arrays([spans, names], names=[None, stub]) if any(spans) else pd.Index(names, name=stub)
+    return Styler(pd.DataFrame([cells for _, cells in lines], [label for label, _ in lines], heads))
+
+
+def markdown(table: Table) -> str:
+    """Best in bold, not above a trivial classifier in italics, intervals in brackets."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    form = Form(_md, "**{}**", "*{}*", "{}", " {}", grey_name="Italics")
+    out = [f"**{_md(table.heading)}**", ""]
+    for heading, _, wide in _parts(table, form):
+        heads = [table.stub, *(f"{span}: {name}" if span else name for span, name in wide.columns)]
+        out += [_md(heading), "", line(map(_md, heads)), "| --- |" + " ---: |" * wide.shape[1]]
+        for group, rows in wide.groupby(level="group", sort=False):
+            out.append(line([f"**{_md(group)}**", *[""] * wide.shape[1]]))
+            out += [line([_md(name), *texts]) for (_, name), texts in rows.iterrows()]
+        out.append("")
+    return "\n".join([*out, *(f"{note}  " for note in _legend(table, form))]) + "\n"
+
+
+def _md(text: str) -> str:
+    return re.sub(r"([\\`*_<>\[|~])", r"\\\1", " ".join(text.split()))
+
+
+def page(table: Table) -> str:
+    """One HTML section whose style touches nothing outside it."""
+    grey = '<span class="grey">{}</span>'
+    form = Form(html.escape, "<b>{}</b>", grey, grey, "<small>{}</small>")
+    style = (resources.files(__package__) / "tables.css").read_text(encoding="utf-8")
+    out = [f'<section class="aullm"><style>{style}</style><h2>{html.escape(table.heading)}</h2>']
+    for heading, _, wide in _parts(table, form):
+        lines = []
+        for group, rows in wide.groupby(level="group", sort=False):
+            lines.append((f'<span class="group">{html.escape(group)}</span>', [""] * wide.shape[1]))
+            lines += [(html.escape(name), texts) for (_, name), texts in rows.iterrows()]
+        styler = _styled(lines, wide.columns, table.stub, form).set_caption(html.escape(heading))
+        out.append(f"<div>{styler.to_html(exclude_styles=True)}</div>")
+    notes = (f"<p>{note}</p>" for note in _legend(table, form))
+    return "\n".join([*out, "<footer>", *notes, "</footer></section>"]) + "\n"
+
+
+CLOSER = r"\noalign{\vskip-3pt}"  # begins a line of intervals
+
+_TEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
+    "_": r"\_\allowbreak{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}", "`": r"\textasciigrave{}",
+    "/": r"/\allowbreak{}", "[": "{[}", "]": "{]}",  # a "[" after "\\" would be read as its argument
+    "–": "--", "—": "---", "−": r"\ensuremath{-}", "×": r"\ensuremath{\times}", "→": r"\ensuremath{\rightarrow}",
+    "±": r"\ensuremath{\pm}", "·": r"\ensuremath{\cdot}", "…": r"\dots{}", "≤": r"\ensuremath{\leq}",
+    "≥": r"\ensuremath{\geq}", "’": "'", "‘": "`", "“": "``", "”": "''", "³": r"\ensuremath{^3}",
+    "²": r"\ensuremath{^2}", "ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}", "Æ": r"\AE{}", "ł": r"\l{}",
+}  # fmt: skip
+_ACCENTS = {
+    "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".",
+    "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0323": "d", "\u0327": "c",
+}  # fmt: skip
+
+
+def tex(text: str) -> str:
+    """Text escaped for LaTeX, all ASCII; a character that LaTeX's own fonts lack is given by its code point."""
+    plain = unicodedata.normalize("NFC", " ".join(text.split()))
+    pairs = zip(" " + plain, plain, strict=False)  # two hyphens would be drawn as a dash
+    return "".join("{}-" if before == char == "-" else _tex(char) for before, char in pairs)
+
+
+def _tex(char: str) -> str:
+    if char in _TEX:
+        return _TEX[char]
+    if " " <= char <= "~":
+        return char
+    base, *accents = list(unicodedata.normalize("NFD", char))
+    if len(accents) == 1 and accents[0] in _ACCENTS and base.isascii():
+        return f"\\{_ACCENTS[accents[0]]}{{{base}}}"
+    return rf"\texttt{{U+{ord(char):04X}}}"
+
+
+def latex(table: Table, label: str) -> str:
+    r"""A complete ``\begin{table}...\end{table}`` for each measure; needs booktabs and xcolor."""
+    return "% needs \\usepackage{booktabs} and \\usepackage{xcolor}\n" + "\n".join(_floats(table, label))
+
+
+def document(tables: Iterable[Table]) -> str:
+    """A stand-alone LaTeX document of several tables."""
+    out = [
+        "\\documentclass[a4paper]{article}\n\\usepackage{booktabs}\n\\usepackage{xcolor}\n"
+        "\\setlength{\\textwidth}{19.6cm}\\setlength{\\oddsidemargin}{-1.84cm}\\setlength{\\evensidemargin}{-1.84cm}\n"
+        "\\setlength{\\textheight}{25.5cm}\\setlength{\\topmargin}{-1.6cm}\\setlength{\\headheight}{0pt}"
+        "\\setlength{\\headsep}{0pt}\n\\begin{document}"
+    ]
+    for table in tables:
+        for letter, text in zip("abcdefgh", _floats(table, table.name), strict=False):
+            named = f"\\renewcommand{{\\thetable}}{{{table.number}{letter}}}\n" if table.number else ""
+            out.append(f"{named}{text}\\clearpage\n")
+    return "\n".join([*out, "\\end{document}\n"])
+
+
+def _floats(table: Table, label: str) -> list[str]:
+    """A ``table`` for each measure; one too long for a page goes on in another, between two groups."""
+
+    def small(cell: Any) -> str:
+        spread = interval(cell.low, cell.high)
+        return rf"{{\tiny {tex(spread)}}}" if spread else ""
+
+    grey, floats = r"\textcolor{{black!55}}{{{}}}", list[str]()
+    form = Form(tex, r"\textbf{{{}}}", grey, grey)
+    for heading, cells, wide in _parts(table, form):
+        spreads, empty = _wide(cells, small)[wide.columns], [""] * wide.shape[1]
+        pages: list[dict[str, list]] = [{}]  # of each: group -> lines
+        for group, rows in wide.groupby(level="group", sort=False):
+            lines = [(rf"\rlap{{\textit{{{tex(group)}}}}}", empty)]
+            for key, texts in rows.iterrows():
+                lines += [(tex(key[1]), texts), (CLOSER, spreads.loc[key])][: 1 + spreads.loc[key].any()]
+            before = [line for some in pages[-1].values() for line in some]
+            if before and sum(0.7 if name == CLOSER else 1 for name, _ in before + lines) > 56:
+                pages.append({})
+            rule = "\\midrule\n" * bool(pages[-1])  # above every group but the first
+            pages[-1][group] = [(rule + lines[0][0], empty), *lines[1:]]
+        for i, groups in enumerate(pages):
+            caption = f"{table.title}. {heading}{', continued' * (i > 0)}."
+            notes = _legend(table, form, cells["why"][cells["group"].isin(groups)])
+            lines = [line for some in groups.values() for line in some]
+            styler = _styled(lines, wide.columns, _rules(wide.columns) + tex(table.stub), form)
+            columns = f"@{{}}l*{{{wide.shape[1]}}}{{r}}@{{}}"
+            body = styler.to_latex(hrules=True, column_format=columns, multicol_align="c")
+            floats.append(
+                "\\begin{table}[t]\n\\centering\\setlength{\\belowcaptionskip}{5pt}\n"
+                f"\\caption{{{tex(caption)}}}\n\\label{{tab:{re.sub('[^A-Za-z0-9-]', '-', label)}-{len(floats) + 1}}}\n"
+                f"\\footnotesize\\setlength{{\\tabcolsep}}{{{2.5 if wide.shape[1] < 10 else 1.5}pt}}\n{body}\n"
+                "\\smallskip\n\\parbox{\\linewidth}{\\scriptsize\\raggedright "
+                + "\\par\n".join(notes) + "}\n\\end{table}\n"
+            )  # fmt: skip
+    return floats
+
+
+def _rules(columns: pd.MultiIndex) -> str:
+    """A rule below each name that is over several columns."""
+    rules, first = "", 2
+    for span, same in groupby(span for span, _ in columns):
+        last = first + len(list(same)) - 1
+        rules += rf"\cmidrule(lr){{{first}-{last}}}" if span else ""
+        first = last + 1
+    return rules and f"{rules}\n"
+
+
+def write(path: Path, table: Table) -> list[Path]:
+    """Writes a table as ``path``.md, .html, .tex, .csv (every cell) and .json (provenance), and its ``scores``.
+
+    Returns what was written; the scores are in ``path``_scores.csv. Raises OSError where nothing can be written.
+    """
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(table.heading)}</title>'
+    head += '<meta name="viewport" content="width=device-width"><body style="margin:2em">'
+    texts = {
+        ".md": markdown(table), ".html": head + page(table), ".tex": latex(table, path.name),
+        ".csv": table.frame.to_csv(index=False),
+    }  # fmt: skip
+    if table.scores is not None:
+        texts["_scores.csv"] = table.scores.to_csv()
+    written = [path.with_name(path.name + end) for end in (*texts, ".json")]
+    with files.explained(path.parent, "the table"):
+        for target, text in zip(written, texts.values(), strict=False):
+            files.write_text(target, text)
+        files.write_json(written[-1], table.provenance)
+    return written

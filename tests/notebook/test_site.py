@@ -12,8 +12,7 @@ import pytest
 from nbformat import v4
 
 from aullm_lib.notebook import fragment, site
-from aullm_lib.report import figures, render
-from aullm_lib.report.tables import Block, Cell, Group, Table
+from aullm_lib.report import figures, tables
 from aullm_lib.support import files
 
 EVIL = "<script>alert(1)</script>"
@@ -55,10 +54,16 @@ def write(home, name, notebook, profile="demo", **record):
 def example(home, profile="demo", synthetic=True):
     """A home in which a profile has run: two notebooks, a table and a figure, with hostile text in all of them."""
     folder = home / "figures" / profile
-    cells = [Cell(81.25, 70.06, 90.5), Cell(why=f"{EVIL} not run")]
-    block = Block("F1 (%)", [Group(f"ours {EVIL}", {EVIL: cells, "other": [Cell(60.0), Cell(55.5)]})])
-    table = Table(f"synthetic {EVIL}", [("over", "AU1"), ("over", EVIL)], [block], number=1)
-    written = render.write(folder / "table1_casme2", table, {"synthetic": synthetic})
+    rows = {EVIL: [{"value": 81.25, "low": 70.06, "high": 90.5}, {"why": f"{EVIL} not run"}],
+            "other": [{"value": 60.0}, {"value": 55.5}]}  # fmt: skip
+    facts = {"measure": "F1 (%)", "group": f"ours {EVIL}", "kind": "ours", "span": "over"}
+    cells = [
+        tables.CELL | facts | {"row": row, "column": column} | cell
+        for row, line in rows.items()
+        for column, cell in zip(["AU1", EVIL], line, strict=True)
+    ]
+    table = tables.Table(f"synthetic {EVIL}", pd.DataFrame(cells), number=1, provenance={"synthetic": synthetic})
+    written = tables.write(folder / "table1_casme2", table)
     points = pd.DataFrame({"intensity": [0.0, 1.0], "seed": [1, 1], "f1_macro": [0.5, 0.7]})
     points = points.assign(**{"always-negative": 0.45, "base-rate random": 0.5})
     written += figures.save(figures.scores.intensity_curve(points), folder / "curve", {"synthetic": synthetic})

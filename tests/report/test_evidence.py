@@ -79,23 +79,25 @@ def test_a_difference_alone_may_not_hold_among_many():
 
 
 def test_ablations_are_compared_with_the_whole_model_of_the_same_llm_and_seed(experiment, tmp_path):
-    def entry(variant, llm, seed, right):
+    def record(folder, variant, llm, seed, right):
         frame = predicted(right)
         split = [Fold(s, ("x",), tuple(rows["clip_id"])) for s, rows in frame.groupby("subject")]
-        trained = dataclasses.replace(experiment, name=f"{variant}-{llm}", variant=variant, llm=llm, seed=seed)
-        run = Run.open(tmp_path, trained, split, {"fingerprint": "f"})
+        trained = dataclasses.replace(experiment, name=f"{variant}-{llm[-1]}", variant=variant, llm=llm, seed=seed)
+        described = {"train": ["samm"], "test": ["samm"], "protocol": "leave-one-subject-out"}
+        run = Run.open(tmp_path / folder, trained, split, {"fingerprint": "f"}, split=described)
         for fold in split:
             rows = frame[frame["subject"] == fold.name]
             run.write_fold(fold.name, Result(rows, pd.DataFrame({"epoch": [1], "loss": [1.0]}), {"seconds": 1.0}, {}))
-        about = {"release": "samm", "variant": variant, "llm": llm, "recipe": "paper"}
-        return about | {"seed": seed, "path": str(run.path)}
 
-    entries = [
-        entry("all", "x/q", 1, 0.9), entry("all", "x/r", 1, 0.5), entry("high", "x/q", 1, 1.0),
-        entry("high", "x/r", 1, 1.0), entry("high", "x/q", 2, 1.0), entry("bce", "x/q", 1, 0.7),
-    ]  # fmt: skip
-    frame = evidence.against_whole(results.load({"runs": entries}), lambda variant: variant == "high")
+    whole = [("all", "x/q", 1, 0.9), ("all", "x/r", 1, 0.5)]
+    parts = [("high", "x/q", 1, 1.0), ("high", "x/r", 1, 1.0), ("high", "x/q", 2, 1.0), ("bce", "x/q", 1, 0.7)]
+    for facts in parts:
+        record("parts", *facts)
+    for facts in [*whole, *parts]:
+        record("every", *facts)
+    found = results.load(tmp_path / "every")
+    frame = evidence.against_whole(found, lambda variant: variant == "high")
     assert frame["difference"].dropna().to_dict() == {("samm", "q", "high", 1): 10.0, ("samm", "r", "high", 1): 50.0}
     assert frame.loc[("samm", "q", "high", 2), "supported"] == "not compared: AU-LLM, q was not run with seed 2"
-    assert len(evidence.against_whole(results.load({"runs": entries}), lambda variant: True)) == 4
-    assert len(evidence.against_whole(results.load({"runs": entries[2:]}), lambda variant: True)) == 0
+    assert len(evidence.against_whole(found, lambda variant: True)) == 4
+    assert len(evidence.against_whole(results.load(tmp_path / "parts"), lambda variant: True)) == 0

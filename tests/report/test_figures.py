@@ -1,9 +1,4 @@
-"""Tables and figures: they show the numbers given, escape text from data, and repeat to the byte."""
-
-import json
-import re
-import shutil
-import subprocess
+"""Figures: they show the numbers given, escape text from data, and repeat to the byte."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,9 +7,8 @@ import pytest
 from matplotlib.text import Text
 
 from aullm_lib import metrics
-from aullm_lib.report import figures, render
+from aullm_lib.report import figures
 from aullm_lib.report.figures import canvas, clips, fig2, scores
-from aullm_lib.report.tables import Block, Cell, Group, Table, compared
 
 
 @pytest.fixture(scope="module")
@@ -30,94 +24,6 @@ def predictions():
 def scored(predictions):
     good = predictions.assign(probability=0.2 + 0.6 * predictions["label"])
     return {"<b>evil</b> & co": metrics.score(good), "random": metrics.score(predictions)}, metrics.trivial(predictions)
-
-
-EVIL = "<b>evil</b> & co|100%_$x^2~{#}\\\\ [a]--b 中 é → × – `*"
-
-
-@pytest.fixture
-def shown():
-    """A table with every kind of cell, and text from data that no format takes as it is."""
-    ours = {EVIL: [Cell(81.25, 70.06, 90.5), Cell(50.0), Cell()], "other": [Cell(60.0), Cell(why="not run"), Cell()]}
-    low = Group("trivial classifiers", {"always-negative": [Cell(61.0), Cell(50.0), Cell()]})
-    apart = Group("difference", {EVIL: [Cell(3.04, -1.96, 6.5), Cell(-0.04), Cell()]}, signed=True)
-    block = Block("F1 (%)", [low, compared(Group("ours " + EVIL, ours), [low]), apart])
-    return Table(
-        f"T {EVIL}", [("left & right", "AU1"), ("left & right", "AU2"), ("", "blank")], [block], [EVIL], number=3
-    )
-
-
-def test_every_format_shows_the_same_numbers_marks_and_reasons(shown, tmp_path):
-    paths = render.write(tmp_path / "t", shown, {"runs": ["x"]})
-    markdown, page, tex, _, made = (path.read_text(encoding="utf-8") for path in paths)
-    for number in ("**81.2** [70.1, 90.5]", "*50.0*", "*60.0*", "+3.0 [−2.0, 6.5]", "| 0.0 |", "(a)", "(a) not run"):
-        assert number in markdown
-    for number in ("<b>81.2</b><small>[70.1, 90.5]</small>", '<td class="trivial">50.0</td>', "+3.0", "(a) not run"):
-        assert number in page
-    assert '<td class="empty" title="not run">(a)</td>' in page
-    minus = r"\ensuremath{-}"
-    for number in (r"\textbf{81.2}", r"\textcolor{black!55}{50.0}", f"{{[}}{minus}2.0, 6.5{{]}}", "(a) not run"):
-        assert number in tex
-    assert "blank" not in markdown + page + tex  # no cell of that column holds anything
-    stored = pd.read_csv(paths[3]).set_index(["group", "row", "column"])
-    assert stored.loc[("ours " + EVIL, EVIL, "AU1"), ["value", "low", "high"]].tolist() == [81.25, 70.06, 90.5]
-    assert stored.loc[("ours " + EVIL, "other", "AU2"), "why"] == "not run"
-    assert json.loads(made) == {"runs": ["x"]}
-    before = [path.read_bytes() for path in paths]
-    assert [path.read_bytes() for path in render.write(tmp_path / "t", shown, {"runs": ["x"]})] == before
-
-
-def test_text_from_data_is_escaped_in_every_format(shown):
-    page, tex, markdown = render.page(shown), render.latex(shown, "t"), render.markdown(shown)
-    assert "<b>evil" not in page
-    assert "&lt;b&gt;evil&lt;/b&gt; &amp; co" in page
-    assert "http" not in page
-    rules = re.search(r"<style>(.*?)</style>", page)[1].split("}")
-    assert all(part.startswith(".aullm") for part in rules if part)  # nothing of JupyterLab's own page changes
-    assert r"\<b>evil\</b>".replace(">", ">") in markdown.replace(r"\>", ">")
-    assert len({line.count(" | ") for line in markdown.splitlines() if line.startswith("| ")}) == 1
-    assert tex.isascii()
-    assert render.tex(EVIL) == (
-        r"\textless{}b\textgreater{}evil\textless{}/\allowbreak{}b\textgreater{} \& co\textbar{}100\%\_\allowbreak{}\$x"
-        r"\textasciicircum{}2\textasciitilde{}\{\#\}\textbackslash{}\textbackslash{} {[}a{]}-{}-b \texttt{U+4E2D} "
-        r"\'{e} \ensuremath{\rightarrow} \ensuremath{\times} -- \textasciigrave{}*"
-    )
-
-
-def test_the_latex_document_compiles(shown, tmp_path):
-    program = shutil.which("pdflatex")
-    if not program:
-        pytest.skip("pdflatex is not on this machine (Debian: texlive-latex-recommended)")
-    (tmp_path / "t.tex").write_text(render.document({"a": shown, "b_2": shown}), encoding="utf-8")
-    done = subprocess.run(
-        [program, "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "Overfull" not in done.stdout
-    assert (tmp_path / "t.pdf").stat().st_size > 1000
-    assert set(re.findall(r"usepackage\{(.*?)\}", (tmp_path / "t.tex").read_text())) == {"booktabs", "xcolor", "array"}
-
-
-def test_a_table_too_long_for_a_page_goes_on_in_another():
-    groups = [Group(f"g{i}", {f"m{i}{j}": [Cell(50.0, 40.0, 60.0)] for j in range(20)}) for i in range(3)]
-    text = render.latex(Table("t", [("", "a")], [Block("F1 (%)", groups)]), "t")
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
-    assert text.count("F1 (\\%), continued") == 2
-    assert len(set(re.findall(r"\\label\{(.*?)\}", text))) == 3
-    assert all(text.count(f"m{i}{j} &") == 1 for i in range(3) for j in range(20))
-
-
-def test_a_row_of_the_wrong_length_is_refused():
-    with pytest.raises(ValueError, match="m: 1 cells for 2 columns"):
-        Table("t", [("", "a"), ("", "b")], [Block("h", [Group("g", {"m": [Cell(1.0)]})])])
-
-
-def test_only_the_best_above_the_trivial_classifiers_is_bold_and_ties_are_bold_together():
-    rows = {"a": [Cell(50.0), Cell(40.0)], "b": [Cell(50.03), Cell(45.0)], "c": [Cell(49.0), Cell()]}
-    made = compared(Group("g", rows), [Group("f", {"x": [Cell(48.0), Cell(45.0)], "y": [Cell(49.0), Cell()]})])
-    assert [[cell.bold for cell in row] for row in made.rows.values()] == [[True, False], [True, False], [False, False]]
-    assert [[cell.grey for cell in row] for row in made.rows.values()] == [[False, True], [False, True], [True, False]]
-    assert not compared(Group("g", {"alone": [Cell(50.0)]})).rows["alone"][0].bold
 
 
 def test_figures_are_the_same_bytes_twice(scored, tmp_path):
