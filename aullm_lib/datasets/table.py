@@ -27,7 +27,7 @@ from aullm_lib.datasets import documented, folders, workbook
 from aullm_lib.datasets.errata import MISSING, correct
 from aullm_lib.datasets.folders import DEPTH, MARKER, Identity, Sources
 from aullm_lib.datasets.workbook import ReleaseError, Row
-from aullm_lib.facs import au_columns as au_columns
+from aullm_lib.facs import au_columns
 
 CONSTANT = ["synthetic", "rendered", "cropped", "source"]
 COLUMNS = ["dataset", "subject", "clip", "onset", "apex", "offset", "n_frames", "emotion", "aus", "frames", *CONSTANT]

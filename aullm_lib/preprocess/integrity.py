@@ -19,7 +19,8 @@ from tqdm.auto import tqdm
 from aullm_lib import facs, metrics
 from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import documented, folders
-from aullm_lib.datasets.table import Release, au_columns
+from aullm_lib.datasets.table import Release
+from aullm_lib.facs import au_columns
 from aullm_lib.support.images import inspect
 
 FRAMES = 6  # that the model samples (paper 3.1); shorter clips repeat some

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from aullm_lib import preprocess
+from aullm_lib import facs, preprocess
 from aullm_lib.datasets import table as tables
 from aullm_lib.preprocess import alignment, building, faces
 from aullm_lib.support import files, images, partial_store
@@ -38,7 +38,7 @@ def test_store_equals_the_naive_loop(hand_table, hand_store):
         naive = [cv2.resize(cv2.imread(str(p), 0), (32, 32), interpolation=cv2.INTER_AREA) for p in row["frames"]]
         assert np.array_equal(hand_store[clip_id], naive)
     assert hand_store.ids == list(hand_table.index)
-    labels = tables.au_columns(hand_table)
+    labels = facs.au_columns(hand_table)
     assert (hand_store.table[labels] == hand_table[labels]).all(axis=None)
 
 
@@ -61,7 +61,7 @@ def start(release: Path, out: Path) -> subprocess.Popen:
         import sys; sys.path.insert(0, sys.argv[1])
         from pathlib import Path
         from conftest import make_table
-        from aullm_lib import preprocess
+        from aullm_lib import facs, preprocess
         from aullm_lib.preprocess import building
         import time
         table = make_table(Path(sys.argv[2]))

@@ -7,7 +7,7 @@ loaders; where they are silent (how large a face is in the frame, say) the numbe
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +17,7 @@ from aullm_lib.datasets.synthetic.plan import PlannedClip
 from aullm_lib.datasets.synthetic.specs import SPECS
 from aullm_lib.facs import parse_aus
 
+CROP = (340, 280)  # height and width of the registered crops of CASME II, in pixels
 Row = Mapping[str, Any]  # cells by column; a column that it lacks stays empty
 
 _SAMM_NOTES = (
@@ -50,11 +51,48 @@ class Sheet:
     """One coding workbook: its file, the name and the columns of its sheet, and what stands before them."""
 
     file: str
-    title: str
     columns: tuple[str, ...]  # "" for a column without a name
     row: Callable[[PlannedClip], Row]
+    title: str = "Sheet1"
     notes: tuple[str | None, ...] = ()  # lines above the header
     header: int = 1  # its row
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One release's camera, tree and workbook.
+
+    `frames` and `crops` are paths below the root with the fields {subject}, {number} (the subject's), {clip}, {letter}
+    (the clip's name up to "_"), {emotion} and {frame}.
+    """
+
+    shape: tuple[int, int]  # height and width of a frame in pixels
+    centre: tuple[float, float]  # x and y between the eyes of a typical subject, in pixels
+    sway: tuple[float, float]  # how far others sit from there, at most
+    radius: float  # R, half the width of a face, in pixels
+    spread: float  # how far others' differs, at most
+    subject: str  # a subject's name, in folders and in the truth
+    frames: str
+    sheet: Sheet
+    crops: str = ""
+    grey: bool = False
+
+    def name(self, subject: int) -> str:
+        """A subject's name, such as "sub01"."""
+        return self.subject.format(subject)
+
+    def path(self, template: str, clip: PlannedClip, frame: int) -> PurePosixPath:
+        """Where a frame of a clip lies, below the release's root; template: `frames` or `crops`."""
+        return PurePosixPath(
+            template.format(
+                subject=self.name(clip.subject),
+                number=clip.subject,
+                clip=clip.name,
+                letter=clip.name.split("_")[0],
+                emotion=clip.emotion,
+                frame=f"{frame:0{clip.digits}d}",
+            )
+        )
 
 
 def objective_class(aus: Iterable[int]) -> int:
@@ -144,102 +182,23 @@ def _columns(names: str) -> tuple[str, ...]:
     return tuple(names.split("|"))
 
 
-SHEETS = {
-    "casme2": Sheet(
+_CASME2 = Layout(
+    shape=(480, 640),
+    centre=(320, 214),
+    sway=(15, 6),
+    radius=122,
+    spread=6,
+    subject="sub{:02d}",
+    frames="CASME2_RAW_selected/{subject}/{clip}/img{frame}.jpg",
+    crops="Cropped/{subject}/{clip}/reg_img{frame}.jpg",
+    sheet=Sheet(
         file="CASME2-coding-20140508.xlsx",
-        title="Sheet1",
         columns=_columns("Subject|Filename||OnsetFrame|ApexFrame|OffsetFrame||Action Units|Estimated Emotion"),
         row=_casme2,
     ),
-    "samm": Sheet(
-        file="SAMM_Micro_FACS_Codes_v2.xlsx",
-        title="MICRO_ONLY",
-        columns=_columns(
-            "Subject|Filename|Inducement Code|Onset Frame|Apex Frame|Offset Frame|Duration|Micro|Action Units|"
-            "Estimated Emotion|Objective Classes|Notes"
-        ),
-        row=_samm,
-        notes=_SAMM_NOTES,
-        header=14,
-    ),
-    "casme": Sheet(
-        file="casme.xlsx",
-        title="Sheet1",
-        columns=_columns("Subject|Filename||OnsetF|ApexF1|ApexF2|OffsetF||AU|Emotion"),
-        row=_casme,
-    ),
-    "casme3": Sheet(
-        file="cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",
-        title="label",
-        columns=_columns("Subject|Filename|Onset|Apex|Offset|AU|Objective class|emotion"),
-        row=_casme3,
-    ),
-    "4dme": Sheet(
-        file="4DME_Labelling_Micro_release v1.xlsx",
-        title="Sheet1",
-        columns=(*_columns("sub_ID|fold_name|Emotion|Onset|Apex|Offset|AUs"), *(f"AU{au}" for au in _FLAGS)),
-        row=_4dme,
-    ),
-    "mmew": Sheet(
-        file="MMEW_Micro_Exp.xlsx",
-        title="Sheet1",
-        columns=_columns("Subject|Filename|OnsetFrame|ApexFrame|OffsetFrame|Action Units|Estimated Emotion|remarks"),
-        row=_casme2,
-    ),
-}
-
-CROP = (340, 280)  # height and width of the registered crops of CASME II, in pixels
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One release's camera, tree and workbook.
-
-    `frames` and `crops` are paths below the root with the fields {subject}, {number} (the subject's), {clip}, {letter}
-    (the clip's name up to "_"), {emotion} and {frame}.
-    """
-
-    shape: tuple[int, int]  # height and width of a frame in pixels
-    centre: tuple[float, float]  # x and y between the eyes of a typical subject, in pixels
-    sway: tuple[float, float]  # how far others sit from there, at most
-    radius: float  # R, half the width of a face, in pixels
-    spread: float  # how far others' differs, at most
-    subject: str  # a subject's name, in folders and in the truth
-    frames: str
-    sheet: Sheet
-    crops: str = ""
-    grey: bool = False
-
-    def name(self, subject: int) -> str:
-        """A subject's name, such as "sub01"."""
-        return self.subject.format(subject)
-
-    def path(self, template: str, clip: PlannedClip, frame: int) -> PurePosixPath:
-        """Where a frame of a clip lies, below the release's root; template: `frames` or `crops`."""
-        return PurePosixPath(
-            template.format(
-                subject=self.name(clip.subject),
-                number=clip.subject,
-                clip=clip.name,
-                letter=clip.name.split("_")[0],
-                emotion=clip.emotion,
-                frame=f"{frame:0{clip.digits}d}",
-            )
-        )
-
-
+)
 LAYOUTS = {
-    "casme2": Layout(
-        shape=(480, 640),
-        centre=(320, 214),
-        sway=(15, 6),
-        radius=122,
-        spread=6,
-        subject="sub{:02d}",
-        frames="CASME2_RAW_selected/{subject}/{clip}/img{frame}.jpg",
-        crops="Cropped/{subject}/{clip}/reg_img{frame}.jpg",
-        sheet=SHEETS["casme2"],
-    ),
+    "casme2": _CASME2,
     "samm": Layout(
         shape=(650, 960),
         centre=(480, 292),
@@ -248,19 +207,28 @@ LAYOUTS = {
         spread=12,
         subject="{:03d}",
         frames="{subject}/{clip}/{subject}_{frame}.jpg",
-        sheet=SHEETS["samm"],
         grey=True,
+        sheet=Sheet(
+            file="SAMM_Micro_FACS_Codes_v2.xlsx",
+            title="MICRO_ONLY",
+            columns=_columns(
+                "Subject|Filename|Inducement Code|Onset Frame|Apex Frame|Offset Frame|Duration|Micro|Action Units|"
+                "Estimated Emotion|Objective Classes|Notes"
+            ),
+            row=_samm,
+            notes=_SAMM_NOTES,
+            header=14,
+        ),
     ),
-    "casme": Layout(
-        shape=(480, 640),
-        centre=(320, 214),
-        sway=(15, 6),
-        radius=122,
-        spread=6,
-        subject="sub{:02d}",
+    "casme": replace(
+        _CASME2,  # the same camera
         frames="CASME_raw_selected/{subject}/{clip}/{clip}-{frame}.jpg",
         crops="Cropped/{subject}/{clip}/reg_{clip}-{frame}.jpg",
-        sheet=SHEETS["casme"],
+        sheet=Sheet(
+            file="casme.xlsx",
+            columns=_columns("Subject|Filename||OnsetF|ApexF1|ApexF2|OffsetF||AU|Emotion"),
+            row=_casme,
+        ),
     ),
     "casme3": Layout(
         shape=(720, 1280),
@@ -270,7 +238,12 @@ LAYOUTS = {
         spread=12,
         subject="spNO.{}",
         frames="Part_A_ME_clip/frame/spNo.{number}_{clip}/{frame}.jpg",
-        sheet=SHEETS["casme3"],
+        sheet=Sheet(
+            file="cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",
+            title="label",
+            columns=_columns("Subject|Filename|Onset|Apex|Offset|AU|Objective class|emotion"),
+            row=_casme3,
+        ),
     ),
     "4dme": Layout(
         shape=(480, 640),
@@ -280,8 +253,12 @@ LAYOUTS = {
         spread=8,
         subject="S{}",
         frames="gray_micro/{subject}/{clip}/{frame}.jpg",
-        sheet=SHEETS["4dme"],
         grey=True,
+        sheet=Sheet(
+            file="4DME_Labelling_Micro_release v1.xlsx",
+            columns=(*_columns("sub_ID|fold_name|Emotion|Onset|Apex|Offset|AUs"), *(f"AU{au}" for au in _FLAGS)),
+            row=_4dme,
+        ),
     ),
     "mmew": Layout(
         shape=(231, 231),
@@ -291,17 +268,19 @@ LAYOUTS = {
         spread=2,
         subject="S{:02d}",
         frames="Micro_Expression/{emotion}/{clip}/{frame}.jpg",
-        sheet=SHEETS["mmew"],
+        sheet=Sheet(
+            file="MMEW_Micro_Exp.xlsx",
+            columns=_columns(
+                "Subject|Filename|OnsetFrame|ApexFrame|OffsetFrame|Action Units|Estimated Emotion|remarks"
+            ),
+            row=_casme2,
+        ),
     ),
 }
 
 
 def write_sheet(root: Path, sheet: Sheet, rows: Iterable[Row]) -> None:
-    """Write a release's coding workbook into `root`.
-
-    Raises:
-        KeyError: a cell of a column that the sheet does not have.
-    """
+    """Write a release's coding workbook into `root`. Raises KeyError for a cell of a column that the sheet lacks."""
     lines: list[Sequence[Any]] = [(note,) if note else () for note in sheet.notes]
     lines += [()] * (sheet.header - 1 - len(lines))
     lines.append(sheet.columns)
