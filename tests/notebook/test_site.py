@@ -64,9 +64,9 @@ def example(home, profile="demo", synthetic=True):
     ]
     table = tables.Table(f"synthetic {EVIL}", pd.DataFrame(cells), number=1, provenance={"synthetic": synthetic})
     written = tables.write(folder / "table1_casme2", table)
-    points = pd.DataFrame({"intensity": [0.0, 1.0], "seed": [1, 1], "f1_macro": [0.5, 0.7]})
-    points = points.assign(**{"always-negative": 0.45, "base-rate random": 0.5})
-    written += figures.save(figures.scores.intensity_curve(points), folder / "curve", {"synthetic": synthetic})
+    points = pd.DataFrame({"intensity": [0.0, 1.0], "seed": [1, 1], "3D-CNN": [0.5, 0.7], "always-negative": 0.45})
+    curve = figures.scores.intensity_curve(points, ["3D-CNN"], ["always-negative"])
+    written += figures.save(curve, folder / "curve", {"synthetic": synthetic})
     names = [str(path.relative_to(home)) for path in written]
     parameters = {
         "data": "synthetic" if synthetic else "licensed", "releases": ["casme2"], "recipe": "released",
@@ -205,8 +205,8 @@ def test_the_first_page_says_what_was_run_and_holds_every_table_and_figure(home)
     assert "And more" not in words and "**" not in words
     embedded = [base64.b64decode(source.partition("base64,")[2]) for source in page.values("src")]
     assert embedded == [(home / "figures" / "demo" / "curve.png").read_bytes()]
-    # 4.6 by 3.1 inches at 96 CSS pixels each
-    assert [(a["width"], a["height"]) for tag, a in page.tags if tag == "img"] == [("442", "298")]
+    # 4.8 by 3.6 inches at 96 CSS pixels each
+    assert [(a["width"], a["height"]) for tag, a in page.tags if tag == "img"] == [("461", "346")]
     for name, one in pages(report).items():
         assert [h for h in one.values("href", "a") if h.endswith(".html")][:3] == [
             "index.html", "02_train_loso.html", "07_paper.html"

@@ -35,8 +35,7 @@ def test_figures_are_the_same_bytes_twice(scored, tmp_path):
     image = np.arange(256, dtype=np.uint8).reshape(16, 16)
     makers = {
         "per_au": lambda: scores.per_au({"x": scored_runs}, {"x": trivial["always-negative"]}, note="n"),
-        "curve": lambda: scores.intensity_curve(points, note="n"),
-        "policies": lambda: scores.policies(points, ["fixed"], note="n"),
+        "curve": lambda: scores.intensity_curve(points, ["f1_macro", "fixed"], note="n"),
         "methods": lambda: scores.methods({"x": method_frame()}, {"x": {"always-negative": 45.4}}, note="n"),
         "differences": lambda: scores.differences(difference_frame(), note="n"),
         "losses": lambda: scores.losses(log, "t"),
@@ -104,6 +103,14 @@ def test_scores_per_au_are_drawn_with_the_trivial_classifier(scored):
     drawn = [container.lines[0].get_ydata() for container in figure.axes[0].containers]
     for values, score in zip(drawn, scored_runs.values(), strict=True):
         assert list(values) == pytest.approx(100 * score["f1_macro"].astype(float))
+
+
+def test_the_intensity_curve_has_a_dot_per_seed_and_lines_through_the_means():
+    points = pd.DataFrame({"intensity": [0, 0, 1, 1], "seed": [1, 2, 1, 2], "cnn": [0.4, 0.5, 0.7, 0.8]})
+    (axis,) = scores.intensity_curve(points.assign(**{"always-negative": 0.45}), ["cnn"], ["always-negative"]).axes
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines]
+    for expected in (([0, 0, 1, 1], [40, 50, 70, 80]), ([0, 1], [45, 75]), ([0, 1], [45, 45])):
+        assert any(x == expected[0] and y == pytest.approx(expected[1]) for x, y in drawn)
 
 
 def method_frame():

@@ -80,17 +80,9 @@ class Canvas:
         self.figure.text(x / self.width, 1 - y / self.height, text, **options)
 
     def film(
-        self,
-        x: float,
-        y: float,
-        side: float,
-        images: Frames,
-        *,
-        heat: Sequence[np.ndarray] | np.ndarray | None = None,
-        mask: np.ndarray | None = None,
-        limit: float | None = None,
-        across: int = 0,
-    ) -> list[Axes]:
+        self, x: float, y: float, side: float, images: Frames, *, heat: Sequence[np.ndarray] | np.ndarray | None = None,
+        mask: np.ndarray | None = None, limit: float | None = None, across: int = 0,
+    ) -> list[Axes]:  # fmt: skip
         """Frames in a row, from (x, y) to the right, and their axes.
 
         Args:

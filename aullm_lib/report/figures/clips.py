@@ -34,7 +34,6 @@ def film(
         columns: what is written above each frame.
         signed: names of rows to draw in blue-white-red around zero, each row in one scale (``canvas.signed_limit``)
             with its colour bar.
-        note: the small print.
     """
     across = max(map(len, rows.values()))
     side, left = 1.1, 0.15 + 0.075 * max(map(len, rows))  # inches
@@ -69,7 +68,6 @@ def contact_sheet(rows: Mapping[str, tuple[str, np.ndarray]], note: str = "") ->
 
     Args:
         rows: ``AU<number>`` -> (clip id, its three stored frames [3, h, w], 0..255), two AUs in a line.
-        note: the small print.
     """
     across, lines = min(2, len(rows)), -(-len(rows) // 2)
     side, label, group, top = 0.95, 0.37, 4.2, 0.22  # inches: a frame, text above it, between two AUs, headings
@@ -98,7 +96,6 @@ def alignment(samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], 
 
     Args:
         samples: title -> (frame [H, W], its matrix as for ``canvas.outlined``, stored frame [S, S]).
-        note: the small print.
 
     Raises:
         ValueError: a matrix cannot be inverted.

@@ -143,7 +143,6 @@ def figure1(
         frames: of the clip [t, h, w], if they may be shown.
         probabilities: of each AU, for that clip.
         truth: the AUs annotated for it, in orange.
-        note: the small print.
     """
     height, middle, tall = 1.92, 0.92, 1.05  # inches; the boxes' middle, from the top, and height
     widths = [WIDTHS.get(part.name, 0.76) for part in model_parts]

@@ -31,7 +31,6 @@ def figure2(panels: Mapping[str, pd.DataFrame], trivial: Mapping[str, float], no
         panels: title -> llm, variant (of ``BARS``), score, low, high, published, in percent; score is NaN where it was
             not run, published where there is nothing to compare with.
         trivial: title -> the best trivial classifier's score.
-        note: the small print.
     """
     figure, axes = plt.subplots(len(panels), 1, figsize=(COLUMN, 0.5 + 1.75 * len(panels)), squeeze=False)
     for axis, (title, frame) in zip(axes[:, 0], panels.items(), strict=True):

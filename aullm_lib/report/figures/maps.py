@@ -1,4 +1,7 @@
-"""What the parts of a model do, drawn: heat maps and how well they localise, LED's filter, the LLM's attention."""
+"""What the parts of a model do, drawn: heat maps and how well they localise, LED's filter, the LLM's attention.
+
+Each figure takes a ``note``, the small print below it.
+"""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -28,7 +31,7 @@ from aullm_lib.report.figures.style import (
     SMALL,
     caption,
     styled,
-)
+)  # fmt: skip
 
 LEAST = 1.05  # times more or less than uniform attention at which colours end at the earliest
 
@@ -50,7 +53,6 @@ def side_by_side(
     Args:
         rows: title -> (frame [h, w], map's name -> its evidence [h, w], at least 0, the AU's mask or None). All rows
             have the same maps.
-        note: the small print.
     """
     names = ["frame", *next(iter(rows.values()))[1]]
     head, side = 0.17, (PAGE - 0.1 + GAP) / len(names) - GAP  # inches
@@ -79,7 +81,6 @@ def localisation(scores: pd.DataFrame, note: str = "") -> Figure:
 
     Args:
         scores: ``sanity.summary``.
-        note: the small print.
     """
     note += "\nDashed: chance level. Hollow: randomised weights. Grey: controls without a model."
     single = dict.fromkeys(scores.index[scores["subjects"] == 1].get_level_values("au"))
@@ -124,7 +125,6 @@ def curves(lines: pd.DataFrame, scores: pd.DataFrame, model: str, note: str = ""
         lines: ``localisation.measure``'s curves.
         scores: ``sanity.summary``, for the areas in the legend.
         model: the model's name in them.
-        note: the small print.
     """
     shown = lines[lines["model"].isin([model, NO_MODEL])]
     keys = list(dict.fromkeys(zip(shown["model"], shown["method"], strict=True)))
@@ -159,7 +159,6 @@ def led(
         matrices: ``probes.led_matrices``, as arrays.
         cycles: the frequencies, in cycles per sampled frame.
         responses: ``probes.response`` of each matrix at ``cycles``.
-        note: the small print.
     """
     folds = [name for name in matrices if name != BEFORE]
     mean = {name: np.mean([of[fold] for fold in folds], axis=0) for name, of in (("m", matrices), ("r", responses))}
@@ -210,7 +209,6 @@ def attention(tokens: Sequence[str], weights: np.ndarray, note: str = "") -> Fig
     Args:
         tokens: of the positions in order.
         weights: [layers, tokens].
-        note: the small print.
     """
     ratio = weights.T * len(tokens)
     labels = [_token(number, token) for number, token in enumerate(tokens, 1)]

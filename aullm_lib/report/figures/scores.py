@@ -1,4 +1,7 @@
-"""Figures of labels and scores: AU counts, losses, scores per AU and method, what they bear, calibration."""
+"""Figures of labels and scores: AU counts, losses, scores per AU and method, what they bear, calibration.
+
+Each takes a ``note``, the small print below it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,7 +49,6 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], trivial: Mapping[st
     Args:
         panels: release -> method -> ``metrics.score``.
         trivial: release -> the score of the always-negative classifier.
-        note: the small print.
     """
     every = list(dict.fromkeys(method for methods in panels.values() for method in methods))
     drawn: dict[str, Any] = {}  # name -> what stands for it in the legend
@@ -87,7 +89,6 @@ def au_counts(
         tables: release -> clip table.
         expected: release -> AU number -> documented clips, drawn as a pointer at the bar's side and, where it differs,
             in brackets under the count. An AU missing from the table then has a bar of 0.
-        note: the small print.
     """
     figure, axes = grid(len(tables), 1, 7.2, 1.95)
     for axis, (release, table) in zip(axes, tables.items(), strict=True):
@@ -126,7 +127,6 @@ def cooccurrence(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
 
     Args:
         tables: release -> clip table.
-        note: the small print.
     """
     pairs = {}
     for release, table in tables.items():
@@ -170,7 +170,6 @@ def lengths(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
 
     Args:
         tables: release -> clip table (its column ``n_frames``).
-        note: the small print.
     """
     figure, axes = grid(len(tables), 3, 3.2, 2.3)
     for axis, (release, table) in zip(axes, tables.items(), strict=True):
@@ -207,43 +206,25 @@ def losses(logs: pd.DataFrame, title: str, note: str = "") -> Figure:
 
 
 @styled(STYLE)
-def intensity_curve(points: pd.DataFrame, note: str = "") -> Figure:
-    """Score over the synthetic release's intensity: one dot per seed, a line through the means, trivial classifiers.
+def intensity_curve(
+    points: pd.DataFrame, scored: Sequence[str], trivial: Sequence[str] = tuple(TRIVIAL), note: str = ""
+) -> Figure:
+    """Score over the synthetic release's intensity: one dot per seed, lines through the means, trivial classifiers.
 
     Args:
-        points: intensity, seed, f1_macro, and a column for each of ``TRIVIAL`` that is to be drawn; all 0 to 1.
-        note: the small print.
+        points: ``intensity``, ``seed``, and the columns named by ``scored`` and ``trivial``, from 0 to 1.
+        scored: the columns of scores, by their names in the legend.
+        trivial: of ``TRIVIAL``, those to draw.
     """
-    figure, axis = plt.subplots(figsize=(4.6, 3.1))
-    means = points.groupby("intensity").mean(numeric_only=True)
-    axis.plot(means.index, 100 * means["f1_macro"], color=BLUE, label="3D-CNN, linear head (mean)")
-    axis.plot(points["intensity"], 100 * points["f1_macro"], "o", color=BLUE, alpha=0.5, ms=4, label="one seed")
-    for name in ("always-negative", "base-rate random"):
-        axis.plot(means.index, 100 * means[name], TRIVIAL[name], color=GREY, label=f"{name} classifier")
-    axis.set(xlabel="intensity of the synthetic AUs", ylabel=F1, ylim=(min(35, 95 * points["f1_macro"].min()), 100))
-    axis.legend(loc="upper left", fontsize=8)
-    caption(figure, note)
-    return figure
-
-
-@styled(STYLE)
-def policies(points: pd.DataFrame, scored: Sequence[str], note: str = "") -> Figure:
-    """Score over the synthetic release's intensity under each threshold policy, and of trivial classifiers.
-
-    Args:
-        points: ``intensity``, ``seed``, and columns in percent: one for each policy in ``scored`` and for each of
-            ``TRIVIAL``. Drawn are means over seeds.
-        scored: the names of the policies.
-        note: the small print.
-    """
-    figure, axis = plt.subplots(figsize=(5.2, 3.7))
-    means = points.groupby("intensity").mean()
-    for i, name in enumerate(scored):
-        axis.plot(means.index, means[name], "-" + MARKERS[i], color=PALETTE[i], ms=4.5, lw=1.4, label=name)
-    for name, dashes in TRIVIAL.items():
-        axis.plot(means.index, means[name], dashes, color=GREY, lw=1.1, label=name)
+    figure, axis = plt.subplots(figsize=(4.8, 3.6))
+    means = 100 * points.groupby("intensity").mean(numeric_only=True)
+    for name, marker, colour in zip(scored, MARKERS, PALETTE, strict=False):
+        axis.plot(points["intensity"], 100 * points[name], marker, color=colour, alpha=0.4, ms=4.5)
+        axis.plot(means.index, means[name], color=colour, label=f"{name}, mean over seeds")
+    for name in trivial:
+        axis.plot(means.index, means[name], color=GREY, ls=TRIVIAL[name], lw=1.1, label=name)
     axis.set(xlabel="intensity of the synthetic AUs", ylabel=F1)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=7)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=7.5)
     caption(figure, note)
     return figure
 
@@ -256,7 +237,6 @@ def methods(panels: Mapping[str, pd.DataFrame], trivial: Mapping[str, Mapping[st
         panels: title -> one row per method, in the order to draw from above: columns score, low, high, published (NaN
             where there is none).
         trivial: title -> trivial classifier (of ``TRIVIAL``) -> its score; drawn as lines.
-        note: the small print.
     """
     longest = max(map(len, panels.values()))
     figure, axes = plt.subplots(
@@ -289,7 +269,6 @@ def differences(frame: pd.DataFrame, note: str = "") -> Figure:
 
     Args:
         frame: ``evidence.differences``, with at least one row.
-        note: the small print.
     """
     panels = dict(list(frame.groupby(level=["data", "against"], sort=False)))
     seeds = max(int(rows.groupby(level="method").size().max()) for rows in panels.values())
@@ -337,7 +316,6 @@ def reliability(frame: pd.DataFrame, errors: pd.Series, note: str = "") -> Figur
         frame: ``calibration.reliability`` (au, bin, mean_probability, frequency, count); bins without clips are left
             out.
         errors: ``calibration.expected_error`` of each AU, 0 to 1.
-        note: the small print.
     """
     aus = list(dict.fromkeys(frame["au"]))
     figure, axes = grid(len(aus), 4, 1.7, 1.6)
