@@ -1,8 +1,8 @@
 """The other rows of Tables 1, 2 and 4, and two recent methods beyond them: one file per method, one way to run them.
 
 ``engine.run`` trains and scores a baseline as it does AU-LLM: an ``Experiment`` whose ``method`` is a name below and
-whose ``recipe`` is that method's own, on the same folds and clips, with the same seeds; what it leaves behind is the
-same run folder. A method's module has
+whose ``recipe`` is that method's own, on the same folds and clips, with the same seeds, into the same kind of run
+folder. A method's module has
 
     Recipe               its settings with their sources: a ``Settings`` with at least ``size`` and ``epochs``
     RGB                  whether it reads colour frames

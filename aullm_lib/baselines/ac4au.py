@@ -18,8 +18,8 @@ The authors' code is not public; this follows the paper's recipe. Where it depar
 - An AU that no (or every) training clip shows would have weight 0 and be left at its random start: its rate counts as
   that of one clip (or all but one).
 
-The subject's loss sees who is in a training clip, of the fold's training subjects only, and never in test. Memory:
-0.3 MB a clip at the paper's size.
+The subject loss uses the identities of the fold's training subjects only, and none in test. Memory: 0.3 MB per clip at
+the paper's size.
 """
 
 from dataclasses import dataclass
@@ -152,7 +152,7 @@ class Bottleneck(nn.Module):
 
     Args:
         d_in, d_out: channels.
-        expansion: how many times as wide it is inside.
+        expansion: ratio of the inner width to ``d_in``.
         stride: of the depthwise convolution.
     """
 
@@ -225,7 +225,7 @@ class Transformer(nn.Module):
     what the layers make of it.
 
     Args:
-        tokens, d: how many there are, and their width.
+        tokens, d: number of tokens, and their width.
         heads, depth, dropout: of the layers.
     """
 
@@ -246,7 +246,7 @@ class Experts(nn.Module):
 
     Args:
         d: width of the features and of an expert's output.
-        experts: how many.
+        experts: number of experts.
         n_aus: number of AUs.
     """
 

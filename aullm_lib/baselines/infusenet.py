@@ -28,7 +28,7 @@ cross-entropy, averaged over both branches); the decision (the sigmoid of the tw
 and the optimiser with its rate and epochs: those of the public port's ResNet18 on optical flow, under the protocol that
 InfuseNet has, too.
 
-Memory: 1 MB a clip at the default size.
+Memory: 1 MB per clip at the default size.
 """
 
 from dataclasses import dataclass

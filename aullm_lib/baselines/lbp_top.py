@@ -1,6 +1,6 @@
-"""LBP-TOP: local binary patterns on the planes XY, XT and YT of a clip, and a support vector machine for each AU.
+"""LBP-TOP: local binary patterns on the planes XY, XT and YT of a clip, and one support vector machine per AU.
 
-Every inner pixel is compared with 8 neighbours on an ellipse in each plane (a bit each: not darker than the pixel);
+Every inner pixel is compared with 8 neighbours on an ellipse in each plane (one bit each: not darker than the pixel);
 codes with at most two changes around the circle have a bin each, all others share one; the bins are counted in 8×8
 overlapping blocks: 8·8·3·59 = 11,328 features (Zhao and Pietikäinen, TPAMI 2007). What Table 1's row was made with is
 not published. The settings are those of the public port in meb, the best documented ones for AUs, in two forms:
@@ -100,7 +100,7 @@ def uniform(neighbours: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def taps(recipe: Recipe) -> list[list[list[tuple[float, int, int, int]]]]:
-    """The neighbours of each plane, a bit of the code each: the pixels (weight, dt, dy, dx) that make their value."""
+    """The neighbours of each plane, one bit of the code each, as pixels (weight, dt, dy, dx) that add up to them."""
     r, planes = recipe, list[list[list[tuple[float, int, int, int]]]]([[], [], []])
     for p in range(r.neighbours):
         angle = 2 * math.pi * p / r.neighbours
@@ -141,7 +141,7 @@ def codes(frames: Tensor, recipe: Recipe) -> Tensor:
 
 
 class Blocks(NamedTuple):
-    """Which blocks cover a pixel along an axis. Pixels that lie in the same blocks are one segment."""
+    """The blocks that cover each pixel along an axis. Pixels in the same blocks form one segment."""
 
     segment: Tensor  # of every inner pixel [n]
     members: Tensor  # 0/1 [blocks, segments]; of the port: a segment's first block
@@ -150,7 +150,7 @@ class Blocks(NamedTuple):
 
 @lru_cache(maxsize=8)
 def blocks(recipe: Recipe) -> Blocks:
-    """How the inner pixels of a row, or of a column, lie in the blocks."""
+    """The blocks along one axis of the inner pixels."""
     k, n = recipe.blocks, recipe.size - 2 * recipe.border
     alone = math.ceil(n / k) - 1
     shared = math.ceil(alone * recipe.overlap) - 1
@@ -192,14 +192,14 @@ def describe(frames: Tensor, recipe: Recipe) -> Tensor:
 
 
 class Inputs(NamedTuple):
-    """What the machines see of a store's clips."""
+    """The machines' inputs of a store's clips."""
 
     features: Tensor  # [n, features] float32
     products: Tensor  # [n, n] float64: of the features of every two clips
 
 
 def prepare(recipe: Recipe, store: ClipStore) -> Inputs:
-    """The features of every clip, all its frames looked at, one clip in memory at a time."""
+    """The features of every clip, one clip in memory at a time."""
     features = torch.empty(len(store), recipe.features, device=store.device)
     for row, length in enumerate(tqdm(store.lengths.tolist(), desc="LBP-TOP", unit="clip", leave=False)):
         at = torch.arange(length, device=store.device)
@@ -209,7 +209,7 @@ def prepare(recipe: Recipe, store: ClipStore) -> Inputs:
 
 
 class Model(nn.Module):
-    """A support vector machine for each AU, over one set of clips: scikit-learn's SVC with a polynomial kernel."""
+    """One support vector machine per AU over the same clips: scikit-learn's SVC with a polynomial kernel."""
 
     support: Tensor
     dual: Tensor
@@ -240,9 +240,9 @@ class Model(nn.Module):
     def fit(
         self, inputs: Inputs, rows: Tensor, targets: Tensor, order: torch.Generator, after: Callable[[int, float], None]
     ) -> None:
-        """Fits a machine for each AU to the clips at ``rows`` [B]; ``after`` is told the mean hinge loss, once.
+        """Fits one machine per AU to the clips at ``rows`` [B]; ``after`` receives the mean hinge loss, once.
 
-        targets: 0/1 [B, N_AU]. order: not used, nothing is drawn.
+        targets: 0/1 [B, N_AU]. order: not used, for nothing is random.
         """
         features, products = inputs.features[rows], inputs.products[rows][:, rows]
         variance = features.double().var(correction=0) if self.recipe.gamma == "scale" else torch.ones(())

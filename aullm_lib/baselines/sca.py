@@ -16,7 +16,7 @@ departs, and why:
   clip always loses a random part of its end; the port sometimes takes its start instead.
 - The network is that of the 3D-ResNet papers (Hara, Kataoka, Satoh) with shortcuts of type A. In the port, the
   shortcuts that change their shape are cut off from the gradient, a relic of an old framework; here it flows through.
-- Clips are kept as uint8 after the temporal interpolation: 2.3 MB a clip at the port's size, 0.6 GB for CASME II.
+- Clips are kept as uint8 after the temporal interpolation: 2.3 MB per clip at the port's size, 0.6 GB for CASME II.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Recipe(NetworkRecipe):
     frames: int = setting(10, f"{MEB}: of these, evenly spaced; in training up to a random end", low=2)
     subtract_mean: bool = setting(False, "ours, for random weights: frames less their mean over the clip; port: not")
     width: int = setting(64, f"{MEB}: channels of the first stage of four", low=1)
-    expand: int = setting(4, f"{MEB}: values a row of the covariance between positions", low=1)
+    expand: int = setting(4, f"{MEB}: values per row of the covariance between positions", low=1)
     fusion_groups: int = setting(8, f"{MEB}: groups of the fusing convolutions", low=1)
     fusion_kernel: int = setting(9, f"{MEB}: their height", low=1)
     weights: str = setting("", "ours: safetensors file of ResNet3d's state_dict (port: Kinetics, UCF101); '' = random")
@@ -146,7 +146,7 @@ def covariance(x: Tensor) -> Tensor:
 
 
 class RowConvolution(nn.Module):
-    """Each row of a square matrix by weights of its own: a convolution with a group a row and a kernel as long as it.
+    """A convolution over a square matrix with one group per row and a kernel as long as the row.
 
     Args:
         rows: n of the matrix `[n, n]`.

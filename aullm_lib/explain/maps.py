@@ -152,9 +152,9 @@ def require_weights(run: Run) -> None:
     if folds := trained.without_weights(run):
         raise FileNotFoundError(
             f"{run.path}: {len(folds)} of {len(run.folds)} folds ({folds[0]} first) have no trained weights, and a "
-            "clip is explained only with the weights that never saw it. Train with keep_weights=True (a parameter of "
-            "notebook 02); a finished fold is never trained again, so rename or delete this folder first, or train "
-            "into another one (train_again of notebook 06)"
+            "clip is explained only with weights that were not trained on it. Train with keep_weights=True (notebook "
+            "02); a finished fold is never trained again, so rename or delete this folder first, or train into another "
+            "one (train_again of notebook 06)"
         )
 
 

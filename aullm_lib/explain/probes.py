@@ -22,7 +22,7 @@ BEFORE = "before training"
 
 
 def frame_weights(model: AULLM, clips: Tensor) -> Tensor:
-    """The SE layer's channel weights over time (paper Fig. 3d): `[b, t-2, c]` in (0, 1), a step sees two frames.
+    """The SE layer's channel weights over time (paper Fig. 3d): `[b, t-2, c]` in (0, 1); a step covers two frames.
 
     Raises ValueError for a model without SE.
     """

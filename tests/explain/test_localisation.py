@@ -9,8 +9,7 @@ import torch
 from aullm_lib import datasets, engine, explain, preprocess
 from aullm_lib.experiment import Experiment
 from aullm_lib.explain import localisation, sanity
-from aullm_lib.explain.localisation import MEASURES, NO_MODEL, RANDOMISED
-from aullm_lib.metrics import bootstrap
+from aullm_lib.explain.localisation import NO_MODEL, RANDOMISED
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
 
@@ -182,86 +181,3 @@ def test_measured_maps_are_the_methods_own_by_fold(run, hand_store, pairs):
     assert sanity.summary(measured.rows)["pointing_game"].isna().all()
     with pytest.raises(ValueError, match="no held-out clip shows"):
         localisation.measure(run, "M", hand_store, pairs[:0])
-
-
-def rows_of(values):
-    """Rows as ``measure`` gives them, of (model, method, subject, au, hit, energy, area)."""
-    columns = ["model", "method", "subject", "au", "pointing_game", "energy_pointing_game", "area"]
-    return pd.DataFrame(values, columns=columns).assign(deletion=0.25, insertion=0.5)
-
-
-def drawn_rows(trained, fresh, subjects=9, seed=0):
-    """Hits with these probabilities, chance 0.1."""
-    rng, values = np.random.default_rng(seed), []
-    for model, p in (("M", trained), ("M" + RANDOMISED, fresh)):
-        for s in range(subjects):
-            for au in ("AU12", "AU4"):
-                values += [(model, "map", f"s{s}", au, float(rng.random() < p), p, 0.1) for _ in range(1 + s % 3)]
-    return rows_of(values)
-
-
-def test_means_and_intervals_are_those_of_resampled_subjects():
-    rows = drawn_rows(0.7, 0.2)
-    found = sanity.summary(rows, resamples=500, seed=3)
-    assert list(found.loc[("M", "map")].index) == ["AU4", "AU12", "all"]
-    subjects = sorted(rows["subject"].unique())
-    draws = bootstrap.draws(len(subjects), 500, 3)
-    for au in ("AU4", "all"):
-        part = rows[(rows["model"] == "M") & ((rows["au"] == au) | (au == "all"))]
-        line = found.loc["M", "map", au]
-        assert (
-            line["pointing_game"] == pytest.approx(part["pointing_game"].mean())
-            and line["pairs"] == len(part)
-            and line["subjects"] == 9
-        )
-        means = []
-        for draw in draws:
-            people = [
-                part[part["subject"] == s]["pointing_game"].to_numpy()
-                for s, times in zip(subjects, draw, strict=True)
-                for _ in range(times)
-            ]
-            means.append(np.concatenate(people).mean())
-        assert [line["pointing_game_low"], line["pointing_game_high"]] == pytest.approx(
-            list(np.quantile(means, [0.025, 0.975]))
-        )
-    assert list(found.columns[2:]) == [m + end for m in MEASURES for end in ("", "_low", "_high")]
-
-
-def test_a_single_subject_has_no_interval_though_most_resamples_hold_it():
-    rows = drawn_rows(0.5, 0.5)
-    rare = sanity.summary(rows[(rows["au"] == "AU4") | (rows["subject"] == "s1")]).loc["M", "map"]
-    ends = [m + end for m in ("pointing_game", "energy_pointing_game", "area") for end in ("_low", "_high")]
-    assert list(rare["subjects"]) == [9, 1, 9] and rare[["pointing_game", "energy_pointing_game", "area"]].notna().all(
-        axis=None
-    )
-    assert rare.loc["AU12", ends].isna().all() and rare.loc[["AU4", "all"], ends].notna().all(axis=None)
-    alone = sanity.summary(rows[rows["subject"] == "s1"])
-    assert alone[ends].isna().all(axis=None) and alone["pointing_game"].notna().all()
-
-
-@pytest.mark.parametrize(
-    ("trained", "fresh", "subjects", "verdict"),
-    [
-        (0.9, 0.1, 9, "gained by training, without it nothing above chance that these subjects support"),
-        (0.9, 0.05, 9, "gained by training, below chance without"),
-        (0.9, 0.5, 9, "gained by training, but a part of it is there without"),
-        (0.1, 0.02, 9, "more than without training, but nothing above chance that these subjects support"),
-        (0.5, 0.5, 9, "no gain by training that these subjects support"),
-        (0.1, 0.5, 9, "lost by training"),
-        (0.9, 0.1, 3, "too few subjects to tell"),
-    ],
-)
-def test_the_sanity_check_tells_what_was_learned_from_what_was_there_before(trained, fresh, subjects, verdict):
-    rows = drawn_rows(trained, fresh, subjects)
-    found = sanity.sanity(rows)
-    line = found.loc["M", "map", "energy_pointing_game"]
-    assert [line[w] for w in ("gain", "above", "remaining")] == pytest.approx(
-        [trained - fresh, trained - 0.1, fresh - 0.1]
-    )
-    assert list(found.index) == [("M", "map", "pointing_game"), ("M", "map", "energy_pointing_game")]
-    hit = found.loc["M", "map", "pointing_game"]
-    assert all(hit[f"{w}_low"] <= hit[w] <= hit[f"{w}_high"] for w in ("gain", "above", "remaining"))
-    said = sanity.verdicts(found)
-    assert f"{100 * hit['trained']:.1f} % trained" in said[0] and "chance 10.0 %" in said[0]
-    assert f"trained less chance {100 * (trained - 0.1):+.1f} [" in said[1] and said[1].endswith(f": {verdict}.")

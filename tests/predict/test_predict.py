@@ -17,7 +17,7 @@ import torch
 from aullm_lib import datasets, engine, explain, predict, preprocess, trained
 from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import Experiment
-from aullm_lib.predict import BadVideo, reading, scoring, windows
+from aullm_lib.predict import BadVideo, reading, scoring
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.preprocess.alignment import NoFace
 from aullm_lib.recipe import Recipe
@@ -390,21 +390,6 @@ def test_a_long_video_takes_the_memory_of_a_short_one(world, tmp_path, monkeypat
     assert most <= 2
     assert peaks[1] - peaks[0] < 480 * 640, peaks  # 96 frames more: less than a grey one
     assert peaks[1] < 12 * 480 * 640, peaks
-
-
-def test_default_windows_last_as_long_as_the_runs_clips(world):
-    """66 frames at 200 a second are 0.33 s: 8 frames at 24 a second."""
-    model = SimpleNamespace(median_frames=66.0, fps=200, experiment=world.run.experiment)
-    assert windows.windowing(model, 24.0, None, None, "frames")[:2] == (8, 4)
-    assert windows.windowing(model, 200.0, None, None, "frames")[:2] == (66, 33)
-    assert windows.windowing(model, 5.0, None, None, "frames")[:2] == (2, 1)
-    assert windows.windowing(model, None, None, 7, "frames")[:2] == (66, 7)
-    assert windows.windowing(model, 24.0, 1.5, 0.5, "seconds")[:2] == (36, 12)
-    _, _, said = windows.windowing(model, 10.0, None, None, "frames")
-    assert said == (
-        "windows of 3 frames (0.30 s), as long as the median clip of the run, 66 frames at 200 a second; one begins "
-        "every 1 frames; the model takes 6 of each, so some repeat"
-    )
 
 
 @pytest.mark.parametrize(
