@@ -14,8 +14,8 @@ from pandas.io.formats.style import Styler
 from aullm_lib import metrics
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics import calibration
-from aullm_lib.report import results, tables
-from aullm_lib.report.results import RELEASES, Result
+from aullm_lib.report import tables
+from aullm_lib.report.results import RELEASES, Result, au_llm, in_words
 
 THRESHOLD = 0.5
 LEVEL = 0.05  # of the family-wise error
@@ -76,19 +76,19 @@ def _pairs(result: Result, other: Result, key: tuple[str, ...]) -> Pairs:
     }
 
 
-def whole(found: Iterable[Result], release: str) -> list[Result]:
+def whole(results: Iterable[Result], release: str) -> list[Result]:
     """The results of Table 1 or 2, in its order."""
-    here = [r for r in found if r.test_set == release and r.whole]
+    here = [r for r in results if r.test_set == release and r.whole]
     order = [row.name for row in tables.rows(1 + RELEASES.index(release), here)]
     return sorted(here, key=lambda r: order.index(r.name))
 
 
-def reference(found: Iterable[Result]) -> Result | None:
+def reference(results: Iterable[Result]) -> Result | None:
     """AU-LLM's first whole one that has a score, the publication's three LLMs in its order before any other."""
-    return next((r for r in results.au_llm(r for r in found if r.whole).values() if r and not r.why), None)
+    return next((r for r in au_llm(r for r in results if r.whole).values() if r and not r.why), None)
 
 
-def differences(found: Sequence[Result]) -> pd.DataFrame:
+def differences(results: Sequence[Result]) -> pd.DataFrame:
     """Every row of Tables 1 and 2 against AU-LLM's ``reference`` on the same clips, seed by seed: ``paired``.
 
     The index is data, method, against, seed ("" for a result without a score). Empty where AU-LLM or everything else
@@ -96,23 +96,23 @@ def differences(found: Sequence[Result]) -> pd.DataFrame:
     """
     pairs: Pairs = {}
     for release in RELEASES:
-        here = whole(found, release)
+        here = whole(results, release)
         one = reference(here)
         if one is None:
             continue
         for r in here:
-            pairs |= _pairs(r, one, (results.in_words([one]), r.name, one.name)) if r is not one else {}
+            pairs |= _pairs(r, one, (in_words([one]), r.name, one.name)) if r is not one else {}
     return paired(pairs, ["data", "method", "against", "seed"])
 
 
-def against_whole(found: Sequence[Result], variants: Callable[[str], bool]) -> pd.DataFrame:
+def against_whole(results: Sequence[Result], variants: Callable[[str], bool]) -> pd.DataFrame:
     """Some variants of AU-LLM against the variant "all" of the same release, LLM, recipe and seed: ``paired``.
 
     A variant without an LLM is compared with the first one's. What has no whole model beside it is left out. The index
     is release, LLM, variant, seed ("" for a result without a score).
     """
     pairs: Pairs = {}
-    models = [r for r in found if r.method == AU_LLM]
+    models = [r for r in results if r.method == AU_LLM]
     for r in models:
         same = (
             m for m in models if m.variant == "all" and not m.why and (m.test_set, m.recipe) == (r.test_set, r.recipe)
@@ -157,8 +157,7 @@ def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.Dat
 
 def page(frame: pd.DataFrame) -> str:
     """``differences`` as an HTML table, grey where they are not supported; text from data is escaped."""
-    ends = frame[["low", "high"]].map(tables.number)
-    interval = ("[" + ends["low"] + ", " + ends["high"] + "]").where(frame["low"].notna())
+    interval = [tables.interval(low, high) for low, high in frame[["low", "high"]].to_numpy()]
     columns = {"difference": frame["difference"], "95 % interval": interval} | dict(frame[["p (Holm)", "supported"]])
     styler = Styler(pd.DataFrame(columns), uuid="differences").format_index(escape="html")
     styler.format(na_rep="", escape="html")
@@ -168,10 +167,10 @@ def page(frame: pd.DataFrame) -> str:
     return styler.set_caption("Method minus the one it is compared with").to_html()
 
 
-def calibration_errors(found: Iterable[Result]) -> pd.DataFrame:
+def calibration_errors(results: Iterable[Result]) -> pd.DataFrame:
     """Expected calibration error in percent, the mean over seeds: one row per method, one column per AU, and "mean"."""
     rows = {}
-    for r in found:
+    for r in results:
         if not r.why:
             by_seed = [calibration.expected_error(frame) for frame in r.predictions]
             rows[r.name] = 100 * pd.concat(by_seed, axis=1).mean(axis=1)
@@ -179,19 +178,19 @@ def calibration_errors(found: Iterable[Result]) -> pd.DataFrame:
     return frame.assign(mean=frame.mean(axis=1)).round(1)
 
 
-def spread(found: Iterable[Result]) -> pd.DataFrame:
+def spread(results: Iterable[Result]) -> pd.DataFrame:
     """The average over AUs in percent, over trainings that differ in their seed (``metrics.over_seeds``).
 
     One row per (data, method, variant, seeds) with more than one seed; columns (measure, mean, std, min or max). Empty
     where everything was run with one seed.
     """
-    many = [r for r in found if len(r.runs) > 1 and not r.why]
+    many = [r for r in results if len(r.runs) > 1 and not r.why]
     test_sets = list(dict.fromkeys(r.test_set for r in many))
     rows = {}
     for r in sorted(many, key=lambda r: test_sets.index(r.test_set)):
         mean = 100 * metrics.over_seeds(r.predictions).loc["mean"]
         cells = [float(mean[f"{measure}_{what}"]) for measure in MEASURES for what in SPREAD]
-        rows[results.in_words([r]), r.name, r.variant, len(r.runs)] = cells
+        rows[in_words([r]), r.name, r.variant, len(r.runs)] = cells
     index = pd.MultiIndex.from_tuples(rows, names=["data", "method", "variant", "seeds"])
     columns = pd.MultiIndex.from_product([MEASURES.values(), SPREAD])
     return pd.DataFrame(rows.values(), index=index, columns=columns).round(1)

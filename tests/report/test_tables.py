@@ -3,82 +3,20 @@
 And what the runs bear: which differences they support, calibration, the spread over seeds.
 """
 
-import itertools
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from bs4 import BeautifulSoup
 
-from aullm_lib import baselines, engine, metrics, report
+from aullm_lib import engine, metrics, report
 from aullm_lib.experiment import Experiment
-from aullm_lib.metrics import calibration
-from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Recipe
 from aullm_lib.report import evidence, published, results, tables
-from aullm_lib.report.figures import scores as drawn
-from aullm_lib.runs import Result as Trained
 from aullm_lib.runs import Run
 
 QWEN = "Qwen/Qwen2.5-1.5B"
-AUS = {"casme2": (1, 2, 4, 7, 12, 14, 15, 17), "samm": (2, 4, 7, 12)}
-
-
-@pytest.fixture
-def record(tmp_path):
-    """Writes a run as the engine does, newer than those before, and returns its folder."""
-    times = itertools.count(1_000_000_000)
-
-    def write(
-        release="samm", variant="all", llm=QWEN, seed=1, synthetic=False, skill=0.5, folds=5, data="f", clips=6,
-        method="au-llm", **recipe,
-    ):  # fmt: skip
-        train, _, test = release.rpartition(" → ")
-        aus = AUS["samm" if train else release]
-        rng = np.random.default_rng([seed, int(100 * skill)])
-        names = [f"{test}-s{s}" for s in range(5)]
-        split = [Fold(name, ("x",), tuple(f"{test}/{name}/c{c}" for c in range(clips))) for name in names]
-        experiment = Experiment(
-            name=f"{test}-{variant if method == 'au-llm' else method}-{seed}",
-            aus=aus,
-            method=method,
-            recipe=Recipe.paper(**recipe) if method == "au-llm" else baselines.recipe(method),
-            variant=variant,
-            llm=llm if method == "au-llm" else "",
-            seed=seed,
-        )
-        about = {
-            "fingerprint": data + release,
-            "clips": 30,
-            "dataset": test,
-            "synthetic": synthetic,
-            "llm": llm,
-            "variant": 247,
-        }
-        protocol = "cross-domain" if train else "leave-one-subject-out"
-        described = {"train": [train or test], "test": [test], "protocol": protocol}
-        run = Run.open(tmp_path / "results", experiment, split, about, split=described)
-        os.utime(run.path / "run.json", times=(next(times),) * 2)
-        for k, fold in enumerate(split[:folds]):
-            rows = []
-            for c, clip in enumerate(fold.test):
-                for au in aus:
-                    label = int((c + au + k) % 3 == 0)
-                    rows.append((clip, fold.name, f"AU{au}", label, skill * label + (1 - skill) * rng.random()))
-            frame = pd.DataFrame(rows, columns=["clip_id", "subject", "au", "label", "probability"])
-            log = pd.DataFrame({"epoch": [1], "loss": [0.5]})
-            run.write_fold(fold.name, Trained(frame, log, {"seconds": 1.0}, {}))
-        return str(run.path)
-
-    return write
-
-
-@pytest.fixture
-def load(tmp_path):
-    return lambda: results.load(tmp_path / "results")
 
 
 def group(table, start, measure=0):
@@ -414,94 +352,6 @@ def test_methods_may_read_frames_of_their_own_but_are_scored_on_the_same_clips(r
     assert "unfinished: 4 of 5 folds" in frame.loc["AT-18", "supported"]
     assert frame.loc[["SP-18", "AT-18"], "difference":"p (Holm)"].isna().all(axis=None)
     assert not np.isnan(frame.loc["SCA", "difference"])
-
-
-def test_differences_are_those_of_the_paired_bootstrap_against_au_llms_first_row(record, load):
-    """The reference is DeepSeek, which scores worst here: it is chosen by name."""
-    deepseek = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
-    runs = {
-        ("AU-DeepSeek R1(1.5B)", 1): record(llm=deepseek, skill=0.35),
-        ("AU-DeepSeek R1(1.5B)", 2): record(llm=deepseek, skill=0.35, seed=2),
-        ("AU-Qwen2.5(1.5B)", 1): record(skill=0.6),
-        ("AU-Qwen2.5(1.5B)", 3): record(skill=0.6, seed=3),
-        ("SCA", 1): record(method="sca", skill=0.35),
-        ("SCA", 2): record(method="sca", skill=0.0, seed=2),
-    }
-    frame = evidence.differences(load())
-    assert list(frame.index) == [
-        ("SAMM", "SCA", "AU-DeepSeek R1(1.5B)", 1), ("SAMM", "SCA", "AU-DeepSeek R1(1.5B)", 2),
-        ("SAMM", "AU-Qwen2.5(1.5B)", "AU-DeepSeek R1(1.5B)", 1),
-        ("SAMM", "AU-Qwen2.5(1.5B)", "AU-DeepSeek R1(1.5B)", 3),
-    ]  # fmt: skip
-    predictions = {key: Run(entry).predictions() for key, entry in runs.items()}
-    p = {}
-    for _, method, against, seed in frame.index[:3]:
-        mean = metrics.compare(predictions[method, seed], predictions[against, seed]).loc["mean"]
-        row = frame.loc["SAMM", method, against, seed]
-        assert row["difference"] == round(100 * mean["difference"], 1)
-        assert (row["low"], row["high"]) == (round(100 * mean["low"], 1), round(100 * mean["high"], 1))
-        p[method, seed] = mean["p"]
-    ranked = sorted(p, key=p.get)
-    holm, highest = {}, 0.0
-    for i, key in enumerate(ranked):
-        highest = holm[key] = max(highest, min(1.0, (3 - i) * p[key]))
-    assert frame["p (Holm)"].tolist()[:3] == [round(holm[key], 4) for key in p]
-    assert frame["supported"].tolist()[0] == "no: the interval holds 0"  # the same predictions
-    assert frame["supported"].tolist()[3] == "not compared: AU-DeepSeek R1(1.5B) was not run with seed 3"
-    assert evidence.differences([r for r in load() if r.method == "sca"]).empty
-
-
-def test_the_differences_as_a_page_and_as_a_figure(record, load):
-    record(llm="x/<b>evil</b>$a", skill=0.4)
-    record(method="sca", skill=0.4)
-    record(method="sp", folds=2)
-    record(method="at", skill=0.7)
-    record(method="at", skill=0.7, seed=2)
-    frame = evidence.differences(load())
-    page = evidence.page(frame)
-    assert "<b>" not in page
-    assert "b&gt;$a" in page
-    rows = BeautifulSoup(page, "html.parser")("tr")[-len(frame) :]
-    texts = {index: [cell.text for cell in row("td")] for index, row in zip(frame.index, rows, strict=True)}
-    grey = [index for index, row in zip(frame.index, rows, strict=True) if f"#{row('td')[0]['id']}" in page]
-    assert grey == list(frame.index[frame["supported"] != "yes"])
-    (sp,) = (cells for index, cells in texts.items() if "SP-18" in index)
-    assert sp[:3] == ["", "", ""]
-    assert sp[3].startswith("not compared: ")
-    key = next(index for index in frame.index if "AT-18" in index)
-    first = frame.loc[key]
-    assert first["supported"] == "yes"
-    interval = f"[{first['low']}, {first['high']}]"
-    assert texts[key] == [f"+{first['difference']}", interval, f"{first['p (Holm)']:.4f}", "yes"]
-    figure = drawn.differences(frame, note="n")
-    (axis,) = figure.axes
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["SP-18", "AT-18", "SCA"]
-    dots = {float(line.get_xdata()[0]): line.get_markerfacecolor() for line in axis.lines if line.get_marker() == "o"}
-    known = frame.dropna(subset=["difference"])
-    assert dots.keys() == set(known["difference"])
-    for _, row in known.iterrows():
-        assert (dots[row["difference"]] == "white") == (row["supported"] != "yes")
-        assert any(list(line.get_xdata()) == [row["low"], row["high"]] for line in axis.lines)
-    assert [text.get_text() for text in axis.texts] == ["not compared"] * 2  # SP-18, and AT-18 with seed 2
-
-
-def test_calibration_errors_and_the_spread_over_seeds_are_the_librarys(record, load):
-    entries = [record(skill=0.4), record(skill=0.4, seed=2), record(method="sca"), record(method="sp", folds=2)]
-    found = load()
-    frames = [Run(entry).predictions() for entry in entries[:3]]
-    errors = evidence.calibration_errors(evidence.whole(found, "samm"))
-    assert list(errors.index) == ["SCA", "AU-Qwen2.5(1.5B)"]
-    by_seed = np.stack([calibration.expected_error(frame) for frame in frames[:2]])
-    assert errors.loc["AU-Qwen2.5(1.5B)"].tolist()[:-1] == pytest.approx(100 * by_seed.mean(0), abs=0.051)
-    assert errors.loc["SCA", "mean"] == pytest.approx(100 * calibration.expected_error(frames[2]).mean(), abs=0.051)
-    spread = evidence.spread(found)
-    assert list(spread.index) == [("SAMM", "AU-Qwen2.5(1.5B)", "all", 2)]
-    scores = [100 * metrics.score(frame, resamples=0).loc["mean", "f1_macro"] for frame in frames[:2]]
-    row = spread.iloc[0]["two-class macro F1"]
-    assert row["mean"] == pytest.approx(np.mean(scores), abs=0.051)
-    assert row["std"] == pytest.approx(np.std(scores, ddof=1), abs=0.051)
-    assert (row["min"], row["max"]) == pytest.approx((min(scores), max(scores)), abs=0.051)
-    assert evidence.spread([r for r in found if r.method != "au-llm"]).empty
 
 
 def test_real_runs_are_scored_and_compared(hand_store, experiment, tmp_path):
