@@ -50,6 +50,12 @@ def seeded() -> None:
     np.random.seed(0)  # noqa: NPY002  # some libraries still draw from it
 
 
+def picture(shape: tuple[int, ...] = (90, 120), smooth: float = 1.5) -> np.ndarray:
+    """Smooth noise, uint8."""
+    noise = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), smooth), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
 def make_table(folder: Path, subjects: int = 3, clips: int = 4, size: int = 40) -> pd.DataFrame:
     """A hand-made release: noise images in which AU12 brightens the lower half, AU4 the upper one, over the clip."""
     rng = np.random.default_rng(0)

