@@ -95,8 +95,8 @@ def test_figure_3_shows_frames_both_models_maps_and_se_weights():
     for image, want in zip(shown, expected, strict=True):
         np.testing.assert_allclose(image, want)
     assert [bool(axis.collections) for axis in panels] == [False] * 6 + [True] * 12 + [False] * 18  # the mask's outline
-    se = [axis.images[0].get_array() for axis in figure.axes if axis.images and len(axis.images[0].get_array()) == 64]
-    assert len(se) == 2 and (se[0] == one.se.T).all()
+    se = [axis.images[0] for axis in figure.axes if axis.images and len(axis.images[0].get_array()) == 64]
+    assert len(se) == 2 and (se[0].get_array() == one.se.T).all() and se[0].get_cmap().name == canvas.HEAT
     text = words(figure)
     assert {"(a) frames", "(b) plain 3D-CNN", "(c) AU-LLM's backbone", "(d) SE weights over time"} <= set(text)
     assert "share of the map's maximum" in text and text.count("weight") == 2  # the colour bars

@@ -233,6 +233,7 @@ def test_cooccurrence_counts_pairs_and_keeps_aus_that_never_occur():
     names = [[label.get_text() for label in axis.get_yticklabels()] for axis in panels]
     assert names == [["2", "4", "7", "12"], ["1"], ["4", "12", "25"]]  # scored; of 5 clips or more; all
     shown = panels[0].images[0].get_array()
+    assert all(axis.images[0].get_cmap().name == canvas.HEAT for axis in panels)
     assert shown.tolist() == [[0, 0, 0, 0], [0, 3, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]]
     cells = [text.get_text() for text in panels[0].texts if text.get_text() != "AU"]
     assert cells == [str(count) for count in shown.ravel()]

@@ -129,13 +129,9 @@ def _short(count: int) -> str:
 
 @styled(SMALL)
 def figure1(
-    model_parts: Sequence[Part],
-    *,
-    frames: np.ndarray | None = None,
-    probabilities: pd.Series | None = None,
-    truth: Sequence[str] = (),
-    note: str = "",
-) -> Figure:
+    model_parts: Sequence[Part], *, frames: np.ndarray | None = None, probabilities: pd.Series | None = None,
+    truth: Sequence[str] = (), note: str = "",
+) -> Figure:  # fmt: skip
     """The paper's Figure 1, two columns of a page wide, with a note of what its colours mean.
 
     Args:

@@ -36,39 +36,47 @@ def chosen(table: pd.DataFrame, aus: Sequence[int], subjects: Collection[str]) -
     """The clips for Figure 3, in the order of the table's: clip id -> the AUs that it shows of those given.
 
     The first clip that shows exactly what the paper's row shows (AU12; AU4+15+17), or the closest: most of those AUs,
-    then fewest others. subjects: whose faces may be drawn. Fewer than two rows where there are not enough clips.
+    then fewest others. Fewer than two rows where there are not enough clips.
+
+    Args:
+        table: of the release.
+        aus: AU numbers that the models predict.
+        subjects: those whose faces may be drawn.
     """
     labels = table[table["subject"].isin(list(subjects))].reindex(columns=[f"AU{n}" for n in aus], fill_value=0)
-    found: dict[str, list[int]] = {}
+    clips: dict[str, list[int]] = {}
     for wanted in WANTED:
-        left = labels[labels.any(axis=1)].drop(index=list(found))
+        left = labels[labels.any(axis=1)].drop(index=list(clips))
         if len(left):
             shared = left[[f"AU{n}" for n in wanted if n in aus]].sum(axis=1)
             best = (100 * shared - left.sum(axis=1)).idxmax()  # the first of equals
-            found[str(best)] = [n for n in aus if left.loc[best, f"AU{n}"]]
-    return found
+            clips[str(best)] = [n for n in aus if left.loc[best, f"AU{n}"]]
+    return clips
 
 
 def explained(
-    full: Run,
-    plain: Run,
-    store: ClipStore,
-    clips: Mapping[str, Sequence[int]],
-    *,
-    llm: Loaded | None = None,
+    full: Run, plain: Run, store: ClipStore, clips: Mapping[str, Sequence[int]], *, llm: Loaded | None = None,
     root: str | Path | None = None,
-) -> list[Row]:
+) -> list[Row]:  # fmt: skip
     """The rows of Figure 3, each clip explained by Grad-CAM with the weights that were not trained on its subject.
 
-    full, plain: the runs of AU-LLM and of the plain 3D-CNN on the same AUs. clips: as ``chosen`` gives them. llm: the
-    full run's, loaded. root: of the release, if it is synthetic and has masks. Raises as ``explain.models``.
+    Args:
+        full: the run of AU-LLM.
+        plain: the run of the plain 3D-CNN, on the same AUs.
+        store: of the clips.
+        clips: as ``chosen`` gives them.
+        llm: the full run's, loaded.
+        root: of the release, if it is synthetic and has masks.
+
+    Raises:
+        As ``explain.models``.
     """
     made = []
     for clip_id, shown in clips.items():
         x = store.sample([clip_id] * len(shown), full.experiment.recipe.frames)
-        unit = torch.tensor([full.experiment.aus.index(number) for number in shown])
+        positions = torch.tensor([full.experiment.aus.index(number) for number in shown])
         (fold, ours), (_, bare) = (explain.held_out(run, clip_id, llm) for run in (full, plain))
-        heat, beside = (joined(explain.grad_cam(model, x, unit).cpu().numpy()) for model in (ours, bare))
+        heat, beside = (joined(explain.grad_cam(model, x, positions).cpu().numpy()) for model in (ours, bare))
         names = [f"AU{number}" for number in shown]
         mask = None
         if root is not None:
