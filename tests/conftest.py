@@ -56,6 +56,16 @@ def picture(shape: tuple[int, ...] = (90, 120), smooth: float = 1.5) -> np.ndarr
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), smooth), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
+def agree(out: torch.Tensor, want: torch.Tensor, inputs: list[torch.Tensor]) -> None:
+    """The same values in float64, and the same gradients, none of them 0, for a random direction of the output."""
+    torch.testing.assert_close(out, want, rtol=1e-9, atol=1e-10)
+    direction = torch.randn_like(want)
+    gradients = torch.autograd.grad((out * direction).sum(), inputs)
+    for one, other in zip(gradients, torch.autograd.grad((want * direction).sum(), inputs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+        assert one.abs().max() > 0
+
+
 def make_table(folder: Path, subjects: int = 3, clips: int = 4, size: int = 40) -> pd.DataFrame:
     """A hand-made release: noise images in which AU12 brightens the lower half, AU4 the upper one, over the clip."""
     rng = np.random.default_rng(0)

@@ -70,12 +70,12 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def loss(self, x: Any, targets: Tensor) -> Tensor:
-        """The loss of a batch [], a mean over its clips. targets: 0/1 [b, N_AU]."""
-        raise NotImplementedError
+        """The loss of a batch [], a mean over its clips; by default of 2-way logits. targets: 0/1 [b, N_AU]."""
+        return two_way_loss(self(x), targets)
 
     def decide(self, x: Any) -> Tensor:
-        """Probabilities of occurrence [b, N_AU] of a batch."""
-        raise NotImplementedError
+        """Probabilities of occurrence [b, N_AU] of a batch; by default of 2-way logits."""
+        return two_way_probabilities(self(x))
 
     def initial(self) -> list[tuple[str, nn.Module]]:
         """The recipe's fields that may name initial weights, each with a part that starts from them."""

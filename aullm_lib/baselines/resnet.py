@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from aullm_lib.baselines import network, views
-from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay, two_way_loss, two_way_probabilities
+from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
 
@@ -97,12 +97,6 @@ class Model(Network):
             position = torch.randint(inputs.shape[1], rows.shape, generator=order).to(rows.device)
         frames = views.planar(inputs[rows, position])  # b 3 size size
         return views.crop(frames, out=r.size, scale=(r.crop, r.crop), flip=True, order=order)
-
-    def loss(self, x: Tensor, targets: Tensor) -> Tensor:
-        return two_way_loss(self(x), targets)
-
-    def decide(self, x: Tensor) -> Tensor:
-        return two_way_probabilities(self(x))
 
     def initial(self) -> list[tuple[str, nn.Module]]:
         return [("weights", backbone) for backbone in self.backbones]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay, two_way_loss, two_way_probabilities
+from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay
 from aullm_lib.clips import ClipStore
 from aullm_lib.led import LED
 from aullm_lib.recipe import setting
@@ -77,12 +77,6 @@ class LEDNetwork(Network):
 
     def batch(self, inputs: ClipStore, rows: Tensor, order: torch.Generator | None) -> Tensor:
         return inputs.sample(rows, self.recipe.frames, jitter=order if self.recipe.jitter else None)
-
-    def loss(self, x: Tensor, targets: Tensor) -> Tensor:
-        return two_way_loss(self(x), targets)
-
-    def decide(self, x: Tensor) -> Tensor:
-        return two_way_probabilities(self(x))
 
     def groups(self) -> list[list[nn.Parameter]]:
         """The filter's parameters, then all others."""

@@ -53,8 +53,7 @@ def examples(run: Run, *, aus: Collection[int] = (), at_most: int = 0, seed: int
         seed: of that draw.
 
     Returns:
-        One row per pair: fold (the one not trained on the clip), clip_id, subject, au, au_index (the AU's position
-        among the experiment's), probability.
+        One row per pair: fold (not trained on the clip), clip_id, subject, au, au_index (among the run's), probability.
 
     Raises:
         ValueError: an AU that the run does not have.
@@ -77,15 +76,12 @@ def has_truth(root: str | Path) -> bool:
 
 
 def truth(store: ClipStore, root: str | Path, pairs: pd.DataFrame) -> Tensor:
-    """The masks of where each AU acts, aligned as the store's frames are.
+    """The mask of where each AU acts, aligned as the store's frames: bool `[n, h, w]`, in the order of ``pairs``.
 
     Args:
         store: of the clips.
         root: of the synthetic release that the store was built from.
         pairs: with the columns clip_id and au.
-
-    Returns:
-        bool `[n, h, w]`, in the order of ``pairs``.
 
     Raises:
         FileNotFoundError: there is no such mask.
@@ -128,13 +124,10 @@ def curves(
     """Deletion and insertion: the AU's probability with 0, 1/steps, ... 1 of the pixels changed.
 
     Args:
-        model: in eval mode.
-        clips: `[n, t, h, w]`.
-        au_index: `[n]`.
+        model, clips, au_index, at_once: as in ``explain.grad_cam``.
         maps: the evidence that orders the pixels, `[n, h, w]`.
         steps: of a curve.
         seed: orders pixels of equal evidence.
-        at_once: clips in memory together.
 
     Returns:
         `[n, 2, steps + 1]` float64, on the CPU.

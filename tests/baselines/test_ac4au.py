@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import agree
 from safetensors.torch import save_file
 
 from aullm_lib import baselines, engine, preprocess, trained
@@ -21,16 +22,6 @@ TINY = {"size": 32, "backbone_width": 2, "width": 8, "heads": 2, "experts": 3, "
 @pytest.fixture(scope="module")
 def store(hand_table, tmp_path_factory):
     return preprocess.build(hand_table, tmp_path_factory.mktemp("ac4au") / "store", size=32, rgb=True)
-
-
-def agree(out, want, inputs):
-    """The same values and the same gradients, for a random direction of the output."""
-    torch.testing.assert_close(out, want, rtol=1e-9, atol=1e-10)
-    direction = torch.randn_like(want)
-    got = torch.autograd.grad((out * direction).sum(), inputs)
-    for one, other in zip(got, torch.autograd.grad((want * direction).sum(), inputs), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-10)
-        assert one.abs().max() > 0
 
 
 def test_the_split_is_that_of_the_fourier_transform():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import agree
 from safetensors.torch import save_file
 
 from aullm_lib import engine, preprocess, trained
@@ -124,30 +125,19 @@ def naive(x, layers):
     return x
 
 
-def agree(function, reference, inputs):
-    """The same values and the same gradients, for a random direction of the output."""
-    out, want = function(), reference()
-    torch.testing.assert_close(out, want, rtol=1e-9, atol=1e-11)
-    direction = torch.randn_like(want)
-    got = torch.autograd.grad((out * direction).sum(), inputs)
-    for one, other in zip(got, torch.autograd.grad((want * direction).sum(), inputs), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
-        assert one.abs().max() > 0
-
-
 def test_encoder_and_manipulator_are_those_of_the_formula():
     part = Magnifier(d=4).double()
     x = torch.randn(2, 3, 9, 8, dtype=torch.float64, requires_grad=True)
     assert part.encoder(x).shape == (2, 4, 5, 4)
     encoder = part.encoder
-    agree(lambda: encoder(x), lambda: torch.stack([naive(one, encoder) for one in x]), [x, *encoder.parameters()])
+    agree(encoder(x), torch.stack([naive(one, encoder) for one in x]), [x, *encoder.parameters()])
     a, b = (torch.randn(2, 4, 5, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
     g, h = part.manipulator.g, part.manipulator.h
 
     def formula(alpha):
         return torch.stack([one + naive(alpha * naive(other - one, g), h) for one, other in zip(a, b, strict=True)])
 
-    agree(lambda: part.manipulator(a, b, 10.0), lambda: formula(10.0), [a, b, *part.manipulator.parameters()])
+    agree(part.manipulator(a, b, 10.0), formula(10.0), [a, b, *part.manipulator.parameters()])
     torch.testing.assert_close(part.manipulator.change(a, b, 3.0), formula(3.0) - a)
 
 
@@ -176,7 +166,7 @@ def naive_scaled(x):
 
 def test_features_are_scaled_clip_by_clip_and_constant_ones_stay_finite():
     x = torch.randn(3, 2, 2, 3, dtype=torch.float64, requires_grad=True)
-    agree(lambda: infusenet.scaled(x), lambda: naive_scaled(x), [x])
+    agree(infusenet.scaled(x), naive_scaled(x), [x])
     found = infusenet.scaled(x)
     assert (found.amin((1, 2, 3)) == 0).all() and (found.amax((1, 2, 3)) == 1).all()
     assert torch.equal(infusenet.scaled(x[1:2]), found[1:2])  # whatever clips are beside it
@@ -211,7 +201,7 @@ def test_both_branches_are_infused_as_in_the_formula(latent):
         y = y.flatten(2).mean(2)[..., None, None] * naive_scaled(f)
         return torch.stack([z.flatten(1) @ model.head.weight.T + model.head.bias for z in (f, y)])
 
-    agree(lambda: model(x), reference, [*leaves, model.head.weight, model.flow.embedder.embedder.convolution.weight])
+    agree(model(x), reference(), [*leaves, model.head.weight, model.flow.embedder.embedder.convolution.weight])
 
 
 def test_every_parameter_learns_and_loss_and_decision_are_those_said():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import agree
 from safetensors.torch import save_file
 
 from aullm_lib import baselines, engine, preprocess, trained
@@ -33,20 +34,9 @@ def naive_covariance(x):
     return torch.stack([torch.stack(row) for row in rows])
 
 
-def agree(function, reference, inputs):
-    """The same values and the same gradients, for a random direction of the output."""
-    out, want = function(), reference()
-    torch.testing.assert_close(out, want, rtol=1e-9, atol=1e-9)
-    direction = torch.randn_like(want)
-    got = torch.autograd.grad((out * direction).sum(), inputs)
-    for one, other in zip(got, torch.autograd.grad((want * direction).sum(), inputs), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
-        assert one.abs().max() > 0
-
-
 def test_covariance_is_that_of_the_definition_and_of_numpy():
     x = torch.randn(2, 4, 5, dtype=torch.float64, requires_grad=True)
-    agree(lambda: sca.covariance(x), lambda: torch.stack([naive_covariance(one) for one in x]), [x])
+    agree(sca.covariance(x), torch.stack([naive_covariance(one) for one in x]), [x])
     np.testing.assert_allclose(sca.covariance(x)[1].detach(), np.cov(x[1].detach(), bias=True), rtol=1e-12)
 
 
@@ -58,7 +48,7 @@ def test_a_row_convolution_is_a_convolution_with_a_group_a_row():
         kernel = layer.weight.reshape(20, 1, 5, 1)  # 4 outputs a row, each over the row's 5 values
         return F.conv2d(x[..., None], kernel, layer.bias.flatten(), groups=5).flatten(1)
 
-    agree(lambda: layer(x), grouped, [x, *layer.parameters()])
+    agree(layer(x), grouped(), [x, *layer.parameters()])
 
 
 def naive_norm(x, bn, training):
@@ -115,7 +105,7 @@ def test_attentions_and_fusion_are_those_of_the_formulas(training):
         s = torch.relu(x * spatial.view(-1, 1, h, w))
         return column_convolution(a, layer.conv_a) * a + column_convolution(s, layer.conv_b) * s
 
-    agree(lambda: layer(x), reference, [x, *layer.parameters()])
+    agree(layer(x), reference(), [x, *layer.parameters()])
 
 
 def test_shapes_and_parameters_at_the_ports_size():
