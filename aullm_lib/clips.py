@@ -67,7 +67,7 @@ class ClipStore:
             raise FileNotFoundError(f"{self.path}: no clip store here; preprocess.build writes one (notebook 01)")
         self.info = files.read_json(self.path / "store.json")
         self.table = pd.read_csv(self.path / "index.csv", dtype=TEXT, index_col="clip_id", keep_default_na=False)
-        if "matrix" not in self.table:
+        if not {"matrix", "source"} <= set(self.table):
             raise ValueError(f"{self.path}: a clip store of an older version; delete the folder and build it again")
         self.table["apex"] = pd.to_numeric(self.table["apex"], errors="coerce").astype("Int64")
         self.table["score"] = pd.to_numeric(self.table["score"], errors="coerce")

@@ -423,8 +423,8 @@ def _name(stage: Stage, clip: PlannedClip, erratum: Erratum) -> Staged:
     if erratum.files.get("faceless"):
         details.append("out of focus")
     for text in erratum.quirks:
-        quirk, _, own = text.partition(": ")
-        stage.note(clip, quirk, own or "; ".join(detail for detail in details if detail))
+        quirk, _, detail = text.partition(": ")
+        stage.note(clip, quirk, detail or "; ".join(filter(None, details)))
     stage.busy.add((clip.subject, clip.name))
     return Staged(clip, cells=erratum.cells, labelled=erratum.labelled, **erratum.files)
 

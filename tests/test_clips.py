@@ -106,6 +106,13 @@ def test_joined_stores_hold_every_clip_of_both(two_stores, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in joined.path.iterdir()} == before
 
 
+def test_a_store_of_an_older_version_is_refused(two_stores):
+    path = two_stores[0].path
+    pd.read_csv(path / "index.csv", index_col="clip_id").drop(columns="source").to_csv(path / "index.csv")
+    with pytest.raises(ValueError, match="a clip store of an older version; delete the folder and build it again"):
+        ClipStore(path)
+
+
 def test_stores_that_do_not_fit_are_not_joined(two_stores, tmp_path):
     with pytest.raises(ValueError, match=r"a/s0/c0 is in two of the stores"):
         join([two_stores[0], two_stores[0]], tmp_path / "x")
@@ -118,7 +125,7 @@ def test_stores_that_do_not_fit_are_not_joined(two_stores, tmp_path):
         join(two_stores[:1], tmp_path / "x")
 
 
-def test_joining_is_told_apart_from_its_parts_versions_and_alignments(two_stores, tmp_path):
+def test_a_joined_store_has_its_parts_versions_and_alignments(two_stores, tmp_path):
     other = two_stores[1]
     other.info["versions"] = {"opencv": "0"}
     joined = join(two_stores, tmp_path / "joined")

@@ -82,6 +82,6 @@ def test_any_text_is_read_or_refused_as_a_value_error(text):
      ("none", ["none"]),
      ("4+R14", []), ("ref(L10)+A12B", []), ("A/L12", []), ("?", []), ("", []), (None, []), (12, [])],
 )  # fmt: skip
-def test_remarks_are_passed_over_and_told(text, expected):
+def test_remarks_are_passed_over_and_reported(text, expected):
     assert facs.remarks(text) == expected
     facs.parse_aus(text)

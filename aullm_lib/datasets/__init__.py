@@ -33,7 +33,7 @@ __all__ = ["ADAPTERS", "TITLES", "Release", "load", "read", "synthesize"]
 
 def load(name: str, root: str | Path, **options) -> pd.DataFrame:
     """The clip table of a release (schema: ``table.py``); arguments, warnings and errors are those of ``read``."""
-    return read(name, root, **options).table
+    return _read(name, root, options).table
 
 
 def read(name: str, root: str | Path, **options) -> Release:
@@ -55,9 +55,13 @@ def read(name: str, root: str | Path, **options) -> Release:
         FileNotFoundError: the release's files are not below ``root``.
         table.ReleaseError: a workbook that cannot be used at all.
     """
+    return _read(name, root, options)
+
+
+def _read(name: str, root: str | Path, options: dict) -> Release:
     if name not in ADAPTERS:
         raise ValueError(f"unknown release {name!r}; known: {', '.join(sorted(ADAPTERS))}")
     release = ADAPTERS[name](Path(root).expanduser(), **options)
     for message in table.warnings_of(release):
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, stacklevel=3)  # at the caller of load or read
     return release

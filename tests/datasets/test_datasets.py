@@ -428,7 +428,7 @@ def test_of_two_files_with_one_number_the_one_named_like_most_counts(tmp_path):
     assert list(folders.numbered(folder)[0]) == [1, 2]
 
 
-def test_an_apex_that_cannot_be_read_is_missing_and_told(casme2):
+def test_an_apex_that_cannot_be_read_is_missing_and_reported(casme2):
     edit(next(casme2.glob("*.xlsx")), lambda sheet: sheet.__setitem__("E3", "late"))
     release = datasets.read("casme2", casme2)
     assert len(release.table) == 12 and release.table.iloc[1]["apex"] is pd.NA

@@ -216,9 +216,9 @@ def test_without_weights_cascades_align_and_every_clip_says_so(casme2, tmp_path,
     table = datasets.load("casme2", casme2, images="raw_selected")
     with pytest.warns(UserWarning) as caught:
         store = preprocess.build(table, tmp_path / "s")
-    said = [str(w.message) for w in caught]
-    assert len(said) == 2 and "weights are missing" in said[0] and said[0].endswith(faces.COMMAND)
-    assert "remarks on 2 of 2 clips" in said[1]
+    messages = [str(w.message) for w in caught]
+    assert len(messages) == 2 and "weights are missing" in messages[0] and messages[0].endswith(faces.COMMAND)
+    assert "remarks on 2 of 2 clips" in messages[1]
     assert set(store.remarks.values()) == {"face found by OpenCV's cascades"}
     assert store.info["settings"]["detector"] == {
         "name": "haarcascade_frontalface_alt2 + haarcascade_eye", "weights": None, "neighbours": [6, 2],
@@ -266,8 +266,8 @@ def pip(monkeypatch, *lines: str) -> None:
 def test_set_up_goes_on_without_a_network(tmp_path, monkeypatch, capsys, no_weights):
     pip(monkeypatch, "sys.exit('ERROR: Could not find a version')")
     assert faces.main() == 0
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "Could not find a version" in said and faces.COMMAND in said
+    messages = capsys.readouterr().err
+    assert messages.count("\n") == 1 and "Could not find a version" in messages and faces.COMMAND in messages
     assert not faces.FOLDER.exists()
 
 

@@ -276,7 +276,7 @@ def test_a_disk_that_fails_is_no_bad_picture(hand_table, tmp_path, monkeypatch):
     assert not (tmp_path / "s").exists()
 
 
-def test_a_failed_reading_is_not_told_as_a_failed_writing(hand_table, tmp_path, monkeypatch):
+def test_an_error_in_reading_is_not_reported_as_one_in_writing(hand_table, tmp_path, monkeypatch):
     def failing(path):
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
@@ -329,9 +329,9 @@ def test_many_failures_are_counted(tmp_path):
         frames[0].write_bytes(b"")
     with pytest.warns(UserWarning) as caught:
         store = preprocess.build(table, tmp_path / "s", size=16)
-    said = [str(w.message) for w in caught]
-    assert len(said) == 6 and all("the file is empty" in text for text in said[:5])
-    assert said[5] == "2 more clips left out; store.failed names them"
+    messages = [str(w.message) for w in caught]
+    assert len(messages) == 6 and all("the file is empty" in text for text in messages[:5])
+    assert messages[5] == "2 more clips left out; store.failed names them"
     assert len(store.failed) == 7
 
 

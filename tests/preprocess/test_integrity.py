@@ -270,7 +270,7 @@ def test_images_that_cannot_be_trusted_and_a_store_that_left_clips_out(tmp_path)
     assert set(report["status"]) <= {"ok", "note", "warning"}
 
 
-def test_what_was_passed_over_doubled_or_not_used_is_told(quirky, tmp_path):
+def test_what_was_passed_over_doubled_or_not_used_is_reported(quirky, tmp_path):
     root, _ = quirky("casme")
     root = shutil.copytree(root, tmp_path / "casme", copy_function=shutil.copy)
     book = openpyxl.load_workbook(root / "casme.xlsx")
@@ -321,7 +321,7 @@ def test_extra_frames_are_seen_in_the_clip_folders_of_casme3(tmp_path):
     assert items(integrity.report(read("casme3", root)), "frames extra") == {table.index[0]}
 
 
-def test_a_file_that_cannot_be_read_is_told_and_ends_nothing(tmp_path):
+def test_a_file_that_cannot_be_read_is_reported_and_stops_nothing(tmp_path):
     table = make_table(tmp_path / "release")
     for row in (0, 1):
         table.iloc[row]["frames"][2].unlink()
