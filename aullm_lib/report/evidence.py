@@ -85,7 +85,7 @@ def whole(results: Iterable[Result], release: str) -> list[Result]:
 
 def reference(results: Iterable[Result]) -> Result | None:
     """AU-LLM's first whole one that has a score, the publication's three LLMs in its order before any other."""
-    return next((r for r in au_llm(r for r in results if r.whole).values() if r and not r.why), None)
+    return next((r for r, _ in au_llm(r for r in results if r.whole).values() if r and not r.why), None)
 
 
 def differences(results: Sequence[Result]) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 Everything is read from the ``run.json`` of each run (``runs.Run``); nothing is guessed from names.
 """
 
-import dataclasses
 import hashlib
 import warnings
 from collections.abc import Iterable, Mapping
@@ -50,20 +49,18 @@ def configuration(run: Run) -> Configuration:
     test_set = f"{train} → {test}" if run.info["protocol"] == "cross-domain" else test
     method, variant = experiment["method"], experiment["variant"]
     llm = "" if variant == PLAIN else experiment["llm"]  # whether one is named or not, it has none
-    return Configuration(
-        test_set, method, variant, llm, experiment["recipe"].get("name") or run.info.get("recipe_name") or method
-    )
+    return Configuration(test_set, method, variant, llm, experiment["recipe"].get("name", method))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Result:
-    """The runs of one configuration, one run per seed.
+    """The runs of one ``Configuration``, one run per seed.
 
     Attributes:
-        runs: in the order of their seeds, all with the settings and clips of the newest one.
-        older: runs that do not count, for a newer one of their seed or of other settings.
-        why: why there is no score; "" where there is one.
-        name: of its row in tables.
+        runs: In the order of their seeds, all with the settings and frames of the newest one.
+        older: Runs that do not count, for a newer one of their seed or of other settings.
+        why: The reason why there is no score; "" where there is one.
+        name: The name of its row in tables.
     """
 
     test_set: str
@@ -89,7 +86,7 @@ class Result:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the clips are rendered. Data that do not say so count as rendered, too."""
+        """Whether the clips are rendered, as far as their data do not deny it."""
         return any(map(is_synthetic, self.runs))
 
     @property
@@ -125,12 +122,18 @@ def is_synthetic(run: Run) -> bool:
 
 
 def load(folder: str | Path) -> list[Result]:
-    """The results of all runs in a folder (``Workspace.results``), sorted by configuration; none if it is not there.
+    """The results of all runs in a folder.
 
-    Of several runs of one configuration and seed the newest counts (time of ``run.json``), of several settings of one
-    configuration those of its newest run. Unfinished runs have no score and say so; neither have runs on other clips
-    than the newest finished run of the test set, or on other frames than the newest of the method. Runs on folds of
-    the user's own are passed over, and with a warning those whose ``run.json`` is of an older format.
+    Of several runs of one configuration and seed the newest counts (by the time of ``run.json``), of several settings
+    of one configuration those of its newest run. Unfinished runs have no score and say so; neither have runs on other
+    clips than the newest finished run of the test set, or on other frames than the newest one of the method. Runs on
+    folds of the user's own are passed over; so are, with a warning, those whose ``run.json`` is of an older format.
+
+    Args:
+        folder: ``Workspace.results``. It need not be there.
+
+    Returns:
+        The results by test set, AU-LLM's first.
     """
     groups: dict[Configuration, list[Run]] = {}
     for run in _newest_first(Path(folder)):
@@ -138,21 +141,19 @@ def load(folder: str | Path) -> list[Result]:
             groups.setdefault(configuration(run), []).append(run)
     results = [_result(key, runs) for key, runs in groups.items()]
     recipes = {(r.method, r.baseline, r.recipe) for r in results}
-    samples: dict[str, Result] = {}  # by test set, the newest result with a score
+    clips: dict[str, Result] = {}  # by test set, the newest result with a score
     frames: dict[tuple, Result] = {}  # the same by method
-    out = []
     for r in results:
         several = sum(key[:2] == (r.method, r.baseline) for key in recipes) > 1
-        why, path, where = r.why, r.runs[0].path, title(r.test_set)
-        if not why:
-            newest = samples.setdefault(r.test_set, r)
+        r.name = _plain_name(r) + f", {r.recipe}" * several
+        if not r.why:
+            newest, path, where = clips.setdefault(r.test_set, r), r.runs[0].path, title(r.test_set)
             same_method = frames.setdefault((r.test_set, r.method, r.baseline), r)
             if r.samples != newest.samples:
-                why = f"{path} was run on other clips, AUs or labels of {where} than {newest.runs[0].path}"
+                r.why = f"{path} was run on other clips, AUs or labels of {where} than {newest.runs[0].path}"
             elif r.fingerprint != same_method.fingerprint:
-                why = f"{path} was run on other frames of {where} than {same_method.fingerprint[:12]}"
-        out.append(dataclasses.replace(r, name=_plain_name(r) + f", {r.recipe}" * several, why=why))
-    return sorted(out, key=lambda r: (r.test_set, r.method != AU_LLM, r.method, r.variant, r.llm, r.recipe))
+                r.why = f"{path} was run on other frames of {where} than {same_method.fingerprint[:12]}"
+    return sorted(results, key=lambda r: (r.test_set, r.method != AU_LLM, r.method, r.variant, r.llm, r.recipe))
 
 
 def _newest_first(folder: Path) -> list[Run]:
@@ -170,17 +171,14 @@ def _newest_first(folder: Path) -> list[Run]:
 
 def _result(key: Configuration, runs: list[Run]) -> Result:
     """The result of all runs of a configuration, newest first."""
-    seeds: dict[int, Run] = {}
+    newest, seeds = runs[0].info, dict[int, Run]()
     for run in runs:
-        if _settings(run) == _settings(runs[0]):
+        same = run.info["experiment"]["recipe"] == newest["experiment"]["recipe"]
+        if same and run.info["data"]["fingerprint"] == newest["data"]["fingerprint"]:
             seeds.setdefault(run.info["experiment"]["seed"], run)
     kept = tuple(seeds[seed] for seed in sorted(seeds))
     why = next((_unfinished(run) for run in kept if run.missing), "")
     return Result(*key, runs=kept, older=tuple(run for run in runs if run not in kept), why=why)
-
-
-def _settings(run: Run) -> tuple[dict, str]:
-    return run.info["experiment"]["recipe"], run.info["data"]["fingerprint"]
 
 
 def _unfinished(run: Run) -> str:
@@ -204,24 +202,21 @@ def _short(llm: str) -> str:
     return llm.rstrip("/").split("/")[-1]
 
 
-def published_llm(name: str, result: Result | None) -> tuple[str, str] | None:
-    """The publication's row and column for a row of AU-LLM: by its LLM, or by its name where it was not run."""
-    if result:
-        return published.llm(result.llm)
-    return next((names for names in published.LLMS.values() if names[0] == name), None)
+def au_llm(results: Iterable[Result]) -> dict[str, tuple[Result | None, tuple[str, str] | None]]:
+    """AU-LLM's rows: the publication's three LLMs in its order, then other LLMs.
 
-
-def au_llm(results: Iterable[Result]) -> dict[str, Result | None]:
-    """AU-LLM's names -> a result of each: the publication's three in its order, None if not run, then other LLMs."""
+    Returns:
+        Name -> a result, with a score if there is one, or None if it was not run; and ``published.llm``.
+    """
     by_name: dict[str, Result] = {}
     for r in results:
         if not r.baseline and (r.name not in by_name or by_name[r.name].why):
             by_name[r.name] = r
-    out: dict[str, Result | None] = {}
+    out: dict[str, tuple[Result | None, tuple[str, str] | None]] = {}
     for names in published.LLMS.values():
-        same = [name for name, r in by_name.items() if published_llm(name, r) == names]
-        out |= dict.fromkeys(same or [names[0]])
-    return out | by_name
+        same = [name for name, r in by_name.items() if published.llm(r.llm) == names]
+        out |= {name: (by_name.get(name), names) for name in same or [names[0]]}
+    return out | {name: (r, None) for name, r in by_name.items() if name not in out}
 
 
 def summary(runs: Iterable[Run | str | Path]) -> pd.DataFrame:

@@ -23,8 +23,9 @@ from pandas.io.formats.style import Styler
 from aullm_lib import facs
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics.thresholds import POLICIES
-from aullm_lib.report import published, results
-from aullm_lib.report.results import CROSS_DOMAIN, PLAIN, RELEASES, Result, title
+from aullm_lib.report import published
+from aullm_lib.report.results import CROSS_DOMAIN, PLAIN, RELEASES, Result, au_llm, in_words, made_by, title
+from aullm_lib.report.results import line as provenance_line
 from aullm_lib.support import files
 
 NAN = float("nan")
@@ -106,29 +107,35 @@ class Row(NamedTuple):
     what: str = "it"  # that was not run
 
 
-def per_release(number: int, found: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
-    """Table 1 (CASME II) or 2 (SAMM): the F1 of each AU of the whole model, leave-one-subject-out."""
+def per_release(number: int, results: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
+    """Table 1 (CASME II) or 2 (SAMM): the F1 of each AU, baselines and the whole model, leave-one-subject-out.
+
+    Args:
+        number: 1 or 2.
+        results: Of ``results.load``; those that this table does not show are left out, in every table.
+        policies: Of ``thresholds.POLICIES``, each a group of rows.
+    """
     release, names = RELEASES[number - 1], published.table(number).columns
     columns = [Column(release, "mean" if name == published.AVERAGE else name, name, key=name) for name in names]
-    return _by_method(number, columns, [r for r in found if r.test_set == release and r.whole], policies)
+    return _by_method(number, columns, [r for r in results if r.test_set == release and r.whole], policies)
 
 
-def cross_domain(found: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
+def cross_domain(results: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
     """Table 4: trained on one release and tested on the other, in both directions, on the AUs that they share."""
     aus = {f"AU{n}": f"AU{n}" for n in facs.BENCHMARK["samm"]} | {"mean": published.AVERAGE}
     columns = [Column(t, au, name, title(t), (title(t), name)) for t in CROSS_DOMAIN for au, name in aus.items()]
-    used = [r for r in found if r.test_set in CROSS_DOMAIN and r.whole]
+    used = [r for r in results if r.test_set in CROSS_DOMAIN and r.whole]
     allowed = [policy for policy in policies if policy != "nested"]  # there is no second fold to choose on
     return _by_method(4, columns, used, allowed or ["fixed"])
 
 
-def rows(number: int, found: Sequence[Result]) -> list[Row]:
+def rows(number: int, results: Sequence[Result]) -> list[Row]:
     """The rows of a table: baselines in the printed order, those not run in one line, further ones, then AU-LLM's.
 
-    found: the table's results. A further baseline is one of which this table prints nothing, and its row says so.
+    A further baseline is one of which the printed table has nothing, and its row says so.
     """
     notebook = "05_cross_domain" if number == 4 else "03_baselines"
-    ran = dict.fromkeys((r.method, r.name) for r in sorted(found, key=lambda r: r.method == AU_LLM) if r.baseline)
+    ran = dict.fromkeys((r.method, r.name) for r in sorted(results, key=lambda r: r.method == AU_LLM) if r.baseline)
     out, missing = [], []
     for method in published.BASELINES:
         if row := published.baseline(number, method):
@@ -141,11 +148,10 @@ def rows(number: int, found: Sequence[Result]) -> list[Row]:
         out.append(Row(label, notebook, what=every))
     further = [name for method, name in ran if not published.baseline(number, method)]
     out += [Row(f"{name} (no published number)", notebook, name) for name in further]
-    named = results.au_llm(found)
+    named = au_llm(results)
     if number == 4:  # its printed row is that of no LLM in particular
-        named = {name: r for name, r in named.items() if r} or {"AU-LLM": None}
-    for name, result in named.items():
-        names = results.published_llm(name, result)
+        named = {name: row for name, row in named.items() if row[0]} or {"AU-LLM": (None, None)}
+    for name, (_, names) in named.items():
         printed = "" if names is None else "AU-LLM (Ours)" if number == 4 else names[0]
         out.append(Row(name, notebook if number == 4 else "llm in 02_train_loso", name, printed))
     return out
@@ -163,46 +169,44 @@ def _by_method(number: int, columns: list[Column], used: list[Result], policies:
 
 
 def _slot(row: str, c: Column, result: Result | None, what: str, notebook: str, printed: tuple[int, str]) -> dict:
-    """A cell of ours before it is scored. printed: table and row of the published number, if it has one."""
+    """A cell of ours before it is scored. printed: table and row of the published number, "" if it has none."""
     why = result.why if result else f"no run of {what} on {title(c.test_set)} is in this profile's results ({notebook})"
     method, variant = (result.name, result.variant) if result and not why else ("", "")
     compared = method and printed[1] and c.key and not (result and result.synthetic)
     number = float(published.table(printed[0]).loc[printed[1], c.key]) if compared else NAN
-    return (
-        c._asdict() | CELL | {"row": row, "method": method, "variant": variant, "printed": number, "why": why * c.ours}
-    )
+    facts = {"row": row, "method": method, "variant": variant, "printed": number, "why": why * c.ours}
+    return c._asdict() | CELL | facts
 
 
-def ablations(found: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
+def ablations(results: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
     """Table 3: the average F1 of every ablation, by LLM, on both releases; further variants of ours below.
 
     The published numbers share their columns with licensed runs only; beside a synthetic release they have their own.
     Baselines are in Tables 1 and 2.
     """
-    found = [r for r in found if r.test_set in RELEASES and not r.baseline]
+    results = [r for r in results if r.test_set in RELEASES and not r.baseline]
     columns: dict[Column, str] = {}  # -> the name of its results
     for release in RELEASES:
-        here, name = [r for r in found if r.test_set == release], title(release)
+        here, name = [r for r in results if r.test_set == release], title(release)
         if synthetic := any(r.synthetic for r in here):
             for _, short in published.LLMS.values():
                 columns[Column(release, "mean", short, f"published, {name}", (name, short), ours=False)] = ""
-        for method, result in results.au_llm(here).items():
-            names = results.published_llm(method, result)
+        for method, (result, names) in au_llm(here).items():
             short = method.replace(*names) if names else method.removeprefix("AU-LLM, ")
             if not synthetic:
                 columns[Column(release, "mean", short, name, (name, names[1]) if names else None)] = method
             elif result:
                 columns[Column(release, "mean", short, f"synthetic, as {name}")] = method
-    by_key = {(r.test_set, r.name, r.variant): r for r in sorted(found, key=lambda r: not r.why)}
+    by_key = {(r.test_set, r.name, r.variant): r for r in sorted(results, key=lambda r: not r.why)}
     ran = {key[:2] for key in by_key}
-    variants = published.VARIANTS | {r.variant: r.variant for r in found if r.variant not in published.VARIANTS}
+    variants = published.VARIANTS | {r.variant: r.variant for r in results if r.variant not in published.VARIANTS}
     cells = []
     for variant, label in variants.items():
         for c, name in columns.items():
             what = f"{variant!r}, {name}" if (c.test_set, name) in ran else name
             printed = 3, label if variant in published.VARIANTS else ""
             cells.append(_slot(label, c, by_key.get((c.test_set, name, variant)), what, "04_ablations", printed))
-    return _table(3, list(columns), cells, found, policies)
+    return _table(3, list(columns), cells, results, policies)
 
 
 def _table(number: int, columns: list[Column], slots: list[dict], used: list[Result], policies: Sequence[str]) -> Table:
@@ -212,7 +216,7 @@ def _table(number: int, columns: list[Column], slots: list[dict], used: list[Res
     frames = {(t, name, "", ""): frame for t, r in first.items() for name, frame in r.trivial.items()}
     frames |= {(r.test_set, r.name, r.variant, policy): r.score(policy) for r in scored for policy in policies}
     scores = pd.concat(frames, names=KEY) if frames else None
-    brief = results.in_words(scored, brief=True)
+    brief = in_words(scored, brief=True)
     parts = []
     for measure in MEASURES:
         trivial = _trivial(heads, scores, measure, f"trivial classifiers, {brief}")
@@ -223,17 +227,15 @@ def _table(number: int, columns: list[Column], slots: list[dict], used: list[Res
             ours = _scored(lines.assign(kind="ours", policy=policy, group=label), scores, measure)
             apart = {end: ours[end] - ours["printed"] for end in ("value", "low", "high")}
             apart = ours.assign(kind="difference", group=f"ours − published; {POLICIES[policy]}", why="", **apart)
-            parts += [
-                compared(ours, _fair(trivial, policy)),
-                apart[apart.groupby("row")["value"].transform("count") > 0],
-            ]
+            apart = apart[apart.groupby("row")["value"].transform("count") > 0]
+            parts += [compared(ours, _fair(trivial, policy)), apart]
     frame = pd.concat([part for part in parts if len(part)], ignore_index=True)[FRAME]
     older = [str(run.path) for r in used for run in r.older]
-    made = results.made_by(scored) | {"table": number, "published": published.place(number), "passed_over": older}
+    made = made_by(scored) | {"table": number, "published": published.place(number), "passed_over": older}
     notes = _notes(number, first, scored, policies, "difference" in set(frame["kind"]), len(older))
-    data = f"{results.in_words(scored)}, beside the published numbers"
+    data = f"{in_words(scored)}, beside the published numbers"
     caption = data if scored else "published numbers, nothing run yet"
-    return Table(caption, frame, [*notes, results.line(made)], number, made, scores)
+    return Table(caption, frame, [*notes, provenance_line(made)], number, made, scores)
 
 
 def _scored(cells: pd.DataFrame, scores: pd.DataFrame | None, measure: str) -> pd.DataFrame:
@@ -243,10 +245,10 @@ def _scored(cells: pd.DataFrame, scores: pd.DataFrame | None, measure: str) -> p
         cells["printed"] = NAN
     if scores is None:
         return cells
-    found = scores.reindex(pd.MultiIndex.from_frame(cells[KEY])).set_axis(cells.index)
+    score = scores.reindex(pd.MultiIndex.from_frame(cells[KEY])).set_axis(cells.index)
     for name, end in {"value": "", "low": "_low", "high": "_high"}.items():
-        cells[name] = 100 * found[f"{measure}{end}"]
-    shown = np.where(found[["TP", "FN"]].sum(axis=1) > 0, "every", "no")
+        cells[name] = 100 * score[f"{measure}{end}"]
+    shown = np.where(score[["TP", "FN"]].sum(axis=1) > 0, "every", "no")
     names = cells["au"].replace("mean", "an AU")
     why = shown + " clip of these data shows " + names + ", so it has no score"
     return cells.assign(why=cells["why"].where(cells["value"].notna() | (cells["method"] == ""), why))
@@ -352,18 +354,15 @@ def ablation_panels(table: Table, policy: str = "fixed") -> tuple[dict[str, pd.D
     """
     frame = table.frame[table.frame["measure"] == MEASURES["f1_macro"]]
     trivial = _fair(frame[frame["kind"] == "trivial"], policy).groupby("test_set")["value"].max()
-    ours = frame[
-        (frame["kind"] == "ours") & (frame["policy"] == policy) & frame["row"].isin(published.VARIANTS.values())
-    ]
-    ours = ours[ours["value"].notna() | (ours["why"] != "")]
+    ours = frame[(frame["kind"] == "ours") & (frame["policy"] == policy)]
+    ours = ours[ours["row"].isin(published.VARIANTS.values()) & (ours["value"].notna() | (ours["why"] != ""))]
     names = {"column": "llm", "row": "variant", "value": "score", "low": "low", "high": "high", "printed": "published"}
     panels: dict[str, pd.DataFrame] = {}
     best: dict[str, float] = {}
     for release in RELEASES:
         data = table.provenance["data"].get(release, {"synthetic": False})
         name = "synthetic release in the layout of " * (data.get("synthetic") is not False) + title(release)
-        cells = ours[ours["test_set"] == release].rename(columns=names)[list(names.values())]
-        panels[name] = pd.concat([cells[cells["llm"] == llm] for llm in cells["llm"].unique()] or [cells])
+        panels[name] = ours[ours["test_set"] == release].rename(columns=names)[list(names.values())]
         best |= {name: float(trivial[release])} if release in trivial else {}
     return panels, best
 
@@ -380,14 +379,20 @@ def interval(low: float, high: float) -> str:
 
 
 class Form(NamedTuple):
-    """How a format marks the text of a cell."""
+    """How a format marks text, each mark around a ``{}``."""
 
     escape: Callable[[str], str]
+    group: str  # a heading over rows
     bold: str
     grey: str
-    empty: str
-    interval: str = ""  # what it is appended as; LaTeX has it in a line of its own
-    grey_name: str = "Grey"
+    empty: str  # the letter of a reason
+    interval: str  # beside a number; LaTeX has it in a line of its own, which begins with ``line``
+    line: str = ""
+
+
+MARKDOWN = Form(lambda text: _md(text), "**{}**", "**{}**", "*{}*", "{}", " {}")
+_GREY = '<span class="grey">{}</span>'
+HTML = Form(html.escape, '<span class="group">{}</span>', "<b>{}</b>", _GREY, _GREY, "<small>{}</small>")
 
 
 def _wide(cells: pd.DataFrame, draw: Callable[[Any], str]) -> pd.DataFrame:
@@ -399,7 +404,7 @@ def _wide(cells: pd.DataFrame, draw: Callable[[Any], str]) -> pd.DataFrame:
 
 
 def _parts(table: Table, form: Form) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Each measure of a table with its cells, and these drawn (``_wide``), without the columns that are blank."""
+    """Each measure: its heading, its numbers and its intervals (``_wide``), without the columns that are blank."""
     letters = table.reasons
 
     def draw(cell: Any) -> str:
@@ -407,23 +412,39 @@ def _parts(table: Table, form: Form) -> Iterator[tuple[str, pd.DataFrame, pd.Dat
             return form.empty.format(f"({letters[cell.why]})") if cell.why else ""
         text = form.escape(number(cell.value, cell.kind == "difference"))
         text = form.grey.format(text) if cell.grey else text
-        spread = interval(cell.low, cell.high) and form.interval.format(interval(cell.low, cell.high))
-        return (form.bold.format(text) if cell.bold else text) + spread
+        return form.bold.format(text) if cell.bold else text
+
+    def spread(cell: Any) -> str:
+        text = interval(cell.low, cell.high)
+        return form.interval.format(tex(text) if form.line else text) if text else ""
 
     for heading, cells in table.frame.groupby("measure", sort=False):
-        wide = _wide(cells, draw)
-        yield str(heading), cells, wide.loc[:, wide.ne("").any()]
+        wide, spreads = _wide(cells, draw), _wide(cells, spread)
+        shown = wide.ne("").any()
+        yield str(heading), wide.loc[:, shown], spreads.loc[:, shown]
 
 
-def _legend(table: Table, form: Form, why: Iterable[str] | None = None) -> list[str]:
-    """The lines under the table, escaped, with the letters of these reasons or of all."""
-    kept = table.reasons if why is None else set(why)
-    reasons = (f"({letter}) {reason}" for reason, letter in table.reasons.items() if reason in kept)
-    return [form.escape(line) for line in (MARKS.format(form.grey_name), *table.notes, *reasons)]
+def _lines(wide: pd.DataFrame, spreads: pd.DataFrame, form: Form) -> list[tuple[str, list[str]]]:
+    """Label and cells of each line, ready to be shown."""
+    lines = []
+    for group, rows in wide.groupby(level="group", sort=False):
+        lines.append((form.group.format(form.escape(group)), [""] * wide.shape[1]))
+        for key, texts in rows.iterrows():
+            beside = spreads.loc[key]
+            lines.append((form.escape(key[1]), list(texts if form.line else texts + beside)))
+            lines += [(form.line, list(beside))] if form.line and beside.any() else []
+    return lines
 
 
-def _styled(lines: Sequence[tuple[str, Sequence[str]]], columns: pd.MultiIndex, stub: str, form: Form) -> Styler:
-    """Lines (label and cells, ready to be shown) below the names of columns, which are escaped."""
+def _legend(table: Table, form: Form, text: str = "") -> list[str]:
+    """The lines under the table, escaped; text: what is drawn, if only the letters that are in it are needed."""
+    marks = MARKS.format("Italics" if form is MARKDOWN else "Grey")
+    reasons = (f"({letter}) {why}" for why, letter in table.reasons.items() if not text or f"({letter})" in text)
+    return [form.escape(line) for line in (marks, *table.notes, *reasons)]
+
+
+def _styled(lines: list[tuple[str, list[str]]], columns: pd.MultiIndex, stub: str, form: Form) -> Styler:
+    """Lines below the names of columns, which are escaped."""
     spans, names = ([form.escape(text) for text in level] for level in zip(*columns, strict=True))
     heads = pd.MultiIndex.from_arrays([spans, names], names=[None, stub]) if any(spans) else pd.Index(names, name=stub)
     return Styler(pd.DataFrame([cells for _, cells in lines], [label for label, _ in lines], heads))
@@ -435,16 +456,12 @@ def markdown(table: Table) -> str:
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cells) + " |"
 
-    form = Form(_md, "**{}**", "*{}*", "{}", " {}", grey_name="Italics")
     out = [f"**{_md(table.heading)}**", ""]
-    for heading, _, wide in _parts(table, form):
+    for heading, wide, spreads in _parts(table, MARKDOWN):
         heads = [table.stub, *(f"{span}: {name}" if span else name for span, name in wide.columns)]
         out += [_md(heading), "", line(map(_md, heads)), "| --- |" + " ---: |" * wide.shape[1]]
-        for group, rows in wide.groupby(level="group", sort=False):
-            out.append(line([f"**{_md(group)}**", *[""] * wide.shape[1]]))
-            out += [line([_md(name), *texts]) for (_, name), texts in rows.iterrows()]
-        out.append("")
-    return "\n".join([*out, *(f"{note}  " for note in _legend(table, form))]) + "\n"
+        out += [*(line([label, *cells]) for label, cells in _lines(wide, spreads, MARKDOWN)), ""]
+    return "\n".join([*out, *(f"{note}  " for note in _legend(table, MARKDOWN))]) + "\n"
 
 
 def _md(text: str) -> str:
@@ -453,22 +470,14 @@ def _md(text: str) -> str:
 
 def page(table: Table) -> str:
     """One HTML section whose style touches nothing outside it."""
-    grey = '<span class="grey">{}</span>'
-    form = Form(html.escape, "<b>{}</b>", grey, grey, "<small>{}</small>")
     style = (resources.files(__package__) / "tables.css").read_text(encoding="utf-8")
     out = [f'<section class="aullm"><style>{style}</style><h2>{html.escape(table.heading)}</h2>']
-    for heading, _, wide in _parts(table, form):
-        lines = []
-        for group, rows in wide.groupby(level="group", sort=False):
-            lines.append((f'<span class="group">{html.escape(group)}</span>', [""] * wide.shape[1]))
-            lines += [(html.escape(name), texts) for (_, name), texts in rows.iterrows()]
-        styler = _styled(lines, wide.columns, table.stub, form).set_caption(html.escape(heading))
+    for heading, wide, spreads in _parts(table, HTML):
+        styler = _styled(_lines(wide, spreads, HTML), wide.columns, table.stub, HTML).set_caption(html.escape(heading))
         out.append(f"<div>{styler.to_html(exclude_styles=True)}</div>")
-    notes = (f"<p>{note}</p>" for note in _legend(table, form))
+    notes = (f"<p>{note}</p>" for note in _legend(table, HTML))
     return "\n".join([*out, "<footer>", *notes, "</footer></section>"]) + "\n"
 
-
-CLOSER = r"\noalign{\vskip-3pt}"  # begins a line of intervals
 
 _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
@@ -504,15 +513,21 @@ def _tex(char: str) -> str:
     return rf"\texttt{{U+{ord(char):04X}}}"
 
 
+_BLACK55 = r"\textcolor{{black!55}}{{{}}}"
+_GROUP = "\\midrule\n\\rlap{{\\textit{{{}}}}}"
+LATEX = Form(tex, _GROUP, r"\textbf{{{}}}", _BLACK55, _BLACK55, r"{{\tiny {}}}", line=r"\noalign{\vskip-3pt}")
+PACKAGES = "\\usepackage{booktabs}\n\\usepackage{xcolor}\n"
+
+
 def latex(table: Table, label: str) -> str:
-    r"""A complete ``\begin{table}...\end{table}`` for each measure; needs booktabs and xcolor."""
-    return "% needs \\usepackage{booktabs} and \\usepackage{xcolor}\n" + "\n".join(_floats(table, label))
+    r"""A complete ``\begin{table}...\end{table}`` for each measure."""
+    return "% needs\n% " + PACKAGES.strip().replace("\n", "\n% ") + "\n" + "\n".join(_floats(table, label))
 
 
 def document(tables: Iterable[Table]) -> str:
     """A stand-alone LaTeX document of several tables."""
     out = [
-        "\\documentclass[a4paper]{article}\n\\usepackage{booktabs}\n\\usepackage{xcolor}\n"
+        f"\\documentclass[a4paper]{{article}}\n{PACKAGES}"
         "\\setlength{\\textwidth}{19.6cm}\\setlength{\\oddsidemargin}{-1.84cm}\\setlength{\\evensidemargin}{-1.84cm}\n"
         "\\setlength{\\textheight}{25.5cm}\\setlength{\\topmargin}{-1.6cm}\\setlength{\\headheight}{0pt}"
         "\\setlength{\\headsep}{0pt}\n\\begin{document}"
@@ -526,39 +541,27 @@ def document(tables: Iterable[Table]) -> str:
 
 def _floats(table: Table, label: str) -> list[str]:
     """A ``table`` for each measure; one too long for a page goes on in another, between two groups."""
-
-    def small(cell: Any) -> str:
-        spread = interval(cell.low, cell.high)
-        return rf"{{\tiny {tex(spread)}}}" if spread else ""
-
-    grey, floats = r"\textcolor{{black!55}}{{{}}}", list[str]()
-    form = Form(tex, r"\textbf{{{}}}", grey, grey)
-    for heading, cells, wide in _parts(table, form):
-        spreads, empty = _wide(cells, small)[wide.columns], [""] * wide.shape[1]
-        pages: list[dict[str, list]] = [{}]  # of each: group -> lines
-        for group, rows in wide.groupby(level="group", sort=False):
-            lines = [(rf"\rlap{{\textit{{{tex(group)}}}}}", empty)]
-            for key, texts in rows.iterrows():
-                lines += [(tex(key[1]), texts), (CLOSER, spreads.loc[key])][: 1 + spreads.loc[key].any()]
-            before = [line for some in pages[-1].values() for line in some]
-            if before and sum(0.7 if name == CLOSER else 1 for name, _ in before + lines) > 56:
-                pages.append({})
-            rule = "\\midrule\n" * bool(pages[-1])  # above every group but the first
-            pages[-1][group] = [(rule + lines[0][0], empty), *lines[1:]]
-        for i, groups in enumerate(pages):
-            caption = f"{table.title}. {heading}{', continued' * (i > 0)}."
-            notes = _legend(table, form, cells["why"][cells["group"].isin(groups)])
-            lines = [line for some in groups.values() for line in some]
-            styler = _styled(lines, wide.columns, _rules(wide.columns) + tex(table.stub), form)
-            columns = f"@{{}}l*{{{wide.shape[1]}}}{{r}}@{{}}"
-            body = styler.to_latex(hrules=True, column_format=columns, multicol_align="c")
+    floats: list[str] = []
+    for heading, wide, spreads in _parts(table, LATEX):
+        pages: dict[str, int] = {}  # group -> page
+        height, page = 0.0, 0
+        for group, rows in spreads.groupby(level="group", sort=False):
+            more = 1 + len(rows) + 0.7 * rows.ne("").any(axis=1).sum()  # in lines
+            page, height = (page + 1, more) if height and height + more > 56 else (page, height + more)
+            pages[str(group)] = page
+        for page, part in wide.groupby(wide.index.get_level_values("group").map(pages)):
+            caption = f"{table.title}. {heading}{', continued' * (page > 0)}."
+            stub, form = _rules(wide.columns) + tex(table.stub), f"@{{}}l*{{{wide.shape[1]}}}{{r}}@{{}}"
+            styler = _styled(_lines(part, spreads, LATEX), wide.columns, stub, LATEX)
+            body = styler.to_latex(hrules=True, column_format=form, multicol_align="c")
+            body = body.replace("\\midrule\n\\midrule\n", "\\midrule\n")
+            notes = "\\par\n".join(_legend(table, LATEX, body))
             floats.append(
                 "\\begin{table}[t]\n\\centering\\setlength{\\belowcaptionskip}{5pt}\n"
                 f"\\caption{{{tex(caption)}}}\n\\label{{tab:{re.sub('[^A-Za-z0-9-]', '-', label)}-{len(floats) + 1}}}\n"
                 f"\\footnotesize\\setlength{{\\tabcolsep}}{{{2.5 if wide.shape[1] < 10 else 1.5}pt}}\n{body}\n"
-                "\\smallskip\n\\parbox{\\linewidth}{\\scriptsize\\raggedright "
-                + "\\par\n".join(notes) + "}\n\\end{table}\n"
-            )  # fmt: skip
+                f"\\smallskip\n\\parbox{{\\linewidth}}{{\\scriptsize\\raggedright {notes}}}\n\\end{{table}}\n"
+            )
     return floats
 
 
@@ -573,9 +576,13 @@ def _rules(columns: pd.MultiIndex) -> str:
 
 
 def write(path: Path, table: Table) -> list[Path]:
-    """Writes a table as ``path``.md, .html, .tex, .csv (every cell) and .json (provenance), and its ``scores``.
+    """Writes a table as ``path``.md, .html, .tex, .csv (every cell), .json (provenance) and _scores.csv.
 
-    Returns what was written; the scores are in ``path``_scores.csv. Raises OSError where nothing can be written.
+    Returns:
+        The files that were written.
+
+    Raises:
+        OSError: Nothing can be written there.
     """
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(table.heading)}</title>'
     head += '<meta name="viewport" content="width=device-width"><body style="margin:2em">'
