@@ -160,13 +160,22 @@ def labels(table: pd.DataFrame, ids: tuple[str, ...], aus: tuple[int, ...]) -> T
     return torch.tensor(columns.to_numpy("float32"))
 
 
-def opened(out: Path) -> ClipStore | None:
-    """The store at ``out``; None where nothing is yet, or an empty folder. Raises FileExistsError for other things."""
-    if (out / "store.json").is_file():
-        return ClipStore(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise FileExistsError(f"{out} is there and holds no clip store; name another folder")
-    return None
+def opened(out: Path, settings: dict) -> ClipStore | None:
+    """The store at ``out``; None where there is nothing yet, or an empty folder.
+
+    Raises:
+        FileExistsError: something else is there, or a store of other data or settings.
+    """
+    if not (out / "store.json").is_file():
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise FileExistsError(f"{out} is there and holds no clip store; name another folder")
+        return None
+    store = ClipStore(out)
+    present = store.info["settings"]
+    changed = [key for key in settings | present if present.get(key) != settings.get(key)]
+    if changed:
+        raise FileExistsError(f"{out} holds a clip store with another {' and '.join(changed)}; name another folder")
+    return store
 
 
 def _alignments(settings: dict) -> set[str]:
@@ -212,7 +221,7 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
         ],
     }
     settings = {"release": release, "size": first["size"], "rgb": first["rgb"]}
-    if joined := _joined(out, settings):
+    if joined := opened(out, settings):
         return joined
     labels = facs.au_columns(table)
     table[labels] = table[labels].fillna(0).astype("int8")
@@ -220,7 +229,7 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
     partial = out.with_name(out.name + ".partial")
     what = "the joined clip store"
     with files.alone(out.with_name(out.name + ".lock"), what), files.explained(out, what):
-        if joined := _joined(out, settings):  # by the process that this call waited for
+        if joined := opened(out, settings):  # by the process that this call waited for
             return joined
         versions = [store.info["versions"] for store in stores]
         begun = {"settings": settings, "versions": versions}
@@ -235,11 +244,3 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
         partial_store.write(partial, begun, table, stores[0].frames.shape[1:], pixels, failed, remarks)
         partial_store.publish(partial, out)
     return ClipStore(out)
-
-
-def _joined(out: Path, settings: dict) -> ClipStore | None:
-    """The joined store at ``out``, None if there is none. Raises FileExistsError for another."""
-    joined = opened(out)
-    if joined and joined.info["settings"] != settings:
-        raise FileExistsError(f"{out} holds another clip store; name another folder")
-    return joined

@@ -121,7 +121,7 @@ def test_stores_that_do_not_fit_are_not_joined(two_stores, tmp_path):
     with pytest.raises(ValueError, match="differ in size"):
         join([two_stores[0], large], tmp_path / "x")
     join(two_stores, tmp_path / "x")
-    with pytest.raises(FileExistsError, match="holds another clip store"):
+    with pytest.raises(FileExistsError, match="holds a clip store with another release; name another folder"):
         join(two_stores[:1], tmp_path / "x")
 
 

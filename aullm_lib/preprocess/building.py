@@ -121,7 +121,7 @@ def build(
     tables.check(table)
     out = Path(out)
     wanted = settings(table, size, align=align, rgb=rgb)
-    if store := _finished(out, wanted):
+    if store := clips.opened(out, wanted):
         return _warned(store)
     if wanted["detector"] and not wanted["detector"]["weights"]:
         warnings.warn(
@@ -131,7 +131,7 @@ def build(
     partial = out.with_name(out.name + ".partial")
     begun = {"settings": wanted, "versions": _versions()}
     with files.alone(out.with_name(out.name + ".lock"), f"{partial_store.WHAT} {out}"):
-        if store := _finished(out, wanted):  # by the process that this call waited for
+        if store := clips.opened(out, wanted):  # by the process that this call waited for
             return _warned(store)
         single = partial / "clips"
         with files.explained(partial, partial_store.WHAT):
@@ -150,17 +150,6 @@ def build(
             shutil.rmtree(single)
             partial_store.publish(partial, out)
     return _warned(ClipStore(out))
-
-
-def _finished(out: Path, wanted: dict) -> ClipStore | None:
-    """The finished store at ``out``, if one is there. Raises FileExistsError for one of other data or settings."""
-    store = clips.opened(out)
-    if store:
-        present = store.info["settings"]
-        changed = [key for key in wanted | present if present.get(key) != wanted.get(key)]
-        if changed:
-            raise FileExistsError(f"{out} holds a clip store with another {' and '.join(changed)}; name another folder")
-    return store
 
 
 def _versions() -> dict[str, str]:
