@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_table
+from helpers import make_table
 from hypothesis import given
 from hypothesis import strategies as st
 

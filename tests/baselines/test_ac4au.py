@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import agree
+from helpers import agree
 from safetensors.torch import save_file
 
 from aullm_lib import baselines, engine, preprocess, trained

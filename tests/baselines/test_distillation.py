@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import make_table
+from helpers import make_table
 
 from aullm_lib import baselines, engine, preprocess, trained
 from aullm_lib.baselines import at, distil, dvasp, fitnet, resnet, sp, teacher

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import agree
+from helpers import agree
 from safetensors.torch import save_file
 
 from aullm_lib import engine, preprocess, trained

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import make_table
+from helpers import make_table
 
 from aullm_lib import baselines, engine, metrics, preprocess, trained
 from aullm_lib.baselines import distil, network, teacher, views

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_table
+from helpers import make_table
 from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import jensenshannon
 

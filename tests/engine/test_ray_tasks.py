@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import make_table
+from helpers import make_table
 from tqdm.auto import tqdm
 
 from aullm_lib import engine, preprocess, protocol

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_table
+from helpers import make_table
 from nbconvert import HTMLExporter
 from PIL import Image
 

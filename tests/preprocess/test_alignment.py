@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import picture
+from helpers import picture
 from hypothesis import given
 from hypothesis import strategies as st
 

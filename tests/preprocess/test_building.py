@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import make_table, picture
+from helpers import make_table, picture
 
 from aullm_lib import facs, preprocess
 from aullm_lib.datasets import table as tables
@@ -53,7 +53,7 @@ def start(release: Path, out: Path) -> subprocess.Popen:
     script = """
         import sys; sys.path.insert(0, sys.argv[1])
         from pathlib import Path
-        from conftest import make_table, picture
+        from helpers import make_table, picture
         from aullm_lib import facs, preprocess
         from aullm_lib.preprocess import building
         import time

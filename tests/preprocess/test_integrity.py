@@ -8,7 +8,7 @@ import openpyxl
 import pandas as pd
 import pytest
 import quirks
-from conftest import make_table
+from helpers import make_table
 
 from aullm_lib import datasets, facs, metrics, preprocess
 from aullm_lib.datasets import Release, documented, errata

@@ -8,7 +8,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from conftest import picture
+from helpers import picture
 from PIL import Image
 
 from aullm_lib.support import images
