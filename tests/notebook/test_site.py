@@ -10,6 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 from nbformat import v4
+from PIL import Image
 
 from aullm_lib.notebook import fragment, site
 from aullm_lib.report import figures, tables
@@ -205,8 +206,9 @@ def test_the_first_page_says_what_was_run_and_holds_every_table_and_figure(home)
     assert "And more" not in words and "**" not in words
     embedded = [base64.b64decode(source.partition("base64,")[2]) for source in page.values("src")]
     assert embedded == [(home / "figures" / "demo" / "curve.png").read_bytes()]
-    # 4.8 by 3.6 inches at 96 CSS pixels each
-    assert [(a["width"], a["height"]) for tag, a in page.tags if tag == "img"] == [("461", "346")]
+    with Image.open(home / "figures" / "demo" / "curve.png") as curve:
+        printed = [str(round(pixels / 200 * 96)) for pixels in curve.size]  # CSS pixels of its 200 dots an inch
+    assert [[a["width"], a["height"]] for tag, a in page.tags if tag == "img"] == [printed]
     for name, one in pages(report).items():
         assert [h for h in one.values("href", "a") if h.endswith(".html")][:3] == [
             "index.html", "02_train_loso.html", "07_paper.html"

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.text import Text
 
 from aullm_lib import metrics
+from aullm_lib.metrics import thresholds
 from aullm_lib.report import figures
 from aullm_lib.report.figures import canvas, clips, fig2, scores
 
@@ -111,6 +112,11 @@ def test_the_intensity_curve_has_a_dot_per_seed_and_lines_through_the_means():
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines]
     for expected in (([0, 0, 1, 1], [40, 50, 70, 80]), ([0, 1], [45, 75]), ([0, 1], [45, 45])):
         assert any(x == expected[0] and y == pytest.approx(expected[1]) for x, y in drawn)
+    policies = list(thresholds.POLICIES.values())
+    figure = scores.intensity_curve(points.assign(**dict.fromkeys([*policies, *scores.TRIVIAL], 0.5)), policies)
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1  # long names fit
 
 
 def method_frame():

@@ -216,16 +216,16 @@ def intensity_curve(
         scored: the columns of scores, by their names in the legend.
         trivial: of ``TRIVIAL``, those to draw.
     """
-    figure, axis = plt.subplots(figsize=(4.8, 3.6))
+    figure, axis = plt.subplots(figsize=(5.2, 3.7))
     means = 100 * points.groupby("intensity").mean(numeric_only=True)
     for name, marker, colour in zip(scored, MARKERS, PALETTE, strict=False):
         axis.plot(points["intensity"], 100 * points[name], marker, color=colour, alpha=0.4, ms=4.5)
-        axis.plot(means.index, means[name], color=colour, label=f"{name}, mean over seeds")
+        axis.plot(means.index, means[name], color=colour, label=name)
     for name in trivial:
         axis.plot(means.index, means[name], color=GREY, ls=TRIVIAL[name], lw=1.1, label=name)
     axis.set(xlabel="intensity of the synthetic AUs", ylabel=F1)
-    figure.legend(loc="outside upper left", ncols=2, fontsize=7.5)
-    caption(figure, note)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=7)
+    caption(figure, f"Dots: one seed each. Lines: the mean over seeds.\n{note}")
     return figure
 
 
