@@ -1,13 +1,13 @@
 """LoRA (paper 3.3 and 4.2; Hu et al., ICLR 2022): a low-rank update beside frozen linear layers, for one fold or many.
 
-    y = W x + (alpha / r) B A dropout(x),   A [r, in] drawn, B [out, r] zero at first
+    y = W x + (alpha / r) B A dropout(x),   A [r, in] random, B [out, r] zero at first
 
 The frozen model is never changed nor copied: `applied` hooks the updates on for the length of one forward pass. So
 folds share one model in memory, and one pass serves several: each row of the batch gets its own fold's update. All
-folds' A stand on top of each other, as one matrix, and a mask keeps what is a row's own; that is two products however
-many folds there are. What is no number in one fold's rows, or in their gradient, does not reach the other folds.
+folds' A are stacked as one matrix, and a mask keeps each row's fold; that is two products however many folds there are.
+A value that is not finite in one fold's rows, or in their gradient, does not reach the other folds.
 
-Dropout draws from a generator of the fold's own, so that a fold gets the same masks alone or beside others.
+Each fold has a generator for its dropout, so that it gets the same masks alone or beside others.
 """
 
 import math
@@ -73,8 +73,8 @@ def applied(model: nn.Module, folds: Sequence[LoRA], rows: Sequence[int]) -> Ite
     if len(folds) > 1:
         counts = torch.tensor(rows)
         fold = torch.repeat_interleave(torch.arange(len(folds)), counts)  # n
-        own = (fold[:, None] == torch.arange(len(folds))).repeat_interleave(folds[0].r, 1)  # n k*r
-        own = own[:, None].to(folds[0].A[0].device)  # n 1 k*r
+        mask = (fold[:, None] == torch.arange(len(folds))).repeat_interleave(folds[0].r, 1)  # n k*r
+        mask = mask[:, None].to(folds[0].A[0].device)  # n 1 k*r
     handles = []
 
     def hook(i: int):
@@ -88,7 +88,7 @@ def applied(model: nn.Module, folds: Sequence[LoRA], rows: Sequence[int]) -> Ite
             if len(folds) == 1:
                 return output + (x @ a.T @ (folds[0].scale * b).T).to(output.dtype)  # n l out
             # The gradients of a and b are sums over the rows of all folds, and 0 * NaN is NaN: so no NaN comes in.
-            h = torch.where(own, x.nan_to_num(0, 0, 0) @ a.T, 0)  # n l k*r
+            h = torch.where(mask, x.nan_to_num(0, 0, 0) @ a.T, 0)  # n l k*r
             change = h @ (folds[0].scale * b).T  # n l out
             if change.requires_grad:
                 change.register_hook(lambda gradient: gradient.nan_to_num(0, 0, 0))

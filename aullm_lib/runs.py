@@ -31,13 +31,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from aullm_lib.experiment import Experiment
-from aullm_lib.metrics.predictions import COLUMNS
+from aullm_lib.metrics.predictions import COLUMNS, TEXT
 from aullm_lib.protocol import Fold
 from aullm_lib.support import files
 from aullm_lib.support.provenance import MADE_BY, provenance
 
 FORMAT = 2  # of run.json
-TEXT = {"clip_id": str, "subject": str, "au": str, "fold": str}
 Save = Callable[[Path, dict[str, Any], Experiment], object]  # weights into a folder
 POOL = "pool"  # beside runs, a link to the folder where several such folders keep them
 

@@ -1,6 +1,6 @@
 """Folds as Ray tasks, on this machine or on the cluster that is connected: the engine's backend "ray".
 
-The run folder says what is done: workers write whole fold folders into it and a line an epoch below ``progress``; the
+The run folder says what is done: workers write whole fold folders into it and a line per epoch below ``progress``; the
 driver only looks on. A task whose worker or node died is started elsewhere, finds the folds that are there, and goes
 on with the others. Run folder, clip store and checkpoint must lie where every node sees them under the same path.
 

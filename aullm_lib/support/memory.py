@@ -18,9 +18,9 @@ def explained_memory(advice: str) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        said = str(error)
-        wants = any(words in said for words in REFUSALS)
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not wants:
+        message = str(error)
+        refused = any(words in message for words in REFUSALS)
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not refused:
             raise
-        why = (said or type(error).__name__).splitlines()[0]
+        why = (message or type(error).__name__).splitlines()[0]
         raise OutOfMemory(f"not enough memory; lower {advice}. {why}") from error

@@ -1,6 +1,6 @@
 """A small random Qwen2 as a checkpoint folder: it stands in for a pretrained LLM where there is none.
 
-It has the parts and the files of `Qwen/Qwen2.5-1.5B`, goes through the same `llm.load`, and knows nothing.
+It has the parts and the files of `Qwen/Qwen2.5-1.5B` and goes through the same `llm.load`; its weights are random.
 """
 
 import json
@@ -29,8 +29,7 @@ def build_tiny(
 ) -> Path:
     """Write a small random Qwen2 with a byte-level tokenizer as a checkpoint folder, and return its path.
 
-    It stands in for a pretrained LLM where there is none: it has the parts and the files, and knows nothing. The same
-    settings and library versions give the same bytes. A folder that is there with the same settings is left as it is.
+    The same settings and library versions give the same bytes. A folder that is there with the same settings is left as it is.
     The folder appears whole or not at all. The global torch generator is left alone.
 
     Args:
@@ -92,10 +91,10 @@ def build_tiny(
 
 def _same_tiny(path: Path, settings: dict[str, int]) -> Path:
     try:
-        found = json.loads((path / _TINY).read_text())
+        built = json.loads((path / _TINY).read_text())
     except (OSError, ValueError):
-        found = None
-    if found != settings:
+        built = None
+    if built != settings:
         raise FileExistsError(
             f"{path}: holds something other than the tiny LLM {settings}; give another path or delete it"
         )
