@@ -390,7 +390,11 @@ class Form(NamedTuple):
     line: str = ""
 
 
-MARKDOWN = Form(lambda text: _md(text), "**{}**", "**{}**", "*{}*", "{}", " {}")
+def _md(text: str) -> str:
+    return re.sub(r"([\\`*_<>\[|~])", r"\\\1", " ".join(text.split()))
+
+
+MARKDOWN = Form(_md, "**{}**", "**{}**", "*{}*", "{}", " {}")
 _GREY = '<span class="grey">{}</span>'
 HTML = Form(html.escape, '<span class="group">{}</span>', "<b>{}</b>", _GREY, _GREY, "<small>{}</small>")
 
@@ -462,10 +466,6 @@ def markdown(table: Table) -> str:
         out += [_md(heading), "", line(map(_md, heads)), "| --- |" + " ---: |" * wide.shape[1]]
         out += [*(line([label, *cells]) for label, cells in _lines(wide, spreads, MARKDOWN)), ""]
     return "\n".join([*out, *(f"{note}  " for note in _legend(table, MARKDOWN))]) + "\n"
-
-
-def _md(text: str) -> str:
-    return re.sub(r"([\\`*_<>\[|~])", r"\\\1", " ".join(text.split()))
 
 
 def page(table: Table) -> str:
