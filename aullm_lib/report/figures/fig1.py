@@ -56,10 +56,8 @@ def parts(model: AULLM, clips: Tensor) -> list[Part]:
             handle.remove()
     made = [Part("clip", (), {"": tuple(clips.shape[1:])})]
     if backbone.led is not None:
-        frames = clips.shape[1]
-        name, line = (
-            ("LED", f"{frames}×{frames} matrix") if isinstance(backbone.led, LED) else ("filter", "differences")
-        )
+        frames, learned = clips.shape[1], isinstance(backbone.led, LED)
+        name, line = ("LED", f"{frames}×{frames} matrix") if learned else ("filter", "differences")
         made.append(Part(name, (line,), {"": shapes[backbone.led]}, *_counted(backbone.led)))
     se, conv1, conv2 = backbone.se, backbone.conv1, backbone.conv2
     lines = [f"conv {_by(conv1.kernel_size)}: {_by(shapes[conv1])}", f"pool: {_by(shapes[backbone.pool1])}"]
@@ -97,17 +95,16 @@ def parts(model: AULLM, clips: Tensor) -> list[Part]:
 
 def table(model_parts: Iterable[Part]) -> pd.DataFrame:
     """The parts as a table: what is in each, the shapes that it hands on, its parameters."""
-    rows = [
-        {
-            "part": part.name,
+    rows = {
+        part.name: {
             "holds": "; ".join(part.lines),
             "hands on": "; ".join(f"{name} {_by(shape)}".strip() for name, shape in part.out.items()),
             "trained": part.trained,
             "frozen": part.frozen,
         }
         for part in model_parts
-    ]
-    return pd.DataFrame(rows).set_index("part")
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("part")
 
 
 def _counted(*modules: nn.Module) -> tuple[int, int]:
