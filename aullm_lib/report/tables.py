@@ -45,10 +45,11 @@ class Table:
 
     Attributes:
         frame: One row per cell, in the order in which they are drawn. ``measure`` is a part of the table, ``group`` the
-            heading over rows that are compared with each other, ``kind`` what they are (trivial, published, ours,
-            difference); ``policy`` and ``test_set``; ``row``, ``span`` (over several columns, or "") and ``column``;
-            ``value``, ``low``, ``high`` in percent; ``printed``: the published number that ours is compared with;
-            ``bold``: the best, or bold in print; ``grey``: not above a trivial classifier; ``why`` a cell is empty.
+            heading over rows that are compared with each other, ``kind`` what they are ("trivial", "documented
+            trivial", "published", "ours", "difference"); ``policy`` and ``test_set``; ``row``, ``span`` (over several
+            columns, or "") and ``column``; ``value``, ``low``, ``high`` in percent; ``printed``: the published number
+            that ours is compared with; ``bold``: the best, or bold in print; ``grey``: not above the best trivial
+            classifier; ``why`` a cell is empty.
         notes: Lines under the table.
         scores: ``metrics.score`` of every result and trivial classifier; index: test_set, method, variant, policy, au.
     """
