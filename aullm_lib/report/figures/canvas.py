@@ -109,14 +109,14 @@ class Canvas:
         return row
 
     def colour_bar(
-        self, x: float, y: float, w: float, h: float, label: str, *, colours: str = HEAT, low: float = 0,
-        high: float = 1, ticks: Sequence[float] = (), names: Sequence[str] | None = None,
-    ) -> Axes:  # fmt: skip
-        """A colour bar of w × h inches along its longer side; by default its ticks are ``low`` and ``high``."""
+        self, x: float, y: float, w: float, h: float, label: str = "", *, low: float = 0, high: float = 1,
+        signed: bool = False, names: Sequence[str] | None = None,
+    ) -> None:  # fmt: skip
+        """A colour bar of w × h inches along its longer side, with ticks at ``low``, ``high`` and their middle."""
         axis, size = self.axes(x, y, w, h), plt.rcParams["font.size"] - 1
-        along = "horizontal" if w > h else "vertical"
-        bar = self.figure.colorbar(ScalarMappable(Normalize(low, high), colours), cax=axis, orientation=along)
-        bar.set_ticks(list(ticks or (low, high)), labels=names)
+        colours = ScalarMappable(Normalize(low, high), SIGNED if signed else HEAT)
+        bar = self.figure.colorbar(colours, cax=axis, orientation="horizontal" if w > h else "vertical")
+        ticks = (low, (low + high) / 2, high)
+        bar.set_ticks(ticks, labels=names or [f"{tick:.3g}".replace("-", "−") for tick in ticks])
         bar.set_label(label, fontsize=size)
         axis.tick_params(labelsize=size, length=2, pad=1.5)
-        return axis

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from aullm_lib import facs
 from aullm_lib.predict.scoring import ClipPrediction, Prediction, Timeline
-from aullm_lib.report.figures.canvas import GAP, HEAT, SIGNED, Canvas, Frames, outlined, signed_limit
+from aullm_lib.report.figures.canvas import GAP, HEAT, Canvas, Frames, outlined, signed_limit
 from aullm_lib.report.figures.style import GREY, ORANGE, STYLE, caption, probability_bars, styled
 
 SYNTHETIC = "models trained on a synthetic release: no result on real faces"
@@ -20,13 +20,7 @@ UNUSABLE: Any = {"facecolor": "#eeeeee", "edgecolor": GREY, "hatch": "////", "lw
 
 
 @styled(STYLE)
-def film(
-    rows: Mapping[str, Frames],
-    columns: Sequence[str],
-    *,
-    signed: Sequence[str] = (),
-    note: str = "",
-) -> Figure:
+def film(rows: Mapping[str, Frames], columns: Sequence[str], *, signed: Sequence[str] = (), note: str = "") -> Figure:
     """Rows of frames with their names, one below the other.
 
     Args:
@@ -46,17 +40,12 @@ def film(
         if name in signed:
             limit = signed_limit([image for image in images if image is not None])
             canvas.film(left, y, side, images, limit=limit)
-            canvas.colour_bar(right + 0.05, y + 0.05, 0.09, side - 0.1, "", colours=SIGNED, low=-limit,
-                              high=limit, ticks=(-limit, 0, limit), names=_signed(limit))  # fmt: skip
+            canvas.colour_bar(right + 0.05, y + 0.05, 0.09, side - 0.1, low=-limit, high=limit, signed=True)
         else:
             canvas.film(left, y, side, images)
     for j, title in enumerate(columns):
         canvas.text(left + j * (side + GAP) + side / 2, top - 0.05, title, ha="center", va="bottom", fontsize=8)
     return canvas.figure
-
-
-def _signed(limit: float) -> list[str]:
-    return [f"−{limit:.3g}", "0", f"{limit:.3g}"]
 
 
 @styled(STYLE)
@@ -85,8 +74,8 @@ def contact_sheet(rows: Mapping[str, tuple[str, np.ndarray]], note: str = "") ->
         canvas.text(x, y - 0.17, f"{au} {facs.NAMES[int(au[2:])]}", fontsize=9, weight="bold")
         canvas.text(x, y - 0.05, clip_id, fontsize=7, color=GREY)
         canvas.text(x + 4 * side + 3 * GAP, y - 0.05, f"±{limit:.0f}", ha="right", fontsize=7, color=GREY)
-    canvas.colour_bar(0.6, end + 0.08, 2 * side, 0.08, "apex − onset: ± the grey levels above each", colours=SIGNED,
-                      low=-1, ticks=(-1, 0, 1), names=["−", "0", "+"])  # fmt: skip
+    canvas.colour_bar(0.6, end + 0.08, 2 * side, 0.08, "apex − onset: ± the grey levels above each", low=-1,
+                      signed=True, names=["−", "0", "+"])  # fmt: skip
     return canvas.figure
 
 
@@ -164,7 +153,7 @@ def user_clip(clip: ClipPrediction, strongest: int = 3) -> Figure:
     if len(shown):
         mean = "; the models' mean" * (clip.models > 1)
         canvas.colour_bar(start + side + GAP, top + (1 + len(shown)) * (side + GAP) + 0.03, 2 * side, 0.08,
-                          f"Grad-CAM, as a share of the AU's maximum{mean}", ticks=(0, 0.5, 1))  # fmt: skip
+                          f"Grad-CAM, as a share of the AU's maximum{mean}")  # fmt: skip
     axis = canvas.axes(right, top, 1.0, body - 0.45)
     probability_bars(axis, table["probability"])
     axis.hlines(range(len(table)), table["lowest"], table["highest"], color="black", lw=1)
@@ -208,7 +197,7 @@ def timeline(result: Timeline) -> Figure:
     axis.set_yticks(np.arange(len(values)) + 0.5, wide.columns)
     axis.set(ylim=(len(values), 0), xlabel="seconds from the first frame" if result.fps else "frame")
     axis.tick_params(labelsize=8, length=2)
-    canvas.colour_bar(width - 0.95, top, 0.14, body, "probability", ticks=(0, 0.5, 1))
+    canvas.colour_bar(width - 0.95, top, 0.14, body, "probability")
     if unusable.any():
         patch = Patch(**UNUSABLE, label="no usable face or frame")
         canvas.figure.legend(handles=[patch], loc="upper right", fontsize=8, bbox_to_anchor=(1 - 1.05 / width, 1))

@@ -135,10 +135,8 @@ def figure3(rows: Sequence[Row], note: str = "") -> Figure:
             axis.set_yticks([0, channels - 1], ["1", str(channels)])
             axis.set_ylabel("channel", labelpad=-6)
             axis.tick_params(length=1.5, pad=1.5)
-            ticks = [low, (low + high) / 2, high]
-            canvas.colour_bar(PAGE - 0.58, y, 0.07, block, "weight", low=low, high=high, ticks=ticks,
-                              names=[f"{tick:.3f}" for tick in ticks])  # fmt: skip
-    canvas.colour_bar(0.05 + group, end + 0.08, 1.5, 0.07, "share of the map's maximum", ticks=(0, 0.5, 1))
+            canvas.colour_bar(PAGE - 0.58, y, 0.07, block, "weight", low=low, high=high)
+    canvas.colour_bar(0.05 + group, end + 0.08, 1.5, 0.07, "share of the map's maximum")
     if weights:
         canvas.text((left + PAGE - 0.64) / 2, end + 0.2, "frames seen", ha="center", fontsize=6)
     return canvas.figure

@@ -69,7 +69,7 @@ def side_by_side(
         heat += [values / (np.quantile(values, 0.995) or values.max() or 1) for values in maps.values()]
         canvas.film(0.05, y, side, [frame] * len(names), heat=heat, mask=mask)
     share = "evidence, as a share of the map's 99.5th percentile"
-    canvas.colour_bar(0.1, end + 0.06, 2.4, 0.07, share, ticks=(0, 0.5, 1))
+    canvas.colour_bar(0.1, end + 0.06, 2.4, 0.07, share)
     return canvas.figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aullm_lib import facs
-from aullm_lib.report.figures.canvas import GAP, SIGNED, Canvas, outlined
+from aullm_lib.report.figures.canvas import GAP, Canvas, outlined
 from aullm_lib.report.figures.style import GREY, ORANGE, STYLE, probability_bars, styled
 
 PANELS = ("raw frame", "aligned", "LED-filtered", "heat map")
@@ -103,13 +103,12 @@ def _panel(canvas: Canvas, x: float, y: float, side: float, panel: str, view: Vi
         (axis,) = canvas.film(x, y, side, [view.aligned])
     elif panel == "LED-filtered":
         (axis,) = canvas.film(x, y, side, [view.filtered], limit=view.limit)
-        title, end = f"LED-filtered, {sample}", f"{view.limit:.2g}"
-        canvas.colour_bar(*bar, "", colours=SIGNED, low=-view.limit, high=view.limit,
-                          ticks=(-view.limit, 0, view.limit), names=["−" + end, "0", end])  # fmt: skip
+        title = f"LED-filtered, {sample}"
+        canvas.colour_bar(*bar, low=-view.limit, high=view.limit, signed=True)
     elif view.heat is not None:
         (axis,) = canvas.film(x, y, side, [view.sampled], heat=[view.heat])
         title = f"{view.au} heat map, {sample}"
-        canvas.colour_bar(*bar, "share of the clip's maximum", ticks=(0, 0.5, 1))
+        canvas.colour_bar(*bar, "share of the clip's maximum")
     axis.set_title(title, fontsize=8.5, y=1)
 
 
