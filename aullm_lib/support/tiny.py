@@ -29,8 +29,8 @@ def build_tiny(
 ) -> Path:
     """Write a small random Qwen2 with a byte-level tokenizer as a checkpoint folder, and return its path.
 
-    The same settings and library versions give the same bytes. A folder that is there with the same settings is left as it is.
-    The folder appears whole or not at all. The global torch generator is left alone.
+    The same settings and library versions give the same bytes. A folder that is there with the same settings is left as
+    it is. The folder appears whole or not at all. The global torch generator is left alone.
 
     Args:
         path: the folder; its parents are made.
