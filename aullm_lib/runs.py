@@ -19,6 +19,7 @@ The key is a hash of experiment, data and folds: another configuration is anothe
 import errno
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -151,6 +152,7 @@ class Run:
                 f"{path}: made with other labels of the same clips; for these labels give another folder (out), or "
                 "delete this one"
             )
+        os.utime(path)  # of several runs of one configuration, the one that was asked for last counts
         return run
 
     @property

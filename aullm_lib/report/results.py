@@ -124,8 +124,8 @@ def is_synthetic(run: Run) -> bool:
 def load(folder: str | Path) -> list[Result]:
     """The results of all runs in a folder.
 
-    Of several runs of one configuration and seed the newest counts (by the time of ``run.json``), of several settings
-    of one configuration those of its newest run. Unfinished runs have no score and say so; neither have runs on other
+    Of several runs of one configuration and seed the newest counts (the folder that ``engine.run`` opened last), of
+    several settings of one configuration those of its newest run. Unfinished runs have no score and say so; neither have runs on other
     clips than the newest finished run of the test set, or on other frames than the newest one of the method. Runs on
     folds of the user's own are passed over; so are, with a warning, those whose ``run.json`` is of an older format.
 
@@ -158,7 +158,7 @@ def load(folder: str | Path) -> list[Result]:
 
 def _newest_first(folder: Path) -> list[Run]:
     """The runs in a folder that this version can read."""
-    paths = sorted(folder.glob("*/run.json"), key=lambda path: (-path.stat().st_mtime_ns, path.parent.name))
+    paths = sorted(folder.glob("*/run.json"), key=lambda path: (-path.parent.stat().st_mtime_ns, path.parent.name))
     old = [str(path.parent) for path in paths if files.read_json(path).get("format") != FORMAT]
     if old:
         warnings.warn(

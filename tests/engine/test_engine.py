@@ -123,6 +123,14 @@ def test_many_experiments_are_checked_before_the_first_runs_and_are_run_once(exp
     assert [len(Run(path).folds) for path in paths] == [3, 1]
 
 
+def test_the_run_that_was_asked_for_last_is_the_newest(experiment, hand_store, tmp_path):
+    other = dataclasses.replace(experiment, recipe=dataclasses.replace(experiment.recipe, epochs=1))
+    first, second = (engine.run(one, hand_store, out=tmp_path) for one in (experiment, other))
+    os.utime(first, (1, 1))
+    assert engine.run(experiment, hand_store, out=tmp_path) == first  # nothing is left to train
+    assert first.stat().st_mtime_ns >= second.stat().st_mtime_ns
+
+
 def test_folders_with_one_pool_share_their_runs(experiment, hand_store, tmp_path, monkeypatch):
     (tmp_path / "all").mkdir()
     for folder in ("a", "b"):

@@ -51,7 +51,6 @@ def record(tmp_path):
         protocol = "cross-domain" if train else "leave-one-subject-out"
         described = {"train": [train or test], "test": [test], "protocol": protocol}
         run = Run.open(tmp_path / "results", experiment, split, about, split=described)
-        os.utime(run.path / "run.json", times=(next(times),) * 2)
         for k, fold in enumerate(split[:folds]):
             rows = []
             for c, clip in enumerate(fold.test):
@@ -61,6 +60,7 @@ def record(tmp_path):
             frame = pd.DataFrame(rows, columns=["clip_id", "subject", "au", "label", "probability"])
             log = pd.DataFrame({"epoch": [1], "loss": [0.5]})
             run.write_fold(fold.name, Result(frame, log, {"seconds": 1.0}, {}))
+        os.utime(run.path, times=(next(times),) * 2)
         return str(run.path)
 
     return write
