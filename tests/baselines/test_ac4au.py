@@ -37,14 +37,14 @@ def test_the_split_is_that_of_the_fourier_transform():
     torch.testing.assert_close(ac, torch.fft.irfft(kept, n=t, dim=1))
 
 
-def naive_arcface(x, prototypes, own, scale, margin):
+def naive_arcface(x, prototypes, labels, scale, margin):
     rows = []
     for b in range(len(x)):
         row = []
         for s in range(len(prototypes)):
             cosine = sum(x[b, i] * prototypes[s, i] for i in range(x.shape[1]))
             cosine = cosine / (x[b].pow(2).sum().sqrt() * prototypes[s].pow(2).sum().sqrt())
-            row.append(scale * torch.cos(torch.acos(cosine) + (margin if s == own[b] else 0)))
+            row.append(scale * torch.cos(torch.acos(cosine) + (margin if s == labels[b] else 0)))
         rows.append(torch.stack(row))
     return torch.stack(rows)
 
@@ -52,11 +52,11 @@ def naive_arcface(x, prototypes, own, scale, margin):
 def test_arcface_widens_the_angle_to_the_own_prototype_only():
     x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
     prototypes = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
-    own = torch.tensor([0, 2, 2, 1])
-    out = ac4au.arcface(x, prototypes, own, scale=32.0, margin=0.5)
-    agree(out, naive_arcface(x, prototypes, own, 32.0, 0.5), [x, prototypes])
-    plain = ac4au.arcface(x, prototypes, own, scale=32.0, margin=0.0)
-    assert (out - plain).gather(1, own[:, None]).abs().min() > 0
+    labels = torch.tensor([0, 2, 2, 1])
+    out = ac4au.arcface(x, prototypes, labels, scale=32.0, margin=0.5)
+    agree(out, naive_arcface(x, prototypes, labels, 32.0, 0.5), [x, prototypes])
+    plain = ac4au.arcface(x, prototypes, labels, scale=32.0, margin=0.0)
+    assert (out - plain).gather(1, labels[:, None]).abs().min() > 0
     assert torch.equal((out != plain).sum(1), torch.ones(4))
     assert ac4au.arcface(prototypes, prototypes, torch.arange(3), scale=1.0, margin=0.5).isfinite().all()  # angle 0
 
@@ -77,9 +77,9 @@ def test_the_loss_is_the_focal_loss_plus_a_tenth_of_the_subjects():
             p = 1 / (1 + torch.exp(-logits[i, j]))
             positive, negative = -(1 - alpha[j]) * (1 - p) ** 2 * torch.log(p), -alpha[j] * p**2 * torch.log(1 - p)
             terms.append(positive if y[i, j] else negative)
-    own = [1, 1, 0, 0]
-    cosines = naive_arcface(dc, prototypes, own, 32.0, 0.5).exp()
-    who = [-torch.log(cosines[i, own[i]] / cosines[i].sum()) for i in range(4)]
+    labels = [1, 1, 0, 0]
+    cosines = naive_arcface(dc, prototypes, labels, 32.0, 0.5).exp()
+    who = [-torch.log(cosines[i, labels[i]] / cosines[i].sum()) for i in range(4)]
     want = sum(terms) / 12 + 0.1 * sum(who) / 4
     inputs = [model.experts.weight, model.temporal.positions, model.read.weight, model.backbone.stem[0].weight]
     agree(model.loss((x, rows), y), want, [*inputs, prototypes])
@@ -91,12 +91,12 @@ def test_experts_are_mixed_by_a_softmax_for_each_au():
     hidden, gates = layer.experts[0], layer.gates[0]
     rows = []
     for one in x:
-        said = [F.gelu(hidden.weight[4 * e : 4 * e + 4] @ one + hidden.bias[4 * e : 4 * e + 4]) for e in range(3)]
+        outputs = [F.gelu(hidden.weight[4 * e : 4 * e + 4] @ one + hidden.bias[4 * e : 4 * e + 4]) for e in range(3)]
         row = []
         for a in range(2):
             scores = [gates.weight[3 * a + e] @ one + gates.bias[3 * a + e] for e in range(3)]
             total = sum(torch.exp(s) for s in scores)
-            mixed = sum(torch.exp(s) / total * expert for s, expert in zip(scores, said, strict=True))
+            mixed = sum(torch.exp(s) / total * expert for s, expert in zip(scores, outputs, strict=True))
             row.append(layer.weight[a] @ mixed + layer.bias[a])
         rows.append(torch.stack(row))
     agree(layer(x), torch.stack(rows), [x, *layer.parameters()])
@@ -222,11 +222,11 @@ def test_it_learns_what_the_clips_show_and_that_an_au_without_a_clip_is_absent(s
     settings |= {"width": 16, "lr": 0.01, "epochs": 64, "drop_every": 48}
     model, losses = fitted(inputs, rows, targets, **settings)
     assert losses[-1] < 0.5 * losses[0]
-    said, shown = model.probabilities(inputs, rows), targets.bool()
+    probabilities, shown = model.probabilities(inputs, rows), targets.bool()
     # Wide, because rounding differs between processors and so few clips amplify it: five seeds gave 0.50 to 0.89.
-    apart = [said[shown[:, i], i].mean() - said[~shown[:, i], i].mean() for i in (0, 1)]
+    apart = [probabilities[shown[:, i], i].mean() - probabilities[~shown[:, i], i].mean() for i in (0, 1)]
     assert sum(apart) / 2 > 0.2
-    assert said[:, 2].max() < 0.5
+    assert probabilities[:, 2].max() < 0.5
 
 
 def test_initial_weights_are_read_identified_and_refused_if_they_are_others(store, tmp_path):

@@ -62,16 +62,16 @@ def naive_mse(a, b):
     return sum((p - q) ** 2 for p, q in zip(a.flatten(), b.flatten(), strict=True)) / a.size
 
 
-def naive_sp(own, shown):
-    return naive_mse(naive_similarity(own), naive_similarity(shown))
+def naive_sp(student, target):
+    return naive_mse(naive_similarity(student), naive_similarity(target))
 
 
-def naive_attentive_sp(own, shown):
-    return naive_sp(own * naive_attention(own)[:, None], shown * naive_attention(shown)[:, None])
+def naive_attentive_sp(student, target):
+    return naive_sp(student * naive_attention(student)[:, None], target * naive_attention(target)[:, None])
 
 
-def naive_at(own, shown):
-    return naive_mse(naive_attention(own), naive_attention(shown))
+def naive_at(student, target):
+    return naive_mse(naive_attention(student), naive_attention(target))
 
 
 def maps(b=4, widths=(3, 2), sides=(4, 3, 2)):
@@ -88,20 +88,20 @@ def maps(b=4, widths=(3, 2), sides=(4, 3, 2)):
     ],
 )
 def test_a_stages_loss_and_its_gradient_are_those_of_the_loops(loss, naive):
-    (own, *_), (shown, *_) = maps()
-    own.requires_grad_()
-    value = loss(own, shown)
-    assert value.item() == pytest.approx(naive(own.detach().numpy(), shown.numpy()), rel=1e-10)
-    (gradient,) = torch.autograd.grad(value, own)
+    (student, *_), (target, *_) = maps()
+    student.requires_grad_()
+    value = loss(student, target)
+    assert value.item() == pytest.approx(naive(student.detach().numpy(), target.numpy()), rel=1e-10)
+    (gradient,) = torch.autograd.grad(value, student)
     rng = np.random.default_rng(0)
     for _ in range(12):  # central differences of the loops
-        place = tuple(int(rng.integers(n)) for n in own.shape)
-        up, down = own.detach().numpy().copy(), own.detach().numpy().copy()
+        place = tuple(int(rng.integers(n)) for n in student.shape)
+        up, down = student.detach().numpy().copy(), student.detach().numpy().copy()
         up[place] += 1e-5
         down[place] -= 1e-5
-        slope = (naive(up, shown.numpy()) - naive(down, shown.numpy())) / 2e-5
+        slope = (naive(up, target.numpy()) - naive(down, target.numpy())) / 2e-5
         assert gradient[place].item() == pytest.approx(slope, rel=1e-5, abs=1e-10)
-    assert loss(shown, shown).item() == 0
+    assert loss(target, target).item() == 0
 
 
 def test_attention_does_not_depend_on_scale_and_similarity_not_on_channels():
@@ -130,9 +130,9 @@ def test_maps_where_nothing_happens_give_gradients_that_are_numbers():
 )
 def test_each_method_averages_its_own_loss_over_the_stages(module, naive):
     model = module.Model(module.Recipe(**TINY), 3)
-    own, shown = maps(widths=(3, 3))
-    want = naive([x.numpy() for x in own], [x.numpy() for x in shown])
-    assert model.distance(own, shown).item() == pytest.approx(want, rel=1e-10)
+    student, target = maps(widths=(3, 3))
+    want = naive([x.numpy() for x in student], [x.numpy() for x in target])
+    assert model.distance(student, target).item() == pytest.approx(want, rel=1e-10)
 
 
 def naive_cross_entropy(logits, targets):
@@ -152,10 +152,10 @@ def test_dvasps_loss_is_the_public_scripts_sum(data):
     loss = model.loss(x, targets)
     with torch.no_grad():
         seen = model.outputs(x)
-        shown = [model.teachers[0].features(x, view)[1] for view in range(2)]
+        target = [model.teachers[0].features(x, view)[1] for view in range(2)]
     logits = [one.logits.numpy() for one in seen]
     want = sum(naive_cross_entropy(z, targets.numpy()) for z in (*logits, (logits[0] + logits[1]) / 2))
-    for one, maps_shown in zip(seen, shown, strict=True):
+    for one, maps_shown in zip(seen, target, strict=True):
         stages = [naive_attentive_sp(a.numpy(), b.numpy()) for a, b in zip(one.maps, maps_shown, strict=True)]
         assert len(stages) == 5
         want += 30 * sum(stages) / 5
@@ -212,7 +212,7 @@ def test_a_deeper_and_wider_teacher_may_teach_who_compares_no_channels_and_is_an
 @pytest.mark.parametrize("method", distil.METHODS)
 def test_a_student_comes_closer_to_its_teacher(method, data):
     store, taught, _ = data
-    found = {}
+    distances = {}
     for weight in (0.0, 3000.0):
         torch.manual_seed(0)
         recipe = baselines.recipe(
@@ -222,13 +222,13 @@ def test_a_student_comes_closer_to_its_teacher(method, data):
         inputs, rows = resnet.prepare(recipe, store), torch.arange(len(store))
         model.fit(inputs, rows, torch.zeros(12, 3), torch.Generator().manual_seed(0), lambda epoch, loss: None)
         assert model.teachers == []
-        shown, x = teacher.load(taught), model.batch(inputs, rows, None)
+        target, x = teacher.load(taught), model.batch(inputs, rows, None)
         with torch.no_grad():
             seen = model.train().outputs(x)
-            found[weight] = sum(
-                model.distance(one.maps, shown.features(x, view)[1]).item() for view, one in enumerate(seen)
+            distances[weight] = sum(
+                model.distance(one.maps, target.features(x, view)[1]).item() for view, one in enumerate(seen)
             )
-    assert found[3000.0] < 0.9 * found[0.0]
+    assert distances[3000.0] < 0.9 * distances[0.0]
 
 
 @pytest.mark.parametrize("method", distil.METHODS)
@@ -236,10 +236,10 @@ def test_a_student_may_start_as_its_teachers_views(method, data, tmp_path):
     store, taught, large = data
     one = experiment(method, taught, weights="teacher", lr=1e-12, epochs=1)
     run = Run(engine.run(one, store, out=tmp_path, keep_weights=True))
-    model, shown = trained.load(run, run.folds[0]), teacher.load(taught)
+    model, target = trained.load(run, run.folds[0]), teacher.load(taught)
     assert len(model.backbones) == (2 if method == "dvasp" else 1)
-    for own, its in zip(model.backbones, shown.views, strict=False):
-        for (name, value), other in zip(own.named_parameters(), its.parameters(), strict=True):
+    for student, its in zip(model.backbones, target.views, strict=False):
+        for (name, value), other in zip(student.named_parameters(), its.parameters(), strict=True):
             torch.testing.assert_close(value, other, rtol=0, atol=1e-6, msg=name)
     assert "weights" not in run.info["data"]
     with pytest.raises(ValueError, match=r"depth=18, but the teacher .*large has 34: with weights='teacher'"):

@@ -39,9 +39,9 @@ def test_flow_is_the_shift_of_a_shifted_picture(preset):
     first = torch.from_numpy(wide[10:58, 10:58].copy())
     second = torch.from_numpy(wide[10 - down : 58 - down, 10 - right : 58 - right].copy())
     threads = cv2.getNumThreads()
-    found = infusenet.optical_flow(torch.stack([first, first]), torch.stack([second, first]), preset=preset)
-    assert found.shape == (2, 2, 48, 48) and found.dtype == torch.float32 and cv2.getNumThreads() == threads
-    inside = found[:, :, 6:-6, 6:-6]
+    result = infusenet.optical_flow(torch.stack([first, first]), torch.stack([second, first]), preset=preset)
+    assert result.shape == (2, 2, 48, 48) and result.dtype == torch.float32 and cv2.getNumThreads() == threads
+    inside = result[:, :, 6:-6, 6:-6]
     assert (inside[0, 0].median() + 2).abs() < 0.05 and (inside[0, 1].median() - 1).abs() < 0.05
     assert (inside[0] - torch.tensor([-2.0, 1.0]).view(2, 1, 1)).abs().mean() < 0.1
     assert inside[1].abs().max() < 0.05  # the same picture twice
@@ -62,8 +62,8 @@ def test_strain_is_that_of_finite_differences_and_of_known_motions():
             xy = (slope(u, y, x, 0) + slope(v, y, x, 1)) / 2
             terms = slope(u, y, x, 1), slope(v, y, x, 0), xy, xy
             want[y, x] = math.sqrt(sum(term**2 for term in terms))
-    found = infusenet.strain(torch.from_numpy(np.stack([u, v])[None]))
-    np.testing.assert_allclose(found[0, 0], want, rtol=1e-12)
+    result = infusenet.strain(torch.from_numpy(np.stack([u, v])[None]))
+    np.testing.assert_allclose(result[0, 0], want, rtol=1e-12)
     y, x = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
     shift, turn, stretch = (torch.stack(pair)[None] for pair in ((x * 0 + 3, y * 0 - 1), (-y, x), (0.3 * x, 0.4 * y)))
     assert infusenet.strain(shift).abs().max() == 0 and infusenet.strain(turn).abs().max() == 0
@@ -72,8 +72,8 @@ def test_strain_is_that_of_finite_differences_and_of_known_motions():
 
 @pytest.mark.parametrize("window", [0.0, 0.5, 1.0])
 def test_the_guessed_apex_is_the_frame_of_largest_difference_in_its_window(store, window):
-    found = infusenet.guessed_apexes(store, window=window).tolist()
-    for clip, position in zip(store.ids, found, strict=True):
+    result = infusenet.guessed_apexes(store, window=window).tolist()
+    for clip, position in zip(store.ids, result, strict=True):
         frames = store[clip].astype(float)
         last = len(frames) - 1
         allowed = [t for t in range(1, last + 1) if abs(t - last / 2) <= window * last / 2 + 0.5]
@@ -81,7 +81,7 @@ def test_the_guessed_apex_is_the_frame_of_largest_difference_in_its_window(store
         assert position in allowed and (window == 0 or changes[position] >= 0.999 * max(changes.values()))
     if window == 1:
         bright = [i for i, aus in enumerate(store.table["aus"]) if "4" in aus.split("+") or "12" in aus.split("+")]
-        assert all(found[i] >= store.lengths[i] - 2 for i in bright)  # these grow brighter to the end
+        assert all(result[i] >= store.lengths[i] - 2 for i in bright)  # these grow brighter to the end
 
 
 def test_prepare_gives_flow_strain_and_the_three_frames(store):
@@ -167,9 +167,9 @@ def naive_scaled(x):
 def test_features_are_scaled_clip_by_clip_and_constant_ones_stay_finite():
     x = torch.randn(3, 2, 2, 3, dtype=torch.float64, requires_grad=True)
     agree(infusenet.scaled(x), naive_scaled(x), [x])
-    found = infusenet.scaled(x)
-    assert (found.amin((1, 2, 3)) == 0).all() and (found.amax((1, 2, 3)) == 1).all()
-    assert torch.equal(infusenet.scaled(x[1:2]), found[1:2])  # whatever clips are beside it
+    result = infusenet.scaled(x)
+    assert (result.amin((1, 2, 3)) == 0).all() and (result.amax((1, 2, 3)) == 1).all()
+    assert torch.equal(infusenet.scaled(x[1:2]), result[1:2])  # whatever clips are beside it
     still = torch.full((2, 2, 2, 2), 5.0, requires_grad=True)
     out = infusenet.scaled(still)
     (out * torch.randn_like(out)).sum().backward()

@@ -193,10 +193,10 @@ def test_an_epochs_loss_is_the_mean_over_the_clips_that_were_seen(hand_store):
     """Five clips in batches of two: the last batch has one and is left out, and does not lower the mean."""
     model = baselines.module("sssnet-led").Model(baselines.recipe("sssnet-led", size=32, batch_size=2, epochs=1), 1)
     model.loss = lambda x, targets: 3 + 0 * model(x).mean()
-    told = []
+    losses = []
     rows, order = torch.arange(5), torch.Generator().manual_seed(0)
-    model.fit(hand_store, rows, torch.zeros(5, 1), order, lambda epoch, loss: told.append(loss))
-    assert told == [pytest.approx(3)]
+    model.fit(hand_store, rows, torch.zeros(5, 1), order, lambda epoch, loss: losses.append(loss))
+    assert losses == [pytest.approx(3)]
 
 
 def test_a_batch_of_one_is_refused():

@@ -203,10 +203,10 @@ def made(count=40, seed=0, **more) -> tuple[Recipe, lbp_top.Inputs, torch.Tensor
 
 
 def fitted(r, inputs, rows, targets) -> lbp_top.Model:
-    model, told = lbp_top.Model(r, targets.shape[1]), []
-    model.fit(inputs, rows, targets, torch.Generator(), lambda epoch, loss: told.append((epoch, loss)))
-    assert [epoch for epoch, _ in told] == [1]
-    model.told = told[0][1]
+    model, losses = lbp_top.Model(r, targets.shape[1]), []
+    model.fit(inputs, rows, targets, torch.Generator(), lambda epoch, loss: losses.append((epoch, loss)))
+    assert [epoch for epoch, _ in losses] == [1]
+    model.loss = losses[0][1]
     return model
 
 
@@ -228,7 +228,7 @@ def test_decisions_are_those_of_scikit_learn(more):
         assert np.array_equal(ours[:, au].numpy() > 0.5, svc.predict(x[30:]) == 1)
         signs = 2 * targets[:30, au].numpy() - 1
         hinge += np.maximum(0, 1 - signs * svc.decision_function(x[:30])).mean() / 3
-    assert model.told == pytest.approx(hinge, rel=1e-5)
+    assert model.loss == pytest.approx(hinge, rel=1e-5)
     assert ((ours > 0.5).float() == targets[test])[:, 0].float().mean() >= 0.7
 
 
@@ -237,12 +237,12 @@ def test_an_au_with_one_class_has_no_machine():
     rows = torch.arange(10)  # all have the third AU
     targets = torch.cat([targets[rows], torch.zeros(10, 1)], 1)
     model = fitted(r, inputs, rows, targets)
-    said = model.probabilities(inputs, torch.arange(10, 40))
-    assert (said[:, 2] == 1).all() and (said[:, 3] == 0).all()
-    assert ((said[:, :2] > 0) & (said[:, :2] < 1)).all()
-    assert np.isfinite(model.told)
+    probabilities = model.probabilities(inputs, torch.arange(10, 40))
+    assert (probabilities[:, 2] == 1).all() and (probabilities[:, 3] == 0).all()
+    assert ((probabilities[:, :2] > 0) & (probabilities[:, :2] < 1)).all()
+    assert np.isfinite(model.loss)
     alone = fitted(r, inputs, rows, targets[:, 2:])
-    assert alone.support.shape == (0, r.features) and alone.told == 0
+    assert alone.support.shape == (0, r.features) and alone.loss == 0
     assert alone.probabilities(inputs, torch.arange(3)).tolist() == [[1, 0]] * 3
 
 

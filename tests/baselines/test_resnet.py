@@ -131,10 +131,10 @@ def test_it_learns_what_a_single_frame_shows(hand_table, store):
     losses = []
     order = torch.Generator().manual_seed(0)
     model.fit(inputs, torch.arange(len(store)), targets, order, lambda e, loss: losses.append(loss))
-    said = model.probabilities(inputs, torch.arange(len(store)))
+    probabilities = model.probabilities(inputs, torch.arange(len(store)))
     assert losses[-1] < 0.5 * losses[0]
     for j in range(2):
-        assert said[targets[:, j] == 1, j].mean() > said[targets[:, j] == 0, j].mean() + 0.15
+        assert probabilities[targets[:, j] == 1, j].mean() > probabilities[targets[:, j] == 0, j].mean() + 0.15
 
 
 def test_a_checkpoint_is_what_every_fold_begins_with(store, tmp_path):

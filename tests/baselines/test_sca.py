@@ -207,8 +207,8 @@ def test_it_learns_what_the_clips_show(store):
     model, losses = sca.Model(recipe, 2), []
     model.fit(inputs, rows, targets, torch.Generator().manual_seed(0), lambda epoch, loss: losses.append(loss))
     assert losses[-1] < 0.5 * losses[0]
-    said = model.probabilities(inputs, rows) >= 0.5
-    assert (said == targets.bool()).float().mean() > 0.9
+    predictions = model.probabilities(inputs, rows) >= 0.5
+    assert (predictions == targets.bool()).float().mean() > 0.9
 
 
 def test_initial_weights_are_read_identified_and_refused_if_they_are_others(store, tmp_path):

@@ -45,9 +45,9 @@ def test_the_public_settings_are_the_defaults():
 def test_relations_are_the_absolute_correlations_of_numpy():
     targets = (torch.rand(40, 5) < 0.4).double()
     targets[:, 3] = 1 - targets[:, 0]  # always the opposite: as related as can be
-    found = two_view.relations(targets)
-    np.testing.assert_allclose(found, np.abs(np.corrcoef(targets.T.numpy())), atol=1e-12)
-    assert found[0, 3] == pytest.approx(1)
+    result = two_view.relations(targets)
+    np.testing.assert_allclose(result, np.abs(np.corrcoef(targets.T.numpy())), atol=1e-12)
+    assert result[0, 3] == pytest.approx(1)
     targets[:, 1] = 0
     assert two_view.relations(targets)[1].tolist() == [0, 1, 0, 0, 0]
 
@@ -123,13 +123,13 @@ def test_related_classifiers_are_two_graph_convolutions():
                     out[i] += adjacency[i][j] * rows[j][k] * weight[k]
         return out
 
-    found = layer()
+    result = layer()
     for view in range(2):
         hidden = convolve(vectors[view], first)
         want = convolve(np.where(hidden > 0, hidden, 0.2 * hidden), second)
-        np.testing.assert_allclose(found[view].detach(), want, rtol=1e-10)
+        np.testing.assert_allclose(result[view].detach(), want, rtol=1e-10)
     parameters = list(layer.parameters())
-    for gradient in torch.autograd.grad(found.square().sum(), parameters):
+    for gradient in torch.autograd.grad(result.square().sum(), parameters):
         assert gradient.abs().max() > 0
     layer.relation.copy_(torch.eye(3))
     alone = layer()[0, 1].detach().numpy()  # unrelated AUs leave each other alone
@@ -251,22 +251,22 @@ def test_a_loaded_teacher_is_the_trained_one_frozen(store, folder):
     truth = store.table.loc[ids, ["AU1", "AU4", "AU12"]]
     np.testing.assert_allclose(state["classifiers.relation"], truth.corr().abs(), atol=1e-6)
     inputs = two_view.prepare(model.recipe, store, order)
-    said = model.probabilities(inputs, torch.arange(len(store)))
-    assert said.shape == (12, 3) and said.isfinite().all()
+    probabilities = model.probabilities(inputs, torch.arange(len(store)))
+    assert probabilities.shape == (12, 3) and probabilities.isfinite().all()
 
 
 def test_it_learns_and_its_views_come_to_differ(store, tmp_path):
     changed = {"epochs": 25, "lr": 1e-2, "batch_size": 6, "labelled": 1.0, "co_regularisation": 1}
-    found = {}
+    result = {}
     for weight in (0, 2):
         recipe = TeacherRecipe(**TINY | changed | {"multi_view": weight})
         model = teacher.load(teacher.train(store, tmp_path / f"t{weight}", recipe, (4, 12), device="cpu"))
-        found[weight] = two_view.mean_abs_cosine(*model.classifiers()).item()
-    said = model.probabilities(two_view.prepare(recipe, store, torch.Generator()), torch.arange(len(store)))
+        result[weight] = two_view.mean_abs_cosine(*model.classifiers()).item()
+    probabilities = model.probabilities(two_view.prepare(recipe, store, torch.Generator()), torch.arange(len(store)))
     for j, name in enumerate(("AU4", "AU12")):
         truth = store.table[name].to_numpy() == 1
-        assert said[truth, j].mean() > said[~truth, j].mean() + 0.2
-    assert found[2] < 0.15 and found[2] < 0.5 * found[0]
+        assert probabilities[truth, j].mean() > probabilities[~truth, j].mean() + 0.2
+    assert result[2] < 0.15 and result[2] < 0.5 * result[0]
 
 
 def test_labels_of_the_other_clips_are_not_looked_at(store, folder, tmp_path):

@@ -45,15 +45,15 @@ def upper(model, clips, unit):
 
 
 def test_examples_are_what_clips_show_each_with_the_fold_that_did_not_train_on_it(run, hand_store):
-    found = localisation.examples(run)
+    result = localisation.examples(run)
     labels = hand_store.table[[f"AU{n}" for n in AUS]]
-    assert len(found) == labels.to_numpy().sum()
-    for row in found.itertuples():
+    assert len(result) == labels.to_numpy().sum()
+    for row in result.itertuples():
         assert labels.loc[row.clip_id, row.au] == 1
         assert row.fold == f"hand-{row.subject}" and row.clip_id.split("/")[1] == row.subject
         assert f"AU{AUS[row.au_index]}" == row.au
     few = localisation.examples(run, aus=[12], at_most=2, seed=3)
-    assert list(few["au"]) == ["AU12"] * 2 and set(few["clip_id"]) <= set(found["clip_id"])
+    assert list(few["au"]) == ["AU12"] * 2 and set(few["clip_id"]) <= set(result["clip_id"])
     assert few.equals(localisation.examples(run, aus=[12], at_most=2, seed=3))
     drawn = {tuple(localisation.examples(run, aus=[12], at_most=2, seed=seed)["clip_id"]) for seed in range(8)}
     assert len(drawn) > 1
@@ -71,11 +71,11 @@ def test_a_mask_goes_the_way_of_the_frames(tmp_path_factory, session_folder, rel
         (clip, au) for clip in store.ids for au in store.table.columns if au[:2] == "AU" and store.table.loc[clip, au]
     ]
     pairs = pd.DataFrame(wanted, columns=["clip_id", "au"])
-    found = localisation.truth(store, root, pairs)
-    assert found.shape == (len(pairs), 48, 48) and found.dtype == torch.bool
+    result = localisation.truth(store, root, pairs)
+    assert result.shape == (len(pairs), 48, 48) and result.dtype == torch.bool
     kind = "masks_cropped" if store.release["cropped"] else "masks"
     assert store.release["cropped"] == (release == "casme2" and not options)
-    for mask, (clip_id, au) in zip(found.numpy(), wanted, strict=True):
+    for mask, (clip_id, au) in zip(result.numpy(), wanted, strict=True):
         _, subject, clip = clip_id.split("/")
         drawn = cv2.imread(str(root / "SYNTHETIC" / kind / subject / clip / f"{au}.png"), cv2.IMREAD_UNCHANGED) > 0
         inverse = np.linalg.inv(np.vstack([store.matrix(clip_id), (0, 0, 1)]))
@@ -105,8 +105,8 @@ def test_deletion_and_insertion_by_hand(run, hand_store, pairs):
     mine = pairs[pairs["fold"] == fold].head(3)
     x, unit = hand_store.sample(list(mine["clip_id"])), torch.tensor(mine["au_index"].to_numpy())
     maps = torch.rand(len(x), 32, 32, generator=torch.Generator().manual_seed(5))  # no two values are equal
-    found = localisation.curves(model, x, unit, maps, steps=4)
-    assert found.shape == (len(x), 2, 5)
+    result = localisation.curves(model, x, unit, maps, steps=4)
+    assert result.shape == (len(x), 2, 5)
     for b in range(len(x)):
         order = np.argsort(-maps[b].flatten().numpy())
         for k, share in enumerate((0, 0.25, 0.5, 0.75, 1)):
@@ -119,10 +119,12 @@ def test_deletion_and_insertion_by_hand(run, hand_store, pairs):
                 inserted[:, pixel] = x[b].flatten(1)[:, pixel]
             with torch.no_grad():
                 both = model(torch.stack([deleted, inserted]).unflatten(2, (32, 32)))[:, unit[b]].sigmoid()
-            assert found[b, :, k].tolist() == pytest.approx(both.tolist(), rel=1e-4)
-    assert torch.allclose(found[:, 0, 0], found[:, 1, -1]) and torch.allclose(found[:, 0, -1], found[:, 1, 0])
+            assert result[b, :, k].tolist() == pytest.approx(both.tolist(), rel=1e-4)
+    assert torch.allclose(result[:, 0, 0], result[:, 1, -1]) and torch.allclose(result[:, 0, -1], result[:, 1, 0])
     # a batch of another size may be summed in another order
-    torch.testing.assert_close(localisation.curves(model, x, unit, maps, steps=4, at_once=10), found, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        localisation.curves(model, x, unit, maps, steps=4, at_once=10), result, rtol=1e-5, atol=0
+    )
     equal = torch.zeros_like(maps)  # pixels of equal value go in a drawn order
     lines = [localisation.curves(model, x, unit, equal, steps=4, seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(lines[0], lines[1]) and not torch.equal(lines[0], lines[2])
@@ -130,22 +132,22 @@ def test_deletion_and_insertion_by_hand(run, hand_store, pairs):
 
 def test_maps_that_no_model_made(hand_store):
     x = hand_store.sample(hand_store.ids[:3])
-    found = {name: localisation.evidence(how(x, 7)) for name, how in localisation.CONTROLS.items()}
-    assert all(maps.shape == (3, 32, 32) and maps.min() >= 0 for maps in found.values())
-    blob = found["centre"][0]
+    result = {name: localisation.evidence(function(x, 7)) for name, function in localisation.CONTROLS.items()}
+    assert all(maps.shape == (3, 32, 32) and maps.min() >= 0 for maps in result.values())
+    blob = result["centre"][0]
     assert blob.argmax().item() in [32 * i + j for i in (15, 16) for j in (15, 16)]
     assert torch.allclose(blob, blob.T) and torch.allclose(blob, blob.flip(0), atol=1e-6)
     moved = np.abs(x[:, 1:].numpy().astype(float) - x[:, :1].numpy()).mean(1)
-    np.testing.assert_allclose(found["frame difference"], moved, rtol=1e-5)
+    np.testing.assert_allclose(result["frame difference"], moved, rtol=1e-5)
     again = localisation.random_values(x, 8)
-    assert not torch.equal(found["random values"], again[:, 0]) and abs(again.mean() - 0.5) < 0.02
+    assert not torch.equal(result["random values"], again[:, 0]) and abs(again.mean() - 0.5) < 0.02
 
 
 def test_measuring_a_map_that_knows_and_one_that_does_not(run, hand_store, pairs, masks):
     measured = localisation.measure(
         run, "M", hand_store, pairs, masks, methods={"whole": whole, "upper": upper}, steps=2
     )
-    models = [(m, how) for m in ("M", "M" + RANDOMISED) for how in ("whole", "upper")] + [
+    models = [(m, function) for m in ("M", "M" + RANDOMISED) for function in ("whole", "upper")] + [
         (NO_MODEL, b) for b in localisation.CONTROLS
     ]
     rows = measured.rows.set_index(["model", "method"])

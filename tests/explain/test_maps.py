@@ -64,9 +64,9 @@ def test_grad_cam_is_that_of_autograd_by_hand(tiny, variant, recipe):
     assert maps.shape == (3, 5, 28, 28)
     assert maps.min() == 0 and maps.dtype == torch.float64
     assert all(p.grad is None for p in model.parameters())
-    for clip, unit, found in zip(x, units.tolist(), maps, strict=True):
-        np.testing.assert_allclose(found.numpy(), by_hand(model, clip, unit), rtol=1e-9, atol=1e-15)
-    assert any(found[0].ne(found[-1]).any() for found in maps)  # the frames differ
+    for clip, unit, result in zip(x, units.tolist(), maps, strict=True):
+        np.testing.assert_allclose(result.numpy(), by_hand(model, clip, unit), rtol=1e-9, atol=1e-15)
+    assert any(result[0].ne(result[-1]).any() for result in maps)  # the frames differ
     torch.testing.assert_close(explain.grad_cam(model, x, units, at_once=2), maps)
     torch.testing.assert_close(explain.grad_cam(model, x[1:2], 0), maps[1:2])
 
@@ -164,13 +164,15 @@ def runs(hand_store, session_folder):
 
 def test_a_clip_is_explained_by_the_weights_that_never_saw_it(runs, hand_store):
     run = runs[0]
-    said = run.predictions()
+    predictions = run.predictions()
     for clip_id in hand_store.ids[::5]:
         fold, model = explain.held_out(run, clip_id, device="cpu")
         assert fold == "hand-" + clip_id.split("/")[1]
         with torch.no_grad():
             probabilities = model(hand_store.sample([clip_id])).double().sigmoid()[0].tolist()
-        assert said[said["clip_id"] == clip_id]["probability"].tolist() == pytest.approx(probabilities, rel=1e-5)
+        assert predictions[predictions["clip_id"] == clip_id]["probability"].tolist() == pytest.approx(
+            probabilities, rel=1e-5
+        )
     assert [fold for fold, _ in explain.models(run)] == run.folds
     assert [fold for fold, _ in explain.models(run, folds=[run.folds[1]])] == run.folds[1:2]
     with pytest.raises(KeyError, match="no fold was tested on 'x'"):

@@ -39,8 +39,8 @@ def clips(b=3):
 
 def test_se_weights_are_those_of_the_equation(tiny):
     model = built(tiny)
-    found = probes.frame_weights(model, clips())
-    assert found.shape == (3, 4, 64) and not found.requires_grad
+    result = probes.frame_weights(model, clips())
+    assert result.shape == (3, 4, 64) and not result.requires_grad
     net, se = model.backbone, model.backbone.se
     with torch.no_grad():
         x = net.norm1(torch.relu(net.pool1(net.conv1(net.led(clips())[:, None, 1:]))))
@@ -48,7 +48,7 @@ def test_se_weights_are_those_of_the_equation(tiny):
         for b in range(3):
             for t in range(4):
                 z = torch.relu(se.squeeze.weight @ x[b, :, t].mean((1, 2)))
-                torch.testing.assert_close(found[b, t], torch.sigmoid(se.excite.weight @ z))
+                torch.testing.assert_close(result[b, t], torch.sigmoid(se.excite.weight @ z))
     assert not se.gate._forward_hooks
     with pytest.raises(ValueError, match="no squeeze-and-excitation"):
         probes.frame_weights(built(tiny, variant="no-se"), clips())
@@ -70,9 +70,9 @@ def test_the_response_is_that_of_a_discrete_fourier_transform():
     matrix = led.matrix().detach()
     taps = matrix[:, -1].double().numpy()
     spectrum = np.abs(np.fft.rfft(taps, 256)) / np.abs(taps).sum()
-    found = probes.response(matrix, torch.arange(129) / 256).numpy()
-    np.testing.assert_allclose(found, spectrum, atol=1e-7)
-    assert found[0] < 1e-6 and found.max() <= 1  # what does not move never passes
+    result = probes.response(matrix, torch.arange(129) / 256).numpy()
+    np.testing.assert_allclose(result, spectrum, atol=1e-7)
+    assert result[0] < 1e-6 and result.max() <= 1  # what does not move never passes
     t = torch.arange(6)
     wave = torch.sin(2 * torch.pi * 0.25 * t)
     still = 50 + 0 * wave
@@ -92,12 +92,12 @@ def test_led_before_and_after_training_in_every_fold(hand_store, tmp_path, varia
         with pytest.raises(ValueError, match="'3d-cnn' has no LED"):
             probes.led_matrices(run)
         return
-    found = probes.led_matrices(run)
-    assert list(found) == [probes.BEFORE, *run.folds]
-    torch.testing.assert_close(found[probes.BEFORE], LED(frames=6).matrix().detach())
+    result = probes.led_matrices(run)
+    assert list(result) == [probes.BEFORE, *run.folds]
+    torch.testing.assert_close(result[probes.BEFORE], LED(frames=6).matrix().detach())
     for fold, model in explain.models(run, device="cpu"):
-        assert torch.equal(found[fold], model.backbone.led.matrix().detach())
-        assert not torch.equal(found[fold], found[probes.BEFORE])
+        assert torch.equal(result[fold], model.backbone.led.matrix().detach())
+        assert not torch.equal(result[fold], result[probes.BEFORE])
 
 
 def plain_attention(model, x):
@@ -108,25 +108,25 @@ def plain_attention(model, x):
         visual = model.token(x)[:, None]
         prompt = llm.get_input_embeddings()(reasoner.prompt_ids).expand(b, -1, -1)
         order = [visual, prompt] if reasoner.token_order == "visual-first" else [prompt, visual]
-        found = llm(inputs_embeds=torch.cat(order, 1), output_attentions=True, use_cache=False).attentions
+        result = llm(inputs_embeds=torch.cat(order, 1), output_attentions=True, use_cache=False).attentions
     llm.set_attn_implementation("sdpa")
-    return torch.stack([layer[:, :, -1].mean(1) for layer in found], 1)
+    return torch.stack([layer[:, :, -1].mean(1) for layer in result], 1)
 
 
 @pytest.mark.parametrize("recipe", ["paper", "released"])
 def test_attention_is_what_the_llm_itself_says(tiny, recipe):
     model = built(tiny, recipe)
     assert model.llm.share_prompt == (recipe == "released")
-    found = probes.attention(model, clips(), tiny[1])
+    result = probes.attention(model, clips(), tiny[1])
     expected = plain_attention(model, clips().float())
-    torch.testing.assert_close(found.weights, expected, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(found.weights.sum(-1), torch.ones(3, 3))
+    torch.testing.assert_close(result.weights, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.weights.sum(-1), torch.ones(3, 3))
     at = 0 if recipe == "paper" else -1
-    assert found.tokens[at] == probes.VISUAL and len(found.tokens) == found.weights.shape[-1]
-    words = [token for token in found.tokens if token not in (probes.VISUAL, probes.PART)]
+    assert result.tokens[at] == probes.VISUAL and len(result.tokens) == result.weights.shape[-1]
+    words = [token for token in result.tokens if token not in (probes.VISUAL, probes.PART)]
     assert "".join(words) == getattr(Recipe, recipe)().prompt
     if recipe == "released":  # some of its characters are several tokens
-        assert probes.PART in found.tokens
+        assert probes.PART in result.tokens
 
 
 def test_the_llm_is_as_it_was_after_a_look_at_its_attention(tiny):
@@ -150,9 +150,9 @@ def test_attention_over_folds_takes_each_clip_once_with_its_own_model(hand_store
     experiment = Experiment(name="a", aus=(4, 12), recipe=recipe, llm=tiny_llm)
     run = Run(engine.run(experiment, hand_store, out=tmp_path, keep_weights=True, device="cpu"))
     llm = load(tiny_llm)
-    found = probes.attention_of(run, hand_store, llm)
-    assert len(found.weights) == len(hand_store)
+    result = probes.attention_of(run, hand_store, llm)
+    assert len(result.weights) == len(hand_store)
     fold, model = explain.held_out(run, hand_store.ids[5], llm, device="cpu")
     one = probes.attention(model, hand_store.sample([hand_store.ids[5]]), llm[1])
-    torch.testing.assert_close(found.weights[5], one.weights[0])  # the folds are in the store's order
-    assert found.tokens == one.tokens and fold == run.folds[1]
+    torch.testing.assert_close(result.weights[5], one.weights[0])  # the folds are in the store's order
+    assert result.tokens == one.tokens and fold == run.folds[1]

@@ -83,16 +83,16 @@ def shots(world) -> list[np.ndarray]:
 
 def test_a_clip_of_the_release_gets_what_training_stored_and_said(world):
     """The same frames to the bit and the same probabilities, from the fold that tested it."""
-    said = world.run.predictions().set_index(["clip_id", "au"])["probability"]
+    stored = world.run.predictions().set_index(["clip_id", "au"])["probability"]
     for row, clip_id in enumerate(world.store.ids):
         source, onset, offset, fold = where(world, row)
-        found = predict.clip(world.run, source, onset, offset, folds=[fold], heat=False)
-        assert np.array_equal(found.frames, world.store.sample([clip_id])[0])
-        np.testing.assert_allclose(found.matrix, world.store.matrix(clip_id))
-        assert found.n_frames == world.table["n_frames"].iloc[row] and found.models == 1
-        assert (found.numbers[0], found.numbers[-1]) == (onset, offset)
-        np.testing.assert_allclose(found.probabilities["probability"], said[clip_id], atol=1e-6)
-        assert list(found.probabilities.index) == ["AU1", "AU4", "AU12"] and found.heat is None
+        prediction = predict.clip(world.run, source, onset, offset, folds=[fold], heat=False)
+        assert np.array_equal(prediction.frames, world.store.sample([clip_id])[0])
+        np.testing.assert_allclose(prediction.matrix, world.store.matrix(clip_id))
+        assert prediction.n_frames == world.table["n_frames"].iloc[row] and prediction.models == 1
+        assert (prediction.numbers[0], prediction.numbers[-1]) == (onset, offset)
+        np.testing.assert_allclose(prediction.probabilities["probability"], stored[clip_id], atol=1e-6)
+        assert list(prediction.probabilities.index) == ["AU1", "AU4", "AU12"] and prediction.heat is None
 
 
 def test_a_run_gives_the_mean_of_its_folds_and_their_range(world):
@@ -109,16 +109,16 @@ def test_a_run_gives_the_mean_of_its_folds_and_their_range(world):
 
 def test_maps_are_each_models_own_share_of_its_maximum(world):
     source, *_ = where(world, 1)
-    found = predict.clip(world.run, source)
+    prediction = predict.clip(world.run, source)
     expected = np.zeros((3, 6, 32, 32))
     for fold in world.run.folds:
         for unit in range(3):
-            maps = explain.grad_cam(trained.load(world.run, fold), torch.from_numpy(found.frames)[None], unit)[
+            maps = explain.grad_cam(trained.load(world.run, fold), torch.from_numpy(prediction.frames)[None], unit)[
                 0
             ].numpy()
             expected[unit, 1:] += maps / maps.max() / 2 if maps.max() else 0
-    np.testing.assert_allclose(found.heat, expected, atol=1e-4)
-    assert not found.heat[:, 0].any() and found.heat.max() > 0.4
+    np.testing.assert_allclose(prediction.heat, expected, atol=1e-4)
+    assert not prediction.heat[:, 0].any() and prediction.heat.max() > 0.4
 
 
 def test_the_limits_say_what_the_numbers_are(world):
@@ -133,9 +133,9 @@ def test_weights_outside_a_run_say_that_nothing_is_known(world, tmp_path):
     path = shutil.copy(
         world.run.path / "folds" / world.run.folds[0] / "weights.safetensors", tmp_path / "w.safetensors"
     )
-    found = predict.clip(path, where(world, 0)[0], heat=False)
-    assert "nothing beside the weights describes" in found.limits[1] and not found.synthetic
-    assert "taken for 'similarity'" in found.remarks[0]
+    prediction = predict.clip(path, where(world, 0)[0], heat=False)
+    assert "nothing beside the weights describes" in prediction.limits[1] and not prediction.synthetic
+    assert "taken for 'similarity'" in prediction.remarks[0]
     with pytest.raises(ValueError, match="length=None: the weights do not say how long"):
         predict.video(path, where(world, 0)[0])
 
@@ -143,9 +143,11 @@ def test_weights_outside_a_run_say_that_nothing_is_known(world, tmp_path):
 @pytest.mark.parametrize(("count", "positions"), [(1, [0] * 6), (4, [0, 1, 1, 2, 2, 3]), (6, [0, 1, 2, 3, 4, 5])])
 def test_few_frames_repeat_by_the_rule(world, shots, tmp_path, count, positions):
     """Evenly from first to last, halves up: position i is floor(i (count - 1) / 5 + 1/2)."""
-    found = predict.clip(world.model, pictures(tmp_path / "few", shots[:count]), heat=False)
-    assert found.numbers == tuple(1 + p for p in positions) and found.n_frames == count
-    assert [f"{count} frames, and the model takes 6 spread evenly: some repeat"] * (count < 6) == list(found.remarks)
+    prediction = predict.clip(world.model, pictures(tmp_path / "few", shots[:count]), heat=False)
+    assert prediction.numbers == tuple(1 + p for p in positions) and prediction.n_frames == count
+    assert [f"{count} frames, and the model takes 6 spread evenly: some repeat"] * (count < 6) == list(
+        prediction.remarks
+    )
 
 
 def test_a_video_is_its_pictures(world, shots, tmp_path):
@@ -170,9 +172,9 @@ def test_colour_grey_and_alpha_are_one_clip(world, shots, tmp_path):
 
 def test_the_face_may_come_later(world, shots, tmp_path):
     blank = [np.full_like(shots[0], 90)] * 2
-    found = predict.clip(world.model, pictures(tmp_path / "later", [*blank, *shots[:9]]), heat=False)
-    assert "not in the onset frame" in found.remarks[0]
-    assert found.seen.std() > 10  # the frame with the face
+    prediction = predict.clip(world.model, pictures(tmp_path / "later", [*blank, *shots[:9]]), heat=False)
+    assert "not in the onset frame" in prediction.remarks[0]
+    assert prediction.seen.std() > 10  # the frame with the face
 
 
 def test_how_to_align_is_trainings_own_unless_said(world, shots, tmp_path):
@@ -202,8 +204,8 @@ def test_alignment_from_what_the_run_recorded(world, store, data, align, remark)
     run = SimpleNamespace(info={"store": store, "data": data, "train": ["casme2"]})
     paths = (Path("folds", "casme2-to-samm" if parts else "casme2-sub01", "weights.safetensors"),)
     model = trained.Ensemble(world.run.experiment, paths, run, None, torch.device("cpu"))
-    found, remarks = model.alignment()
-    assert found == align and (remark in "".join(remarks) if remark else remarks == [])
+    prediction, remarks = model.alignment()
+    assert prediction == align and (remark in "".join(remarks) if remark else remarks == [])
     assert model.releases == ["casme2"] and model.fps == 200
 
 
@@ -305,9 +307,9 @@ def test_weights_that_do_not_fit_are_named(world, experiment, hand_store, tmp_pa
 
 def test_each_window_says_what_the_clip_of_its_frames_says(world, shots, tmp_path):
     source = film(tmp_path / "long.avi", shots)
-    found = predict.video(world.model, source, tmp_path / "new" / "long.csv", length=9, stride=4)
-    assert (found.length, found.stride, found.fps) == (9, 4, 25.0)
-    windows = found.table.groupby("start_frame", sort=False)
+    prediction = predict.video(world.model, source, tmp_path / "new" / "long.csv", length=9, stride=4)
+    assert (prediction.length, prediction.stride, prediction.fps) == (9, 4, 25.0)
+    windows = prediction.table.groupby("start_frame", sort=False)
     assert list(windows.groups) == [0, 4, 8, 12]  # 16 to 24 would need a 25th frame
     for start, rows in windows:
         alone = predict.clip(world.model, source, start, start + 8, heat=False)
@@ -315,9 +317,9 @@ def test_each_window_says_what_the_clip_of_its_frames_says(world, shots, tmp_pat
         np.testing.assert_allclose(rows["probability"], alone.probabilities["probability"], atol=2e-6)
         assert (rows["end_frame"] == start + 8).all()
         assert rows["start_s"].unique() == [start / 25] and rows["end_s"].unique() == [(start + 9) / 25]
-    assert found.remarks[-1] == "the frames after 20 fill no window and are left out"
+    assert prediction.remarks[-1] == "the frames after 20 fill no window and are left out"
     written = pd.read_csv(tmp_path / "new" / "long.csv", keep_default_na=False)
-    pd.testing.assert_frame_equal(written, found.table, check_dtype=False)
+    pd.testing.assert_frame_equal(written, prediction.table, check_dtype=False)
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["long.csv"]
 
 
@@ -325,26 +327,26 @@ def test_a_window_without_a_face_is_empty_and_the_others_go_on(world, shots, tmp
     blank = [np.full_like(shots[0], 90)] * 8
     source = pictures(tmp_path / "gap", [*shots[:8], *blank, *shots[8:16]])
     (source / "img019.png").write_bytes(b"\x89PNG broken")
-    found = predict.video(world.model, source, tmp_path / "gap.csv", length=4, stride=4)
-    rows = found.table.groupby("start_frame")
+    prediction = predict.video(world.model, source, tmp_path / "gap.csv", length=4, stride=4)
+    rows = prediction.table.groupby("start_frame")
     assert rows["probability"].count().to_dict() == {1: 3, 5: 3, 9: 0, 13: 0, 17: 0, 21: 3}
     remarks = rows["remark"].first()
     assert remarks[9] == remarks[13] == "no usable face in its first frame"
     assert "img019.png: not a readable image" in remarks[17]
-    assert found.table["start_s"].isna().all() and found.fps is None  # a folder has no rate
+    assert prediction.table["start_s"].isna().all() and prediction.fps is None  # a folder has no rate
     lines = (tmp_path / "gap.csv").read_text().splitlines()
     assert lines[0] == "start_frame,end_frame,start_s,end_s,au,probability,remark"
     assert lines[7] == "9,12,,,AU1,,no usable face in its first frame"
-    figure = clips.timeline(found)
+    figure = clips.timeline(prediction)
     spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
     assert spans == [(9, 13), (13, 17), (17, 21)] and all(patch.get_hatch() for patch in figure.axes[0].patches)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no usable face or frame"]
 
 
 def test_a_video_without_any_face_is_no_error(world, shots, tmp_path):
-    found = predict.video(world.model, pictures(tmp_path / "p", [np.full_like(shots[0], 90)] * 6), length=3)
-    assert found.table["probability"].isna().all() and found.path is None
-    clips.timeline(found)
+    prediction = predict.video(world.model, pictures(tmp_path / "p", [np.full_like(shots[0], 90)] * 6), length=3)
+    assert prediction.table["probability"].isna().all() and prediction.path is None
+    clips.timeline(prediction)
 
 
 def test_nothing_half_written_is_left(world, shots, tmp_path):
@@ -382,10 +384,10 @@ def test_a_long_video_takes_the_memory_of_a_short_one(world, tmp_path, monkeypat
         source = film(tmp_path / f"{count}.avi", list(itertools.islice(itertools.cycle(images), count)))
         counter = itertools.count()
         tracemalloc.start()
-        found = predict.video(world.model, source, length=10, stride=2, align="whole-frame")
+        prediction = predict.video(world.model, source, length=10, stride=2, align="whole-frame")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert found.table["start_frame"].nunique() == (count - 10) // 2 + 1
+        assert prediction.table["start_frame"].nunique() == (count - 10) // 2 + 1
         assert next(counter) > count / 2  # it was looked at
     assert most <= 2
     assert peaks[1] - peaks[0] < 480 * 640, peaks  # 96 frames more: less than a grey one
@@ -419,14 +421,14 @@ def texts(figure) -> str:
 
 def test_the_figures_say_what_they_are(world, shots, tmp_path):
     source = pictures(tmp_path / "a $x_1$ <b>", shots[:12])
-    found = predict.clip(world.model, source)
-    figure = clips.user_clip(found)
+    prediction = predict.clip(world.model, source)
+    figure = clips.user_clip(prediction)
     figure.savefig(tmp_path / "clip.png")
-    said = texts(figure)
-    assert "a $x_1$ <b>: frames 1 to 12" in said and clips.SYNTHETIC in said
-    assert "not calibrated" in " ".join(said.split()) and "Grad-CAM" in said
-    table = found.probabilities.sort_values("probability")
-    assert all(f"{au}\n{row.probability:.2f}" in said for au, row in table.iterrows())
+    text = texts(figure)
+    assert "a $x_1$ <b>: frames 1 to 12" in text and clips.SYNTHETIC in text
+    assert "not calibrated" in " ".join(text.split()) and "Grad-CAM" in text
+    table = prediction.probabilities.sort_values("probability")
+    assert all(f"{au}\n{row.probability:.2f}" in text for au, row in table.iterrows())
     bare = clips.user_clip(predict.clip(world.model, source, heat=False))
     assert sum(len(axis.images) for axis in bare.axes) == 1 + 6 and "Grad-CAM" not in texts(bare)
 
@@ -441,13 +443,13 @@ def test_a_timeline_draws_windows_where_their_frames_lie(world, shots, tmp_path,
     source = pictures(tmp_path / "late", [*shots[:20], *[np.full_like(shots[0], 90)] * 4])
     for i in range(24, 0, -1):
         (source / f"img{i:03d}.png").rename(source / f"img{i + 45 + 12 * (i > 12):03d}.png")
-    found = predict.video(world.model, source, length=4, stride=4, fps=fps)
-    figure = clips.timeline(found)
+    prediction = predict.video(world.model, source, length=4, stride=4, fps=fps)
+    figure = clips.timeline(prediction)
     (mesh,) = (part for axis in figure.axes if axis.get_xlabel() for part in axis.collections)
     x, values = mesh.get_coordinates()[0, :, 0], np.ma.filled(mesh.get_array(), np.nan)[0]
     drawn = [(x[i], x[i + 1]) for i in range(len(values)) if not np.isnan(values[i])]
     drawn += [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
-    rows = found.table.drop_duplicates("start_frame")
+    rows = prediction.table.drop_duplicates("start_frame")
     spans = rows[["start_s", "end_s"]] if fps else rows[["start_frame", "end_frame"]] + [0, 1]
     assert list(rows["start_frame"]) == [46, 50, 54, 70, 74, 78]
     np.testing.assert_allclose(drawn, spans, atol=1e-6)
@@ -461,11 +463,11 @@ def test_a_timeline_of_many_windows_keeps_their_maximum(world):
     values[1000] = 0.9
     starts = np.arange(2001) * 5
     rows = pd.DataFrame({"start_frame": starts, "end_frame": starts + 9, "au": "AU4", "probability": values})
-    said = predict.Timeline(
+    timeline = predict.Timeline(
         source=Path("long.mp4"), remarks=(), limits=(), synthetic=False, models=1, table=rows, length=10, stride=5,
         fps=25.0, path=None,
     )  # fmt: skip
-    figure = clips.timeline(said)
+    figure = clips.timeline(timeline)
     (mesh,) = (part for axis in figure.axes if axis.get_xlabel() for part in axis.collections)
     drawn = mesh.get_array().ravel()
     assert len(drawn) == 667 and drawn[333] == 0.9 and (drawn > 0.5).sum() == 1
@@ -474,13 +476,13 @@ def test_a_timeline_of_many_windows_keeps_their_maximum(world):
 
 @pytest.mark.skipif(not REAL.is_file() or not faces.installed(), reason=f"needs {REAL} and the face weights")
 def test_a_real_face_is_followed(world, tmp_path):
-    found = predict.clip(world.model, REAL, 100, 110)
-    assert found.seen.shape == (360, 640) and found.synthetic
-    assert "Training saw rendered faces only" in " ".join(found.limits)
-    seen = faces.find(cv2.resize(found.frames[0], (256, 256), interpolation=cv2.INTER_CUBIC), faces.LENIENT)
+    prediction = predict.clip(world.model, REAL, 100, 110)
+    assert prediction.seen.shape == (360, 640) and prediction.synthetic
+    assert "Training saw rendered faces only" in " ".join(prediction.limits)
+    seen = faces.find(cv2.resize(prediction.frames[0], (256, 256), interpolation=cv2.INTER_CUBIC), faces.LENIENT)
     place = (seen.eyes + 0.5) / 256  # of the side
     np.testing.assert_allclose(place, [[0.33, 0.33], [0.67, 0.33]], atol=0.05)
-    said = predict.video(world.model, REAL, tmp_path / "real.csv", length=1, stride=4, unit="seconds")
-    assert (said.length, said.stride, round(said.fps, 3)) == (24, 96, 23.976)
-    assert said.table["start_frame"].unique().tolist() == [0, 96, 192, 288, 384]
-    assert said.table["probability"].between(0, 1).all()
+    timeline = predict.video(world.model, REAL, tmp_path / "real.csv", length=1, stride=4, unit="seconds")
+    assert (timeline.length, timeline.stride, round(timeline.fps, 3)) == (24, 96, 23.976)
+    assert timeline.table["start_frame"].unique().tolist() == [0, 96, 192, 288, 384]
+    assert timeline.table["probability"].between(0, 1).all()
