@@ -125,9 +125,10 @@ def load(folder: str | Path) -> list[Result]:
     """The results of all runs in a folder.
 
     Of several runs of one configuration and seed the newest counts (the folder that ``engine.run`` opened last), of
-    several settings of one configuration those of its newest run. Unfinished runs have no score and say so; neither have runs on other
-    clips than the newest finished run of the test set, or on other frames than the newest one of the method. Runs on
-    folds of the user's own are passed over; so are, with a warning, those whose ``run.json`` is of an older format.
+    several settings of one configuration those of its newest run. Unfinished runs have no score and say so; neither
+    have runs on other clips than the newest finished run of the test set, or on other frames than the newest one of
+    the method. Runs on custom folds are passed over; so are, with a warning, those whose ``run.json`` is of an older
+    format.
 
     Args:
         folder: ``Workspace.results``. It need not be there.
