@@ -235,15 +235,16 @@ def test_au_bars_are_the_counts_with_the_documented_ones_beside_them():
 def test_cooccurrence_counts_pairs_and_keeps_aus_that_never_occur():
     made = table(AU4=[1, 1, 0, 1], AU12=[1, 0, 0, 0], AU25=[1, 1, 1, 1])
     drawn = scores.cooccurrence({"samm": made, "casme": table(AU1=[1] * 6, AU2=[0, 1] * 3), "4dme": made})
-    panels = [axis for axis in drawn.axes if axis.images]
+    panels = [axis for axis in drawn.axes if axis.get_yticklabels() and axis.texts]
     names = [[label.get_text() for label in axis.get_yticklabels()] for axis in panels]
     assert names == [["2", "4", "7", "12"], ["1"], ["4", "12", "25"]]  # scored; of 5 clips or more; all
-    shown = panels[0].images[0].get_array()
-    assert all(axis.images[0].get_cmap().name == canvas.HEAT for axis in panels)
+    maps = [axis.collections[0] for axis in panels]
+    assert {one.get_cmap().name for one in maps} == {canvas.HEAT}
+    shown = maps[0].get_array().reshape(4, 4)
     assert shown.tolist() == [[0, 0, 0, 0], [0, 3, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]]
     cells = [text.get_text() for text in panels[0].texts if text.get_text() != "AU"]
     assert cells == [str(count) for count in shown.ravel()]
-    assert panels[2].images[0].get_array().tolist() == [[3, 1, 3], [1, 1, 1], [3, 1, 4]]
+    assert maps[2].get_array().reshape(3, 3).tolist() == [[3, 1, 3], [1, 1, 1], [3, 1, 4]]
     assert "synthetic SAMM: 4 clips" in words(drawn)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -140,21 +141,24 @@ def cooccurrence(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
     figure, axes = grid(len(pairs), 3, cell * widest + 0.7, cell * widest + 0.4)
     for axis, (release, together) in zip(axes, pairs.items(), strict=True):
         n, top = len(together), max(1, int(together.to_numpy().max(initial=0)))
-        image = axis.imshow(together, cmap=HEAT, norm=PowerNorm(0.5, 0, top), interpolation="nearest")
-        for (i, j), count in np.ndenumerate(together):
-            colour = "black" if count > 0.36 * top else "white"  # of the root, as the colours
-            weight = "bold" if i == j else "normal"
-            axis.text(j, i, f"{count}", ha="center", va="center", fontsize=7.5, weight=weight, color=colour)
-        names = [au[2:] for au in together.index]
-        axis.set_xticks(range(n), names)
-        axis.set_yticks(range(n), names)
+        numbers = together.rename(index=lambda au: au[2:], columns=lambda au: au[2:])
+        sns.heatmap(
+            numbers, ax=axis, cmap=HEAT, norm=PowerNorm(0.5, 0, top), annot=True, fmt="d", annot_kws={"size": 7.5},
+            cbar=False, xticklabels=1, yticklabels=1,
+        )  # fmt: skip
+        for text in axis.texts[:: n + 1]:
+            text.set_fontweight("bold")  # the diagonal
         axis.xaxis.tick_top()
-        axis.tick_params(length=0)
-        axis.annotate("AU", (-0.5, -0.5), (-5, 4), textcoords="offset points", ha="right", fontsize=8, color=GREY)
-        axis.set(xlim=(-0.5, widest - 0.5), ylim=(widest - 0.5, -0.5), anchor="NW")  # cells of one size everywhere
+        axis.tick_params(length=0, rotation=0)
+        axis.annotate("AU", (0, 0), (-5, 4), textcoords="offset points", ha="right", fontsize=8, color=GREY)
+        axis.set(
+            xlim=(0, widest), ylim=(widest, 0), anchor="NW", aspect="equal", xlabel="", ylabel=""
+        )  # cells of one size everywhere
         axis.set_title(f"{_title(release, tables[release])}: {len(tables[release])} clips", loc="left", y=1, pad=19)
         bar = figure.colorbar(
-            image, cax=axis.inset_axes((n / widest + 0.03, 1 - n / widest, 0.04, n / widest)), ticks=[0, top]
+            axis.collections[0],
+            cax=axis.inset_axes((n / widest + 0.03, 1 - n / widest, 0.04, n / widest)),
+            ticks=[0, top],
         )
         bar.ax.tick_params(labelsize=7, length=2)
         bar.ax.minorticks_off()
@@ -194,9 +198,9 @@ def lengths(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
 def losses(logs: pd.DataFrame, title: str, note: str = "") -> Figure:
     """Training loss over epochs, a thin line per fold, a thick one for their mean. logs: fold, epoch, loss."""
     figure, axis = plt.subplots(figsize=(4.6, 2.8))
-    wide = logs.pivot_table(index="epoch", columns="fold", values="loss")
-    axis.plot(wide.index, wide, color=BLUE, alpha=0.25, lw=0.8)
-    axis.plot(wide.index, wide.mean(axis=1), color=BLUE, lw=2, label=f"mean of {wide.shape[1]} folds")
+    line = {"data": logs, "x": "epoch", "y": "loss", "color": BLUE, "ax": axis}
+    sns.lineplot(**line, units="fold", estimator=None, alpha=0.25, lw=0.8)
+    sns.lineplot(**line, errorbar=None, lw=2, label=f"mean of {logs['fold'].nunique()} folds")
     axis.set(title=title, xlabel="epoch", ylabel="training loss per clip", yscale="log")
     axis.yaxis.set_major_formatter(LogFormatter())
     axis.yaxis.set_minor_formatter(LogFormatter())
@@ -217,12 +221,13 @@ def intensity_curve(
         trivial: of ``TRIVIAL``, those to draw.
     """
     figure, axis = plt.subplots(figsize=(5.2, 3.7))
-    means = 100 * points.groupby("intensity").mean(numeric_only=True)
+    percent = points[["intensity"]].join(100 * points[[*scored, *trivial]])
+    line = {"data": percent, "x": "intensity", "errorbar": None, "ax": axis}
     for name, marker, colour in zip(scored, MARKERS, PALETTE, strict=False):
-        axis.plot(points["intensity"], 100 * points[name], marker, color=colour, alpha=0.4, ms=4.5)
-        axis.plot(means.index, means[name], color=colour, label=name)
+        axis.plot(percent["intensity"], percent[name], marker, color=colour, alpha=0.4, ms=4.5)
+        sns.lineplot(**line, y=name, color=colour, label=name, legend=False)
     for name in trivial:
-        axis.plot(means.index, means[name], color=GREY, ls=TRIVIAL[name], lw=1.1, label=name)
+        sns.lineplot(**line, y=name, color=GREY, ls=TRIVIAL[name], lw=1.1, label=name, legend=False)
     axis.set(xlabel="intensity of the synthetic AUs", ylabel=F1)
     figure.legend(loc="outside upper left", ncols=2, fontsize=7)
     caption(figure, f"Dots: one seed each. Lines: the mean over seeds.\n{note}")
