@@ -118,7 +118,7 @@ def write_store(
     index["subject"] = [f"{i % subjects:02d}" for i in range(clips)]
     index["n_frames"], index["first"] = lengths, np.concatenate([[0], lengths.cumsum()[:-1]])
     index[["clip", "emotion", "aus", "found_in", "apex", "score"]] = ""
-    index["matrix"] = json.dumps([[1, 0, 0], [0, 1, 0]])
+    index["matrix"], index["source"] = json.dumps([[1, 0, 0], [0, 1, 0]]), "{}"
     index["sha256"] = index["clip_id"]
     index[[f"AU{n}" for n in AUS]] = (rng.random((clips, len(AUS))) < 0.2).astype(int)
     index.to_csv(path / "index.csv", index=False)
