@@ -6,8 +6,10 @@ its training (script: not); the first of the five stages is the stem with its po
 the script trains its teacher on EmotioNet and web faces, here it is whatever ``teacher.train`` was given.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +22,18 @@ from aullm_lib.baselines.two_view import TwoView
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
 
-__all__ = ["METHODS", "RGB", "SHARED", "Maps", "Recipe", "Student", "attention", "prepare"]
+__all__ = [
+    "METHODS",
+    "RGB",
+    "SHARED",
+    "Maps",
+    "Recipe",
+    "Student",
+    "attention",
+    "prepare",
+    "teacher_depth",
+    "with_teacher",
+]
 SHARED = "teacher"  # a value of ``weights`` beside names and folders
 METHODS = ("fitnet", "sp", "at", "dvasp")
 Maps = Sequence[Tensor]  # of the stem and four stages, b c h w each; c may differ between student and teacher
@@ -32,6 +45,29 @@ class Recipe(resnet.Recipe):
 
     teacher: str = setting("", f"ours: folder of {teacher.__name__}.train (script's: not public); needed")
     kd_weight: float = setting(100.0, f"{DV}: of what is distilled", low=0)
+
+
+def teacher_depth(method: str, recipe: Any) -> int:
+    """The depth of the teacher's ResNets that a method's recipe still needs, 0 if it needs no teacher.
+
+    A network that starts with the teacher's weights needs one of its own depth; else the teacher is a ResNet34.
+
+    Raises:
+        ValueError: The method's networks are no ResNets, which alone can start with a teacher's weights.
+    """
+    if method in METHODS and recipe.teacher:
+        return 0
+    if getattr(recipe, "weights", "") != SHARED:
+        return 34 if method in METHODS else 0
+    if not hasattr(recipe, "depth"):
+        raise ValueError(f"{method} cannot start with a teacher's weights: weights is a file, or ''")
+    return recipe.depth
+
+
+def with_teacher(method: str, recipe: Any, folder: Path) -> Any:
+    """A method's recipe with a trained teacher's folder: as its teacher, or as its initial weights."""
+    place = {"teacher": str(folder)} if method in METHODS else {"weights": str(folder / teacher.VIEWS[0])}
+    return dataclasses.replace(recipe, **place)
 
 
 def attention(maps: Tensor) -> Tensor:

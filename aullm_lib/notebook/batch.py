@@ -55,7 +55,7 @@ def plan(profile: str, overrides: dict | None = None, only: list[str] | None = N
 
     Raises:
         ParameterError: A notebook or parameter does not exist, or has the wrong type.
-        ValueError: The data cannot be had (``parameters.check_data``).
+        ValueError: The data cannot be had (``parameters.check``).
     """
     overrides, settings = overrides or {}, parameters.profile(profile)
     for notebook in only or []:
@@ -70,8 +70,7 @@ def plan(profile: str, overrides: dict | None = None, only: list[str] | None = N
         settings[notebook] = parameters.checked(notebook, values)
     chosen = {notebook: values for notebook, values in settings.items() if not only or notebook in only}
     for values in chosen.values():
-        if "releases" in values:
-            parameters.check_data(values)
+        parameters.check(values)
     return chosen
 
 

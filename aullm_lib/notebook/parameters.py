@@ -15,6 +15,7 @@ import nbformat
 import yaml
 
 from aullm_lib import datasets, preprocess
+from aullm_lib.baselines import METHODS
 from aullm_lib.notebook.workspace import Workspace, enter_home
 from aullm_lib.support.typed import typed
 
@@ -108,12 +109,18 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ParameterError(f"{where}: not readable as YAML ({' '.join(str(error).split())})") from None
 
 
-def check_data(settings: Mapping) -> None:
-    """Checks the parameters that say which data a notebook reads: ``releases``, ``data``, ``align``, roots, options.
+def check(settings: Mapping) -> None:
+    """Checks the values of the parameters that say which data a notebook reads, and which baselines it trains.
 
     Raises:
         ValueError: The first of them that is wrong.
     """
+    for parameter in ("baselines", "cross_baselines", "baseline_overrides"):
+        for method in settings.get(parameter, ()):
+            if method not in METHODS:
+                raise ValueError(f"{parameter}: unknown {method!r}; choose from {', '.join(METHODS)}")
+    if "releases" not in settings:
+        return
     releases = list(datasets.ADAPTERS if "other_roots" in settings else ROOTS)
     if not settings["releases"]:
         raise ValueError(f"releases is empty; choose from {', '.join(releases)}")
@@ -172,7 +179,7 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
 
     Raises:
         ParameterError: A name was injected that the notebook does not have, or a value has a wrong type.
-        ValueError: The data cannot be had (``check_data``).
+        ValueError: The data cannot be had (``check``).
     """
     schema = defaults(name)
     settings = checked(name, {key: namespace[key] for key in schema if key in namespace})
@@ -181,7 +188,6 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
             checked(name, _literals(source))
     if not settings["profile"].replace("-", "").isalnum():
         raise ParameterError(f"{name}: profile is {settings['profile']!r}; expected letters, digits and hyphens")
-    if "releases" in settings:
-        check_data(settings)
+    check(settings)
     enter_home()
     return Workspace(settings["profile"]), settings

@@ -12,8 +12,8 @@ from helpers import make_table
 from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import jensenshannon
 
-from aullm_lib import clips, preprocess
-from aullm_lib.baselines import teacher, two_view, weights
+from aullm_lib import baselines, clips, preprocess
+from aullm_lib.baselines import distil, teacher, two_view, weights
 from aullm_lib.baselines.teacher import TeacherRecipe
 from aullm_lib.clips import ClipStore
 
@@ -386,3 +386,19 @@ def test_people_are_known_by_release_and_name_and_synthetic_ones_by_their_seed(s
 def test_recipes_out_of_range_say_so(changed, text):
     with pytest.raises(ValueError, match=text):
         TeacherRecipe(**changed)
+
+
+def test_a_recipe_says_which_teacher_it_needs_and_takes_it(tmp_path):
+    needed = {
+        ("fitnet", ""): 34, ("fitnet", "teacher"): 18, ("resnet18", "teacher"): 18, ("resnet34", "teacher"): 34,
+        ("resnet18", ""): 0, ("lbp-top", None): 0,
+    }  # fmt: skip
+    for (method, initial), depth in needed.items():
+        recipe = baselines.recipe(method, **({} if initial is None else {"weights": initial}))
+        assert distil.teacher_depth(method, recipe) == depth, method
+        if depth:
+            filled = distil.with_teacher(method, recipe, tmp_path)
+            assert distil.teacher_depth(method, filled) == 0
+            assert str(tmp_path) in (filled.teacher if method == "fitnet" else filled.weights)
+    with pytest.raises(ValueError, match="sca cannot start with a teacher's weights"):
+        distil.teacher_depth("sca", baselines.recipe("sca", weights="teacher"))

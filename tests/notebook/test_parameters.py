@@ -3,7 +3,7 @@
 import pytest
 
 from aullm_lib.notebook import parameters
-from aullm_lib.notebook.parameters import ParameterError, check_data, licensed
+from aullm_lib.notebook.parameters import ParameterError, check, licensed
 
 
 @pytest.fixture
@@ -98,12 +98,12 @@ def test_licensed_data_need_their_roots(tmp_path):
     settings = {"data": "licensed", "releases": ["casme2", "samm"], "casme2_root": str(tmp_path), "samm_root": ""}
     settings |= {"options": {}, "align": "", "casme2_variant": 0}
     with pytest.raises(ValueError, match=r"samm_root is not set; give the folder .* SAMM_ROOT=/path/to/it"):
-        check_data(settings)
+        check(settings)
     with pytest.raises(ValueError, match=r"casme2_root: .* is no folder"):
-        check_data(settings | {"casme2_root": str(tmp_path / "x")})
+        check(settings | {"casme2_root": str(tmp_path / "x")})
     one = settings | {"releases": ["casme2"]}
-    check_data(one)
-    check_data(settings | {"data": "synthetic"})
+    check(one)
+    check(settings | {"data": "synthetic"})
     for change, message in [
         ({"releases": ["mmew"]}, "unknown 'mmew'; choose from casme2, samm"),
         ({"releases": ["mmew"], "other_roots": {}}, r"other_roots is not set; .*other_roots=\{'mmew': ...\}"),
@@ -112,8 +112,8 @@ def test_licensed_data_need_their_roots(tmp_path):
         ({"align": "face"}, "align is 'face'; choose one of none, whole-frame, crop, similarity, or ''"),
     ]:
         with pytest.raises(ValueError, match=message):
-            check_data(one | change)
-    check_data(one | {"releases": ["mmew"], "other_roots": {"mmew": str(tmp_path)}})
+            check(one | change)
+    check(one | {"releases": ["mmew"], "other_roots": {"mmew": str(tmp_path)}})
 
 
 def test_options_reach_the_adapter(tmp_path):
@@ -124,3 +124,10 @@ def test_options_reach_the_adapter(tmp_path):
         "samm": {"root": str(tmp_path), "count_ref": False},
         "mmew": {"root": str(tmp_path)},
     }
+
+
+@pytest.mark.parametrize("parameter", ["baselines", "cross_baselines", "baseline_overrides"])
+def test_unknown_baselines_are_named_before_anything_runs(parameter):
+    check({parameter: ["sca"]})
+    with pytest.raises(ValueError, match=f"{parameter}: unknown 'svm'; choose from lbp-top, resnet18"):
+        check({parameter: ["sca", "svm"]})

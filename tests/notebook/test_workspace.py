@@ -1,0 +1,41 @@
+"""Paths of a workspace: the same for the same arguments, another for each other one; records come back."""
+
+import itertools
+
+from aullm_lib import preprocess
+from aullm_lib.baselines.teacher import TeacherRecipe
+from aullm_lib.notebook.workspace import Workspace
+
+WORK = Workspace("mine")
+
+
+def test_a_synthetic_release_has_a_folder_for_each_of_its_settings():
+    settings = {"subjects": 3, "clips_per_subject": 4, "intensity": 1.0, "seed": 1}
+    paths = {WORK.release("casme2", **settings), WORK.release("samm", **settings)}
+    paths |= {WORK.release("casme2", **settings | {name: 2}) for name in settings}
+    assert len(paths) == 6
+    assert {path.parent for path in paths} == {WORK.folder / "releases"}
+    assert WORK.release("casme2", **settings) == Workspace("mine").release("casme2", **settings | {"intensity": 1})
+
+
+def test_a_clip_store_has_a_folder_for_each_table_and_shape(hand_table):
+    shapes = [{"size": size, "rgb": rgb} for size, rgb in itertools.product((24, 32), (False, True))]
+    paths = [WORK.clips(table, **shape) for table in (hand_table, hand_table[1:]) for shape in shapes]
+    assert len(set(paths)) == len(paths)
+    assert paths == [WORK.clips(table, **shape) for table in (hand_table, hand_table[1:]) for shape in shapes]
+
+
+def test_joined_stores_and_teachers_are_named_after_what_they_are_made_from(hand_table, hand_store, tmp_path):
+    other = preprocess.build(hand_table[:4], tmp_path / "other", size=24)
+    assert WORK.joined(hand_store, other) == WORK.joined(hand_store, other) != WORK.joined(other, hand_store)
+    assert WORK.teacher(TeacherRecipe(), hand_store) == WORK.teacher(TeacherRecipe(), hand_store)
+    assert WORK.teacher(TeacherRecipe(), hand_store) != WORK.teacher(TeacherRecipe(epochs=1), hand_store)
+    assert WORK.teacher(TeacherRecipe(), hand_store) != WORK.teacher(TeacherRecipe(), other)
+
+
+def test_a_record_holds_parameters_results_and_provenance(home):
+    assert WORK.recorded("02_train_loso") is None
+    path = WORK.record("02_train_loso", {"seeds": [1]}, files=["a"])
+    assert WORK.recorded("02_train_loso") == {"files": ["a"]}
+    assert '"seeds"' in path.read_text() and '"versions"' in path.read_text()
+    assert Workspace("other").recorded("02_train_loso") is None
