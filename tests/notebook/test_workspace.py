@@ -33,7 +33,8 @@ def test_joined_stores_and_teachers_are_named_after_what_they_are_made_from(hand
     assert WORK.teacher(TeacherRecipe(), hand_store) != WORK.teacher(TeacherRecipe(), other)
 
 
-def test_a_record_holds_parameters_results_and_provenance(home):
+def test_a_record_holds_parameters_results_and_provenance(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert WORK.recorded("02_train_loso") is None
     path = WORK.record("02_train_loso", {"seeds": [1]}, files=["a"])
     assert WORK.recorded("02_train_loso") == {"files": ["a"]}
