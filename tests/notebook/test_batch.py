@@ -12,6 +12,7 @@ import pytest
 
 from aullm_lib.notebook import batch, parameters
 from aullm_lib.notebook.workspace import Workspace
+from aullm_lib.report import results
 from aullm_lib.runs import Run
 
 
@@ -55,8 +56,8 @@ def test_tables_say_what_they_are_and_come_from_the_runs(inside):
     assert "synthetic release" in text
     assert "its numbers are no result on CASME II or SAMM" in text
     assert "always-negative" in text
-    for entry in Workspace("smoke").recorded("02_train_loso")["runs"]:
-        run = Run(entry["path"])
+    for path in Workspace("smoke").results.iterdir():
+        run = Run(path)
         assert run.missing == []
         assert run.info["data"]["synthetic"]
 
@@ -185,8 +186,8 @@ def test_a_grid_shares_what_is_done_goes_on_after_a_failure_and_does_nothing_twi
     kept = {}
     for recipe in ("paper", "released"):
         work = Workspace(f"smoke-recipe-{recipe}")
-        (entry,) = work.recorded("02_train_loso")["runs"]
-        assert entry["recipe"] == recipe and Run(entry["path"]).missing == []
+        (result,) = results.load(work.results)
+        assert (result.recipe, result.why) == (recipe, "")
         kept |= {p: p.stat().st_mtime_ns for p in [work.folder / "notebooks" / "02_train_loso.ipynb"]}
     assert batch.main(command) == 1
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
