@@ -37,7 +37,8 @@ class FramePool(nn.MaxPool3d):
         if not _by_frame(x):
             return super().forward(x)
         out = F.max_pool2d(x.transpose(1, 2).flatten(0, 1), self.size)  # b*t c h' w'
-        return out.unflatten(0, (len(x), -1)).transpose(1, 2)
+        # Batch norm's kernel for channels-last memory adds up naively, which costs three digits at a true batch size.
+        return out.unflatten(0, (len(x), -1)).transpose(1, 2).contiguous()
 
 
 def _by_frame(x: Tensor) -> bool:
