@@ -12,14 +12,17 @@ Where this departs, and why:
   in while gradients are off. `asl_released` reproduces value and gradient.
 - The reference floors probabilities at 1e-8 before the logarithm, which stops the gradient of the worst mistakes; here
   the logarithms are taken from the logits and stay exact. Half-precision logits are computed in fp32.
-- Eq. 4 averages over samples and sums over AUs: reduction "batchmean". The script sums over both: "sum".
+- Eq. 4 divides by an N and sums over a B that the paper does not define. With N samples and B AUs it is "batchmean"
+  (the mean over samples, summed over AUs), our reading; with N AUs and B samples it is "aumean" (the mean over AUs,
+  summed over samples). The script sums over both: "sum". The three differ by more than the learning rate: Adam's weight
+  decay is added to the gradient, and weighs 256 times as much beside a mean over samples as beside a sum.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-REDUCTIONS = ("sum", "mean", "batchmean", "none")
+REDUCTIONS = ("sum", "mean", "batchmean", "aumean", "none")
 LOSSES = ("asl", "asl_released", "bce")
 _FLOOR = 1e-8  # under a power, so that x^g has a finite derivative at 0 for g < 1
 
@@ -30,7 +33,8 @@ class AsymmetricLoss(nn.Module):
     Args:
         gamma_pos, gamma_neg: focusing exponents of the two kinds of samples, at least 0.
         clip: shift of the negatives' probability, in [0, 1).
-        reduction: "sum", "mean" (over all entries), "batchmean" (sum over AUs, mean over samples: Eq. 4) or "none".
+        reduction: "sum", "mean" (over all entries), "batchmean" (sum over AUs, mean over samples), "aumean" (mean over
+            AUs, sum over samples) or "none"; Eq. 4 may be either of the two before.
         released: the released script's value and gradient.
 
     Raises:
@@ -78,8 +82,12 @@ class AsymmetricLoss(nn.Module):
 
         if self.reduction == "none":
             return loss
-        total = loss.mean() if self.reduction == "mean" else loss.sum()
-        return total / len(loss) if self.reduction == "batchmean" else total
+        return loss.sum() / divisor(self.reduction, *loss.shape)
+
+
+def divisor(reduction: str, samples: int, aus: int) -> int:
+    """What a reduction divides the loss summed over samples and AUs by."""
+    return {"sum": 1, "batchmean": samples, "aumean": aus, "mean": samples * aus}[reduction]
 
 
 def build(

@@ -58,6 +58,7 @@ VARIANTS: dict[str, Parts] = {
     "raw-frames": Parts(recipe={"led": "raw"}),
     "frame-difference": Parts(recipe={"led": "difference"}),
     "bce": Parts(recipe={"loss": "bce"}),
+    "aumean": Parts(recipe={"reduction": "aumean"}),  # the other reading of Eq. 4
 } | {f"switch-{name}": Parts(switch=name) for name in RELEASED}  # ours: the two recipes' differences, one at a time
 
 

@@ -109,8 +109,8 @@ class Recipe(Settings):
     clip: float = setting(0.05, "released script: margin of p_m in Eq. 4", low=0, below=1)
     reduction: str = setting(
         "batchmean",
-        "paper Eq. 4: sum over AUs, mean over samples; released script: sum",
-        choices=("sum", "mean", "batchmean"),
+        "paper Eq. 4, whose N and B are not defined: batchmean is our reading, aumean another; released script: sum",
+        choices=("sum", "mean", "batchmean", "aumean"),
     )
     # Adam
     lr: float = setting(3e-5, "paper 4.2", above=0)

@@ -182,7 +182,7 @@ class Run:
 
         save: ``trained.save``, where the result has weights: it writes them into the fold's folder.
         """
-        with self._whole(self.path / "folds" / name, f"fold {name}") as folder:
+        with self._whole(self.path / "folds" / name, "fold.json", f"fold {name}") as folder:
             result.predictions[COLUMNS].to_csv(folder / "predictions.csv", index=False)
             result.log.to_csv(folder / "log.csv", index=False)
             if result.trace is not None:
@@ -198,7 +198,7 @@ class Run:
         """Stores where a fold stopped, with the ids of that step's clips, and the trained weights before that step."""
         target = self.path / "failed" / error.where["fold"]
         shutil.rmtree(target, ignore_errors=True)
-        with self._whole(target, "the failed fold") as folder:
+        with self._whole(target, "failure.json", "the failed fold") as folder:
             save(folder, error.weights, self.experiment)
             files.write_json(folder / "failure.json", error.where | {"message": str(error)} | provenance())
 
@@ -210,14 +210,16 @@ class Run:
                 file.write(f"{datetime.now().isoformat(' ', 'seconds')}  epoch {epoch}  loss {loss:.6g}\n")
 
     @contextmanager
-    def _whole(self, target: Path, what: str) -> Iterator[Path]:
-        """A folder that appears with all its files or not at all."""
+    def _whole(self, target: Path, marker: str, what: str) -> Iterator[Path]:
+        """A folder that appears with all its files or not at all. marker: A file that each whole one has."""
         with files.explained(target, what):
             target.parent.mkdir(exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
             try:
                 temporary.chmod(0o755)
                 yield temporary
+                if not (target / marker).is_file():  # somebody deleted a part of it: it is made anew
+                    shutil.rmtree(target, ignore_errors=True)
                 try:
                     temporary.rename(target)  # refused if there is a folder with files: the first of two writers wins
                 except OSError as error:

@@ -42,6 +42,7 @@ def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment) -> No
     path = folder / FILE
     try:
         save_file(weights, path, metadata={"format": "pt", "experiment": json.dumps(experiment.to_dict())})
+        path.chmod(0o666 & folder.stat().st_mode)  # safetensors makes files that nobody else may read
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
 

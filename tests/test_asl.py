@@ -70,7 +70,8 @@ def test_reductions():
     torch.testing.assert_close(by["none"], each)
     torch.testing.assert_close(by["sum"], each.sum())
     torch.testing.assert_close(by["mean"], each.mean())
-    torch.testing.assert_close(by["batchmean"], each.sum() / 40)  # Eq. 4: over samples only
+    torch.testing.assert_close(by["batchmean"], each.sum(1).mean())  # Eq. 4 with N samples
+    torch.testing.assert_close(by["aumean"], each.mean(1).sum())  # Eq. 4 with N AUs
 
 
 @pytest.mark.parametrize("name", asl.LOSSES)

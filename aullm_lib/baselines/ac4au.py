@@ -197,8 +197,8 @@ class MobileFaceNet(nn.Module):
         x = self.depthwise(self.stem(x))  # b 64 56 56
         x = self.blocks[0](x)  # b 64 28 28
         if x.device.type == "cpu":
-            # Depthwise: three quarters of the time, there. Not before: batch norm's kernel for channels-last memory adds
-            # up naively, which costs a digit where it has many pixels to add.
+            # Depthwise: three quarters of the time, there. Not before: batch norm's kernel for channels-last memory
+            # adds up naively, which costs a digit where it has many pixels to add.
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.blocks[1:](x)  # b 128 7 7
         return self.last(x)  # b 512 7 7

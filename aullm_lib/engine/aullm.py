@@ -165,7 +165,7 @@ class _Learner:
 
     def share(self, batch: int) -> float:
         """What the recipe's reduction divides the summed loss of a batch by."""
-        return {"sum": 1, "batchmean": batch, "mean": batch * len(self.experiment.aus)}[self.recipe.reduction]
+        return asl.divisor(self.recipe.reduction, batch, len(self.experiment.aus))
 
     def update(self, step: int, loss: Tensor) -> None:
         """One step of Adam; none ever again after a loss or gradient that is not finite, without waiting to know.
@@ -179,7 +179,7 @@ class _Learner:
         self.failed_at.copy_(failed)
         self.optimizer.found_inf = (self.failed_at >= 0).float()  # type: ignore[attr-defined]  # the fused step heeds it
         self.optimizer.step()
-        self.total += loss / (len(self.experiment.aus) if self.recipe.reduction == "mean" else 1)
+        self.total += loss / asl.divisor(self.recipe.reduction, 1, len(self.experiment.aus))
 
     def trace(self, epoch: int) -> None:
         """Keeps the probabilities of the test clips as they are now."""

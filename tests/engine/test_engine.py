@@ -143,6 +143,26 @@ def test_folders_with_one_pool_share_their_runs(experiment, hand_store, tmp_path
     assert folds_of(first) == folds_of(second)
 
 
+@pytest.mark.parametrize("lost", ["fold.json", "predictions.csv fold.json", "log.csv predictions.csv fold.json"])
+def test_a_fold_folder_without_its_note_is_made_anew_once(experiment, hand_store, tmp_path, monkeypatch, lost):
+    path = engine.run(experiment, hand_store, out=tmp_path, keep_weights=True)
+    before = folds_of(path)
+    for name in lost.split():
+        (path / "folds" / "hand-s1" / name).unlink()
+    assert engine.run(experiment, hand_store, out=tmp_path) == path
+    assert folds_of(path) == before and Run(path).missing == []
+    assert not (path / "folds" / "hand-s1" / "weights.safetensors").exists()  # nor anything else of the old one
+    monkeypatch.setattr(aullm, "train_folds", None)  # nothing is trained any more
+    engine.run(experiment, hand_store, out=tmp_path)
+
+
+def test_weights_may_be_read_by_whoever_may_read_the_run(experiment, hand_store, tmp_path):
+    path = engine.run(experiment, hand_store, out=tmp_path, keep_weights=True)
+    folder = path / "folds" / "hand-s0"
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert (folder / "weights.safetensors").stat().st_mode & 0o777 == 0o644
+
+
 def test_same_bytes_again_and_in_any_order(experiment, hand_store, tmp_path):
     first = engine.run(experiment, hand_store, out=tmp_path / "a")
     torch.rand(3)  # the global generator is somewhere else now
@@ -582,7 +602,7 @@ def test_an_llm_with_dropout_of_its_own_does_not_drop_out(experiment, hand_store
 
 
 @pytest.mark.parametrize("llm_batch", [0, 3])
-@pytest.mark.parametrize("reduction", ["sum", "batchmean", "mean"])
+@pytest.mark.parametrize("reduction", ["sum", "batchmean", "aumean", "mean"])
 def test_a_steps_gradients_are_those_of_the_reduced_loss(experiment, hand_store, tiny_llm, reduction, llm_batch):
     recipe = dataclasses.replace(
         experiment.recipe, loss="asl", reduction=reduction, dropout=0.0, lora_dropout=0.0, jitter=False, batch_size=8
