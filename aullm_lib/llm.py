@@ -12,8 +12,10 @@ Where this departs, and why:
 - With the prompt first, nothing before the last position depends on the clip. `share_prompt` runs the prompt once for
   the whole batch, with gradients, and gives every visual token its keys and values: the same outputs and gradients as
   the plain concatenation. In training with LoRA dropout, the batch then shares the prompt's dropout masks, where the
-  plain way draws them for each clip: the expected gradient is the same. With the visual token first every prompt token
-  depends on it and nothing can be shared.
+  plain way draws them for each clip: the expected gradient is the same, its variance is not. It is up to as many times
+  as large as there are clips in the batch: measured with the tiny LLM, 0.5 to 1.6 times where the clips' gradients are
+  independent, 7.5 times (8 clips) and 61 times (64 clips) where they agree. With the visual token first every prompt
+  token depends on it and nothing can be shared.
 - LoRA dropout 0.1 is the script's. The prompt is tokenised the tokenizer's own way (some put a start token first); an
   empty prompt gives no token at all.
 """

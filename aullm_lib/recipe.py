@@ -89,7 +89,8 @@ class Recipe(Settings):
     )
     prompt_pass: str = setting(
         "auto",
-        "ours: the prompt runs 'once' a batch (exact; prompt-first only), with 'each' clip, or 'auto': once if it can",
+        "ours: the prompt runs 'once' per batch (prompt-first only; exact but for shared dropout masks), with "
+        "'each' clip, or 'auto': once if it can",
         choices=("auto", "once", "each"),
     )
     context: int = setting(16, "ours, CoOp's number: vectors of the variant prompt-learning", low=1)

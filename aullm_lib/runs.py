@@ -137,7 +137,8 @@ class Run:
                 }
                 for name, train, test in members
             ]
-            info = {"format": FORMAT, "key": key} | config | (split or {}) | {"folds": described, "store": about or {}}
+            info = {"format": FORMAT, "key": key, "recipe_name": experiment.recipe_name} | config | (split or {})
+            info |= {"folds": described, "store": about or {}}
             with files.explained(path, "the run"):
                 if (pool := path.parent / POOL).is_dir():
                     (pool / path.name).mkdir(exist_ok=True)

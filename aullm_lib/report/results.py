@@ -49,7 +49,7 @@ def configuration(run: Run) -> Configuration:
     test_set = f"{train} → {test}" if run.info["protocol"] == "cross-domain" else test
     method, variant = experiment["method"], experiment["variant"]
     llm = "" if variant == PLAIN else experiment["llm"]  # whether one is named or not, it has none
-    return Configuration(test_set, method, variant, llm, experiment["recipe"].get("name", method))
+    return Configuration(test_set, method, variant, llm, run.info["recipe_name"])
 
 
 @dataclass(eq=False)

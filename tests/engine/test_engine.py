@@ -77,6 +77,7 @@ def test_a_run_describes_itself(experiment, hand_store, tmp_path):
     info = json.loads((engine.run(experiment, hand_store, out=tmp_path) / "run.json").read_text())
     assert info["format"] == runs.FORMAT
     described = info["experiment"]
+    assert info["recipe_name"] == "released"
     assert (described["method"], described["variant"], described["seed"]) == ("au-llm", "backbone", 1)
     assert described["recipe"] == experiment.recipe.to_dict() and described["recipe"]["name"] == "released"
     assert (info["train"], info["test"], info["protocol"]) == (["hand"], ["hand"], "leave-one-subject-out")
