@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from aullm_lib.led import LED, FrameDifference
-from aullm_lib.support.frame_conv import FrameConv, FramePool
+from aullm_lib.support.frame_conv import FrameConv, FrameNorm, FramePool
 
 FILTERS = ("led", "raw", "difference")
 
@@ -103,10 +103,10 @@ class VisualBackbone(nn.Module):
             self.led = FrameDifference()
         self.conv1 = FrameConv(32, 5)
         self.pool1 = FramePool(3)
-        self.norm1 = nn.BatchNorm3d(32)
+        self.norm1 = FrameNorm(32)
         self.drop1 = nn.Dropout3d(dropout)
         self.conv2 = nn.Conv3d(32, 64, (2, 3, 3))
-        self.norm2 = nn.BatchNorm3d(64)
+        self.norm2 = FrameNorm(64)
         self.se: SqueezeExcitation | None = None
         if se:
             self.se = SqueezeExcitation(channels=64, reduction=se_reduction)

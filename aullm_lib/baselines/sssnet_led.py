@@ -21,7 +21,7 @@ from aullm_lib.baselines.network import Network, NetworkRecipe, TwoWay
 from aullm_lib.clips import ClipStore
 from aullm_lib.led import LED
 from aullm_lib.recipe import setting
-from aullm_lib.support.frame_conv import FrameConv, FramePool
+from aullm_lib.support.frame_conv import FrameConv, FrameNorm, FramePool
 
 RGB = False
 PAPER, MEB = "LED paper", "meb's LED notebook"
@@ -97,10 +97,10 @@ class Model(LEDNetwork):
         t, side = (recipe.frames - 2) // 2, ((recipe.size - 4) // 3 - 2) // 2
         # ReLU and maximum commute, so pooling first gives the same numbers from a ninth of the ReLUs.
         self.block1 = nn.Sequential(
-            FrameConv(32, 5), FramePool(3), nn.ReLU(), nn.BatchNorm3d(32), nn.Dropout(recipe.dropout)
+            FrameConv(32, 5), FramePool(3), nn.ReLU(), FrameNorm(32), nn.Dropout(recipe.dropout)
         )
         self.block2 = nn.Sequential(
-            nn.Conv3d(32, 64, (2, 3, 3)), nn.MaxPool3d(2), nn.ReLU(), nn.BatchNorm3d(64), nn.Dropout(recipe.dropout)
+            nn.Conv3d(32, 64, (2, 3, 3)), nn.MaxPool3d(2), nn.ReLU(), FrameNorm(64), nn.Dropout(recipe.dropout)
         )
         self.fc = nn.Sequential(nn.Linear(64 * t * side * side, 256), nn.ReLU(), nn.Dropout(recipe.dropout))
 
