@@ -1,4 +1,4 @@
-"""What recorded scores support: differences between methods, ways to choose the epoch, calibration, spread over seeds.
+"""What scores support: differences between methods, ways to choose the epoch, calibration, spread over seeds, leaks.
 
 Methods are compared with one row of AU-LLM that is chosen by its name. The best one would be chosen by the very scores
 that are then compared.
@@ -194,3 +194,24 @@ def spread(results: Iterable[Result]) -> pd.DataFrame:
     index = pd.MultiIndex.from_tuples(rows, names=["data", "method", "variant", "seeds"])
     columns = pd.MultiIndex.from_product([MEASURES.values(), SPREAD])
     return pd.DataFrame(rows.values(), index=index, columns=columns).round(1)
+
+
+def leak(points: pd.DataFrame) -> tuple[bool | None, str]:
+    """Whether the scores of clips without any motion of an AU show that something else gives the labels away.
+
+    Args:
+        points: One row per run; columns: ``intensity`` of the synthetic release, ``f1_macro_low``, the lower end of the
+            score's interval over subjects (NaN if it has none), and "base-rate random", that classifier's score.
+
+    Returns:
+        True if at intensity 0 a whole interval lies above the base-rate random classifier, False if none does, None if
+        the runs cannot tell; and the verdict in words.
+    """
+    still = points[points["intensity"] == 0]
+    if still.empty:
+        return None, "not run"
+    if still["f1_macro_low"].isna().all():
+        return None, "too few subjects to tell whether the labels leak"
+    if (still["f1_macro_low"] > still["base-rate random"]).any():
+        return True, "THE LABELS LEAK, do not trust any score of this copy of the kit"
+    return False, "no sign of a leak"

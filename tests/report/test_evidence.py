@@ -191,3 +191,19 @@ def test_calibration_errors_and_the_spread_over_seeds_are_the_librarys(record, l
     assert row["std"] == pytest.approx(np.std(scores, ddof=1), abs=0.051)
     assert (row["min"], row["max"]) == pytest.approx((min(scores), max(scores)), abs=0.051)
     assert evidence.spread([r for r in found if r.method != "au-llm"]).empty
+
+
+@pytest.mark.parametrize(
+    ("levels", "lows", "leaks", "verdict"),
+    [
+        ([0, 0, 1], [0.4, 0.6, 0.6], True, "THE LABELS LEAK"),
+        ([0, 0, 1], [0.4, 0.5, 0.6], False, "no sign of a leak"),
+        ([0, 0, 1], [float("nan"), 0.6, 0.6], True, "THE LABELS LEAK"),
+        ([0, 1], [float("nan"), 0.6], None, "too few subjects to tell"),
+        ([1], [0.6], None, "not run"),
+    ],
+)
+def test_a_leak_is_claimed_only_where_intervals_can_tell(levels, lows, leaks, verdict):
+    points = pd.DataFrame({"intensity": levels, "f1_macro_low": lows, "base-rate random": 0.5})
+    answer, words = evidence.leak(points)
+    assert answer is leaks and words.startswith(verdict)
