@@ -5,7 +5,7 @@
     <home>/runs/<profile>/teachers/            networks that baselines learn from
     <home>/runs/<profile>/results/             run folders: leave-one-subject-out and cross-domain
     <home>/runs/<profile>/intensity/           run folders of the intensity curve
-    <home>/runs/<profile>/explored/            run folders of the explorer's further releases
+    <home>/runs/<profile>/explored/            run folders made for the explorer alone
     <home>/runs/<profile>/explained/           run folders that were trained again to keep their weights
     <home>/runs/<profile>/records/             each notebook's parameters and files
     <home>/runs/<profile>/notebooks/           executed copies of the notebooks
