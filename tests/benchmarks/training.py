@@ -10,8 +10,8 @@ same logits and gradients.
 The released way, written out below: the LLM loaded for every fold; a DataLoader over numpy clips with sampling in
 Python for each; prompt and visual token joined for every clip; a causal LM with its language-model head and all hidden
 states, of which the last position of the last layer is used; LoRA by peft; Adam as it comes; the CNN in the script's
-order; the system's memory allocator as it comes. The kit: ``train.train_folds``, with the allocator's settings from the
-Makefile.
+order; the system's memory allocator as it comes. The kit: ``engine.aullm.train_folds``, with the allocator's
+settings from the Makefile.
 
 Each way runs in fresh processes of its own with the same number of threads, in alternating rounds, so that a busy
 machine slows both alike. Minimum and median are over all measured epochs of all rounds; the first epoch of a process is
@@ -359,7 +359,7 @@ def load_kit_llm(job: "Job") -> llm.Loaded:
 
 
 class Kit:
-    """The parts of a step of ``train.train_folds``, of some folds side by side."""
+    """The parts of a step of ``engine.aullm.train_folds``, of some folds side by side."""
 
     def __init__(self, job: "Job", store: ClipStore, folds: Sequence[protocol.Fold], loaded: llm.Loaded) -> None:
         self.store, self.device = store, torch.device(job.device)
