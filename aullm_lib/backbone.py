@@ -26,7 +26,7 @@ FILTERS = ("led", "raw", "difference")
 
 
 class Features(NamedTuple):
-    """What the backbone hands on."""
+    """What the backbone returns."""
 
     mid: Tensor  # b 64 2 9 9 at 6 frames of 64 x 64
     high: Tensor  # b 256

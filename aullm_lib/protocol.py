@@ -17,7 +17,7 @@ class Fold(NamedTuple):
 
 
 def loso(table: pd.DataFrame) -> list[Fold]:
-    """One fold a subject: tested on all clips of that subject, trained on everybody else's.
+    """One fold per subject: tested on all clips of that subject, trained on those of all other subjects.
 
     Raises ValueError for fewer than two subjects, ``Leak`` where the folds are not apart.
     """

@@ -59,7 +59,7 @@ class Diverged(RuntimeError):
 
 
 class Result(NamedTuple):
-    """What training a fold hands on."""
+    """What training a fold returns."""
 
     predictions: pd.DataFrame  # clip_id, subject, au, label, probability
     log: pd.DataFrame  # epoch, loss (mean per clip)

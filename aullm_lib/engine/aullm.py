@@ -160,7 +160,7 @@ class _Learner:
             return self.model.token(clips), self.targets[batch]
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """The summed loss [] of some clips of a batch, from what the LLM hands on."""
+        """The summed loss [] of some clips of a batch, from the hidden states, or the visual tokens without an LLM."""
         return self.criterion(self.model.head(hidden), targets).sum()
 
     def share(self, batch: int) -> float:
@@ -168,16 +168,16 @@ class _Learner:
         return asl.divisor(self.recipe.reduction, batch, len(self.experiment.aus))
 
     def update(self, step: int, loss: Tensor) -> None:
-        """One step of Adam; none ever again after a loss or gradient that is not finite, without waiting to know.
+        """One step of Adam, unless this or an earlier loss or gradient of the epoch was not finite.
 
-        The first convolution's gradient stands for those that it is made from; LED comes after it, and what trains in
-        the LLM lies beside that way.
+        The device is not waited for. All gradients of the CNN pass through that of its first convolution, so that one,
+        LED's and those inside the LLM are looked at.
         """
         gradients = [p.grad for p in self.watched if p.grad is not None]
         whole = loss.isfinite() & get_total_norm(gradients, torch.inf).isfinite()
         failed = torch.where((self.failed_at < 0) & ~whole, float(step), self.failed_at)
         self.failed_at.copy_(failed)
-        self.optimizer.found_inf = (self.failed_at >= 0).float()  # type: ignore[attr-defined]  # the fused step heeds it
+        self.optimizer.found_inf = (self.failed_at >= 0).float()  # type: ignore[attr-defined]  # the fused step skips then
         self.optimizer.step()
         self.total += loss / asl.divisor(self.recipe.reduction, 1, len(self.experiment.aus))
 

@@ -1,4 +1,4 @@
-"""Predictions: the schema of the table that every method hands on, its checks, and its arrays."""
+"""Predictions: the schema of the table that every method returns, its checks, and its arrays."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

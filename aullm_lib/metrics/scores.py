@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from aullm_lib.metrics import bootstrap
+from aullm_lib.metrics.f1 import f1
 from aullm_lib.metrics.predictions import Arrays
-from aullm_lib.metrics.thresholds import f1, limits, on_grid, tuned
+from aullm_lib.metrics.thresholds import limits, on_grid, tuned
 
 COUNTS = ["TP", "FP", "FN", "TN"]
 SCORES = ["f1", "f1_macro"]

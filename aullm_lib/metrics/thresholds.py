@@ -10,6 +10,7 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
+from aullm_lib.metrics.f1 import f1
 from aullm_lib.metrics.predictions import Arrays
 
 POLICIES = {
@@ -27,19 +28,6 @@ _ORDER = np.lexsort((GRID, np.round(abs(GRID - 0.5), 2)))
 def on_grid(arrays: Arrays) -> np.ndarray:
     """Confusion counts per subject at each threshold of GRID: [s, 16, a, 4]."""
     return arrays.by_subject(arrays.probability[:, None] >= GRID[:, None])
-
-
-def f1(counts: np.ndarray) -> np.ndarray:
-    """Confusion counts [..., 4] (TP FP FN TN) -> F1 of Eq. 5 and two-class macro F1 [..., 2]; 0/0 counts as 0.
-
-    Both are NaN without a positive, and macro F1 also without a negative.
-    """
-    tp, fp, fn, tn = np.moveaxis(np.asarray(counts, float), -1, 0)
-    present = 2 * tp / np.maximum(2 * tp + fp + fn, 1)
-    absent = 2 * tn / np.maximum(2 * tn + fp + fn, 1)
-    positive, negative = tp + fn > 0, tn + fp > 0
-    macro = np.where(positive & negative, (present + absent) / 2, np.nan)
-    return np.stack([np.where(positive, present, np.nan), macro], -1)
 
 
 def best(counts: np.ndarray) -> np.ndarray:

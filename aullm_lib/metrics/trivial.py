@@ -12,8 +12,9 @@ import pandas as pd
 
 from aullm_lib import facs
 from aullm_lib.metrics import bootstrap
+from aullm_lib.metrics.f1 import f1
 from aullm_lib.metrics.scores import decided, score, table
-from aullm_lib.metrics.thresholds import GRID, f1, tuned
+from aullm_lib.metrics.thresholds import GRID, tuned
 
 
 def trivial(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, pd.DataFrame]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from aullm_lib.metrics import bootstrap
-from aullm_lib.metrics.thresholds import f1
+from aullm_lib.metrics.f1 import f1
 
 
 def test_intervals_equal_those_of_scipy():

@@ -28,7 +28,7 @@ ARROW: Any = {"arrowstyle": "-|>", "color": GREY, "lw": 0.8, "shrinkA": 0, "shri
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a model: what it hands on, as shapes without the batch, and how many parameters it has."""
+    """One part of a model: its outputs, as shapes without the batch, and how many parameters it has."""
 
     name: str
     lines: tuple[str, ...]  # what is in it
@@ -94,11 +94,11 @@ def parts(model: AULLM, clips: Tensor) -> list[Part]:
 
 
 def table(model_parts: Iterable[Part]) -> pd.DataFrame:
-    """The parts as a table: what is in each, the shapes that it hands on, its parameters."""
+    """The parts as a table: what is in each, the shapes of its outputs, its parameters."""
     rows = {
         part.name: {
             "holds": "; ".join(part.lines),
-            "hands on": "; ".join(f"{name} {_by(shape)}".strip() for name, shape in part.out.items()),
+            "outputs": "; ".join(f"{name} {_by(shape)}".strip() for name, shape in part.out.items()),
             "trained": part.trained,
             "frozen": part.frozen,
         }
@@ -142,7 +142,7 @@ def figure1(
     levels = 0.66 if any("F_mid" in part.out for part in model_parts) else 0.0
     last = 0.0 if probabilities is None else 0.8
     gap = (PAGE - 0.07 - sum(widths) - levels - last) / (len(model_parts) - (last == 0))
-    legend = "Orange boxes are trained; grey ones hold frozen weights. Blue: what a part hands on."
+    legend = "Orange boxes are trained; grey ones hold frozen weights. Blue: what a part returns."
     legend += " Orange bars: annotated AUs." * (probabilities is not None)
     canvas = Canvas(PAGE, height, f"{legend}\n{note}")
     page = canvas.axes(0, 0, PAGE, canvas.height, xlim=(0, PAGE), ylim=(canvas.height, 0))  # y downwards, in inches
