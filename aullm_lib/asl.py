@@ -9,7 +9,7 @@ Where this departs, and why:
 - Gradients flow through the focusing weights, since Eq. 4 is what is minimised. The public reference can switch that
   off globally and leaves it on in its default form.
 - The script's gradient is exactly that of BCE whose negative probability is shifted by clip: its weight is multiplied
-  in while gradients are off. `asl_released` reproduces value and gradient.
+  in while gradients are off. ``asl_released`` reproduces value and gradient.
 - The reference floors probabilities at 1e-8 before the logarithm, which stops the gradient of the worst mistakes; here
   the logarithms are taken from the logits and stay exact. Half-precision logits are computed in fp32.
 - Eq. 4 divides by an N and sums over a B that the paper does not define. With N samples and B AUs it is "batchmean"
@@ -98,7 +98,11 @@ def build(
     clip: float = 0.05,
     reduction: str = "batchmean",
 ) -> AsymmetricLoss:
-    """The loss called `name`, one of `LOSSES`; "bce" ignores gammas and clip. Raises ValueError for another name."""
+    """The loss called ``name``, one of ``LOSSES``; "bce" ignores gammas and clip.
+
+    Raises:
+        ValueError: There is no such loss.
+    """
     if name not in LOSSES:
         raise ValueError(f"loss={name!r}: allowed are {', '.join(LOSSES)}")
     if name == "bce":

@@ -35,7 +35,7 @@ class Features(NamedTuple):
 class SqueezeExcitation(nn.Module):
     """Channel attention, one set of weights for each frame [8].
 
-    The weights `[b, t, c]`, in (0, 1), are the output of `self.gate`: hook it to read them.
+    The weights `[b, t, c]`, in (0, 1), are the output of ``self.gate``: hook it to read them.
 
     Args:
         channels: c.
@@ -64,11 +64,11 @@ class VisualBackbone(nn.Module):
         frames: T of the clip, at least 4 (the first is only a reference for the temporal filter and is dropped).
         size: height and width of a frame in pixels, at least 16.
         led: the temporal filter, "led", "raw" (none) or "difference" (of neighbouring frames).
-        led_alpha, led_r1, led_r2, led_eps: see `led.LED`.
+        led_alpha, led_r1, led_r2, led_eps: see ``led.LED``.
         dropout: of channels after each block, and of the high-level features, in [0, 1).
         se: whether the squeeze-and-excitation layer is there.
-        se_reduction: see `SqueezeExcitation`.
-        d_high: width of the high-level features; 0 leaves the fully connected layer out and `high` is `[b, 0]`.
+        se_reduction: see ``SqueezeExcitation``.
+        d_high: width of the high-level features; 0 leaves the fully connected layer out and ``high`` is `[b, 0]`.
 
     Raises:
         ValueError: an unknown filter; a clip too short or frames too small to leave anything after the pooling.

@@ -147,7 +147,9 @@ class ClipStore:
     def take(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Frames by position, uint8 [B, T, H, W] (RGB: [B, T, H, W, 3]); everything is on the store's device.
 
-        rows: [B], as ``positions`` gives them. positions: [B, T], 0 is the onset.
+        Args:
+            rows: [B], as ``positions`` gives them.
+            positions: [B, T], 0 is the onset.
         """
         if not len(self._on_device):
             self.to("cpu")

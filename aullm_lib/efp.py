@@ -1,12 +1,12 @@
 """EFP: the Enhanced Fusion Projector, features of two levels -> one visual token (paper 3.2, Eq. 2-3).
 
 Where this departs, and why:
-- Eq. 3 ends in a non-linearity sigma that the paper does not name, and the released script has none. `tanh` is our
-  choice for the paper's reading: zero-centred and bounded, it keeps both signs, as token embeddings have. `none` is the
-  script's.
+- Eq. 3 ends in a non-linearity sigma that the paper does not name, and the released script has none. ``tanh`` is our
+  choice for the paper's reading: zero-centred and bounded, it keeps both signs, as token embeddings have. ``none`` is
+  the script's.
 - The hidden width is the script's, half of what goes in and comes out together: 6,080 at d_llm = 1,536, so that the
   projector alone has about 74 M parameters. Dropout after the ReLU is the script's as well.
-- `linear=True` is Table 3's EFP-: one linear layer, and no sigma, which would make it non-linear again.
+- ``linear=True`` is Table 3's EFP-: one linear layer, and no sigma, which would make it non-linear again.
 """
 
 import torch
@@ -23,7 +23,7 @@ class EnhancedFusionProjector(nn.Module):
         d_llm: width of the LLM's embeddings.
         hidden: width of the hidden layer; None: half of input and output together.
         dropout: after the hidden layer, in [0, 1).
-        activation: sigma of Eq. 3, one of `ACTIVATIONS`.
+        activation: sigma of Eq. 3, one of ``ACTIVATIONS``.
         linear: replace the MLP by one linear layer (EFP-); hidden, dropout and activation then mean nothing.
 
     Raises:

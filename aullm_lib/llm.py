@@ -1,15 +1,15 @@
 """The LLM reasoning module: one visual token and a text prompt through a pretrained LLM with LoRA (paper 3.3).
 
-`load` reads a decoder-only checkpoint (folder or hub name) without its language-model head; `LLMReasoner` is one fold's
-LoRA, prompt and token order; `reason` takes the tokens of one fold or of many through the one frozen model.
+``load`` reads a decoder-only checkpoint (folder or hub name) without its language-model head; ``LLMReasoner`` is one
+fold's LoRA, prompt and token order; ``reason`` takes the tokens of one fold or of many through the one frozen model.
 
 Where this departs, and why:
 - The paper puts the visual token before the prompt and reads the last token, one of the prompt's. The released script
-  puts it after the prompt and reads it back there. `token_order` has both.
+  puts it after the prompt and reads it back there. ``token_order`` has both.
 - The script loads a causal LM and computes vocabulary logits and all hidden states, to use one. The base model without
   the head gives the same last hidden state.
 - LoRA weights are fp32 whatever the base; the visual token is cast to the base's type, the result back.
-- With the prompt first, nothing before the last position depends on the clip. `share_prompt` runs the prompt once for
+- With the prompt first, nothing before the last position depends on the clip. ``share_prompt`` runs the prompt once for
   the whole batch, with gradients, and gives every visual token its keys and values: the same outputs and gradients as
   the plain concatenation. In training with LoRA dropout, the batch then shares the prompt's dropout masks, where the
   plain way draws them for each clip: the expected gradient is the same, its variance is not. It is up to as many times
@@ -38,7 +38,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 TOKEN_ORDERS = ("visual-first", "prompt-first")
 ADAPTS = ("lora", "frozen", "prompts")
 
-Loaded = tuple[Any, Any]  # (base model, tokenizer), as `load` returns them
+Loaded = tuple[Any, Any]  # (base model, tokenizer), as ``load`` returns them
 
 
 def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", random_weights: bool = False) -> Loaded:
@@ -47,10 +47,10 @@ def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", random_weight
     Only safetensors weights are read and no code from the checkpoint is run. HF_HUB_OFFLINE=1 keeps it off the network.
 
     Args:
-        checkpoint: a folder, or a hub name such as "Qwen/Qwen2.5-1.5B" (of the commit in `REVISIONS`) or
+        checkpoint: a folder, or a hub name such as "Qwen/Qwen2.5-1.5B" (of the commit in ``REVISIONS``) or
             "owner/name@commit". What exists, starts with ".", "/" or "~", or has more than one separator is a folder,
             and is never looked up in the hub.
-        dtype: of the weights, one of `DTYPES`.
+        dtype: of the weights, one of ``DTYPES``.
         random_weights: keep the architecture, draw new weights as its authors do before training (seeded, the same
             each time): what the pretraining is worth.
 
@@ -86,7 +86,7 @@ def load(checkpoint: str | os.PathLike, *, dtype: str = "float32", random_weight
 
 
 def hidden_size(llm: str | os.PathLike | Loaded) -> int:
-    """Width d of the LLM's hidden states; of a checkpoint only the configuration is read. Raises as `load` does."""
+    """Width d of the LLM's hidden states; of a checkpoint only the configuration is read. Raises as ``load`` does."""
     if isinstance(llm, tuple):
         return _text_config(llm[0].config).hidden_size
     source, options = locate(llm)
@@ -104,19 +104,19 @@ class LLMReasoner(nn.Module):
     LoRA (drawn from the global torch generator). Moving a reasoner to another device or type moves what is shared.
 
     Args:
-        checkpoint: as for `load`, or the `(model, tokenizer)` that it returned.
+        checkpoint: as for ``load``, or the `(model, tokenizer)` that it returned.
         prompt: text; "" leaves the visual token alone.
         token_order: "visual-first" (paper) or "prompt-first" (released script).
         share_prompt: run the prompt once a batch instead of once a clip; only with "prompt-first".
-        lora_r, lora_alpha, lora_dropout, lora_targets: see `lora.LoRA`.
+        lora_r, lora_alpha, lora_dropout, lora_targets: see ``lora.LoRA``.
         context: number of learned vectors with adapt="prompts".
-        dtype: of the frozen weights, one of `DTYPES`.
+        dtype: of the frozen weights, one of ``DTYPES``.
         adapt: "lora"; "frozen" for no adapter; "prompts" for learned vectors that take the place of prompt and visual
             token (CoOp): what the LLM answers to them is added to each visual token.
 
     Raises:
-        FileNotFoundError, ValueError: as `load`; an unknown choice; a loaded model of another dtype; LoRA targets that
-            the model lacks; a prompt longer than its context; a prompt to be shared that cannot be.
+        FileNotFoundError, ValueError: as ``load``; an unknown choice; a loaded model of another dtype; LoRA targets
+            that the model lacks; a prompt longer than its context; a prompt to be shared that cannot be.
     """
 
     prompt_ids: Tensor

@@ -2,7 +2,7 @@
 
     y = W x + (alpha / r) B A dropout(x),   A [r, in] random, B [out, r] zero at first
 
-The frozen model is never changed nor copied: `applied` hooks the updates on for the length of one forward pass. So
+The frozen model is never changed nor copied: ``applied`` hooks the updates on for the length of one forward pass. So
 folds share one model in memory, and one pass serves several: each row of the batch gets its own fold's update. All
 folds' A are stacked as one matrix, and a mask keeps each row's fold; that is two products however many folds there are.
 A value that is not finite in one fold's rows, or in their gradient, does not reach the other folds.

@@ -1,10 +1,10 @@
 """AU-LLM assembled: visual backbone, projector, LLM, linear head (paper 3, Fig. 1), and its ablations by name.
 
-Where this departs, and why: the paper names `high`, `mid`, `efp-` and `prompt-learning` (Table 3) but does not describe
-the last; ours is CoOp's (Zhou et al., IJCV 2022): learned context vectors in the place of prompt and visual token, the
-LLM frozen and without LoRA, its answer, the same for every clip, added to the visual token before the head. The other
-variants take away or exchange one part each and are ours. What trains is LED, CNN, EFP, LoRA (or context vectors) and
-head; the LLM's own weights never do.
+Where this departs, and why: the paper names ``high``, ``mid``, ``efp-`` and ``prompt-learning`` (Table 3) but does not
+describe the last; ours is CoOp's (Zhou et al., IJCV 2022): learned context vectors in the place of prompt and visual
+token, the LLM frozen and without LoRA, its answer, the same for every clip, added to the visual token before the head.
+The other variants take away or exchange one part each and are ours. What trains is LED, CNN, EFP, LoRA (or context
+vectors) and head; the LLM's own weights never do.
 """
 
 import dataclasses
@@ -63,7 +63,7 @@ VARIANTS: dict[str, Parts] = {
 
 
 def parts_of(variant: str) -> Parts:
-    """What a variant is made of. Raises ValueError for a name that is not in `VARIANTS`."""
+    """What a variant is made of. Raises ValueError for a name that is not in ``VARIANTS``."""
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r}: allowed are {', '.join(VARIANTS)}")
     return VARIANTS[variant]
@@ -82,7 +82,7 @@ def recipe_of(variant: str, recipe: Recipe) -> Recipe:
 
 
 def load_llm(variant: str, recipe: Recipe, llm: str | os.PathLike) -> Loaded | None:
-    """The LLM that a variant needs, as `llm.load` gives it; None if it needs none. Raises as `llm.load`."""
+    """The LLM that a variant needs, as ``llm.load`` gives it; None if it needs none. Raises as ``llm.load``."""
     if not needs_llm(variant):
         return None
     if not llm:
@@ -98,9 +98,9 @@ class AULLM(nn.Module):
     Args:
         recipe: every choice that the layers take.
         n_aus: number of AUs, at least 1.
-        llm: checkpoint folder or hub name, or what `load_llm` gave for this variant; variants without an LLM take
+        llm: checkpoint folder or hub name, or what ``load_llm`` gave for this variant; variants without an LLM take
             only its width from it, and 1,536 when it is None or "".
-        variant: one of `VARIANTS`; some change the recipe (`recipe_of`).
+        variant: one of ``VARIANTS``; some change the recipe (``recipe_of``).
 
     Raises:
         ValueError: an unknown variant, no AU, or no LLM for a variant that needs one.

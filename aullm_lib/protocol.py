@@ -19,7 +19,9 @@ class Fold(NamedTuple):
 def loso(table: pd.DataFrame) -> list[Fold]:
     """One fold per subject: tested on all clips of that subject, trained on those of all other subjects.
 
-    Raises ValueError for fewer than two subjects, ``Leak`` where the folds are not apart.
+    Raises:
+        ValueError: There are fewer than two subjects.
+        Leak: The folds are not apart.
     """
     person = table["dataset"] + "-" + table["subject"]
     if person.nunique() < 2:
@@ -36,7 +38,9 @@ def loso(table: pd.DataFrame) -> list[Fold]:
 def cross_domain(train: pd.DataFrame, test: pd.DataFrame) -> list[Fold]:
     """One fold: all clips of one release for training, all of another for testing (paper Table 4).
 
-    Raises ValueError for an empty table, ``Leak`` where the two share a clip, a subject or frames.
+    Raises:
+        ValueError: A table is empty.
+        Leak: The two share a clip, a subject or frames.
     """
     if not len(train) or not len(test):
         raise ValueError("cross-domain needs clips to train on and clips to test on")

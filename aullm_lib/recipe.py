@@ -1,7 +1,8 @@
 """Recipe: every choice that the paper leaves open, or where its text and the released script disagree.
 
 Defaults are the paper's reading: what its text says, and the released script's value where it is silent.
-`Recipe.released()` changes what the script does otherwise. The sources are data, so that a table of both can be drawn.
+``Recipe.released()`` changes what the script does otherwise. The sources are data, so that a table of both can be
+drawn.
 """
 
 import dataclasses
@@ -43,7 +44,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; raises TypeError for a field too many or too few, or of a wrong type."""
+        """The inverse of ``to_dict``; raises TypeError for a field too many or too few, or of a wrong type."""
         refuse_unknown(cls, values)
         names = [f.name for f in dataclasses.fields(cls)]
         if missing := [n for n in names if n not in values]:
@@ -55,7 +56,9 @@ class Settings:
 class Recipe(Settings):
     """How AU-LLM is built and trained. The optimiser is Adam, without a schedule; the last epoch is used (script).
 
-    Raises TypeError for an unknown field or a wrong type, ValueError for a value out of range.
+    Raises:
+        TypeError: A field is unknown or of a wrong type.
+        ValueError: A value is out of range.
     """
 
     name: str = setting("paper", "ours: what it is called in run folders and tables; nothing else depends on it")
@@ -130,7 +133,7 @@ class Recipe(Settings):
 
     @classmethod
     def named(cls, name: str, **overrides: Any) -> Self:
-        """`paper` or `released`, by its name; raises ValueError for another."""
+        """``paper`` or ``released``, by its name; raises ValueError for another."""
         if name not in ("paper", "released"):
             raise ValueError(f"recipe={name!r}: allowed are paper, released")
         return getattr(cls, name)(**overrides)

@@ -181,7 +181,10 @@ class Run:
     def write_fold(self, name: str, result: Result, save: Save | None = None) -> None:
         """Stores one fold whole: a reader, or a killed process, never sees half of it. The first of two wins.
 
-        save: ``trained.save``, where the result has weights: it writes them into the fold's folder.
+        Args:
+            name: The fold.
+            result: What training returned.
+            save: ``trained.save``, where the result has weights: it writes them into the fold's folder.
         """
         with self._whole(self.path / "folds" / name, "fold.json", f"fold {name}") as folder:
             result.predictions[COLUMNS].to_csv(folder / "predictions.csv", index=False)
@@ -246,9 +249,10 @@ class Run:
         return [made for i, made in enumerate(kept) if made not in kept[:i]]
 
     def predictions(self) -> pd.DataFrame:
-        """One row a (clip, AU): fold, clip_id, subject, au, label (0/1), probability; all finished folds, pooled.
+        """One row per clip and AU: fold, clip_id, subject, au, label (0/1), probability; all finished folds, pooled.
 
-        Raises FileNotFoundError if no fold is finished.
+        Raises:
+            FileNotFoundError: No fold is finished.
         """
         return self._pooled("predictions.csv")
 
@@ -259,8 +263,10 @@ class Run:
     def trace(self) -> pd.DataFrame:
         """The test clips' probabilities after every epoch: fold, epoch, clip_id, au, probability.
 
-        For showing what the choice of an epoch is worth; no score of this kit rests on it. Raises FileNotFoundError if
-        no fold is finished or one was trained without ``trace``.
+        For showing what the choice of an epoch is worth; no score of this kit rests on it.
+
+        Raises:
+            FileNotFoundError: No fold is finished, or one was trained without ``trace``.
         """
         return self._pooled("trace.csv")
 

@@ -242,7 +242,9 @@ class Model(nn.Module):
     ) -> None:
         """Fits one machine per AU to the clips at ``rows`` [B]; ``after`` receives the mean hinge loss, once.
 
-        targets: 0/1 [B, N_AU]. order: not used, for nothing is random.
+        Args:
+            targets: 0/1 [B, N_AU].
+            order: Not used, since nothing is random.
         """
         features, products = inputs.features[rows], inputs.products[rows][:, rows]
         variance = features.double().var(correction=0) if self.recipe.gamma == "scale" else torch.ones(())

@@ -44,7 +44,8 @@ class Network(nn.Module):
     def check(cls, recipe: Any, store: ClipStore) -> None:
         """Checks clips and initial weights before training.
 
-        Raises ValueError for a clip of a single frame where motion is read; otherwise as ``weights.check``.
+        Raises:
+            ValueError: A clip has a single frame where motion is read, or as ``weights.check``.
         """
         if cls.needs_motion:
             views.refuse_still(store)

@@ -125,7 +125,9 @@ def labelled(store: ClipStore, share: float, order: torch.Generator) -> list[str
 def load(folder: str | Path) -> TwoView:
     """A trained teacher, frozen, in eval mode, on the CPU.
 
-    Raises FileNotFoundError where there is none, ValueError for a damaged one.
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged.
     """
     folder = Path(folder).expanduser()
     note = _note(folder)
@@ -141,7 +143,9 @@ def load(folder: str | Path) -> TwoView:
 def check(folder: str | Path, store: ClipStore) -> TwoView:
     """The teacher, if it may teach what is tested on this store.
 
-    Raises as ``load``, and ValueError for one that was trained on these clips or people.
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged, or was trained on these clips or people.
     """
     if not str(folder):
         raise ValueError(f"Recipe.teacher is empty, and it needs a trained teacher: {HOW}")

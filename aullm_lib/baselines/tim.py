@@ -24,7 +24,10 @@ from torch import Tensor
 def weights(n: int, length: int) -> Tensor:
     """What each of ``n`` frames adds to each of ``length`` interpolated ones: ``[length, n]`` float64, rows sum to 1.
 
-    Some weights are negative. Raises ValueError for counts below 1.
+    Some weights are negative.
+
+    Raises:
+        ValueError: A count is below 1.
     """
     if n < 1 or length < 1:
         raise ValueError(f"TIM makes {length} frames of {n}: both must be at least 1")
@@ -37,8 +40,13 @@ def weights(n: int, length: int) -> Tensor:
 def interpolate(frames: Tensor | np.ndarray, length: int) -> Tensor:
     """``[t, ...]`` -> ``[length, ...]`` frames, evenly spaced from the first to the last, both of which are kept.
 
-    frames: of any shape and type, grey or colour; integers give float32, a float type stays. The result may be above
-    the largest or below the smallest value given, and is not rounded. Raises ValueError as ``weights``.
+    The result may be above the largest or below the smallest value given, and is not rounded.
+
+    Args:
+        frames: Of any shape and type, grey or colour; integers give float32, a float type stays.
+
+    Raises:
+        ValueError: A count is below 1.
     """
     x = frames if isinstance(frames, Tensor) else torch.from_numpy(np.array(frames))  # a copy: a store's is read-only
     x = x if x.is_floating_point() else x.float()

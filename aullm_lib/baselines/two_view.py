@@ -91,7 +91,8 @@ def relations(targets: Tensor) -> Tensor:
 def keep_rates(targets: Tensor, balance: float) -> Tensor:
     """Probabilities `[n_aus]` with which each AU's negatives are kept, for positives to be the share ``balance``.
 
-    targets: 0/1 `[n, n_aus]`. Of an AU without a positive, none is kept.
+    Args:
+        targets: 0/1 `[n, n_aus]`. Of an AU without a positive, none is kept.
     """
     positive = targets.mean(0)
     return (positive / (1 - positive) * (1 - balance) / balance).clamp(max=1)

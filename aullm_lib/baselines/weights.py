@@ -59,7 +59,10 @@ def _initial(model: type, recipe: Any) -> dict[str, tuple[str, nn.Module]]:
 def identity(source: str | Path, part: nn.Module) -> str:
     """What the weights are, whatever they are called: a hub name's commit, or a SHA-256 of the content.
 
-    A ResNet's identity also says on what it was trained, where a note does. Raises FileNotFoundError as ``check``.
+    A ResNet's identity also says on what it was trained, where a note does.
+
+    Raises:
+        FileNotFoundError: There are no such weights.
     """
     if isinstance(part, ResNetModel):
         return hub.identity(str(source), "weights") + trained_on(read_note(source))
@@ -120,7 +123,8 @@ def _resnet(source: str, wanted: ResNetConfig) -> dict[str, Tensor]:
 def read_note(source: str | Path) -> dict[str, Any] | None:
     """The note beside weights, of a teacher's folder or of a view inside it; None where there is none.
 
-    Raises ValueError for a note that cannot be read.
+    Raises:
+        ValueError: The note cannot be read.
     """
     folder = Path(source).expanduser()
     for path in (folder / NOTE, folder.parent / NOTE):

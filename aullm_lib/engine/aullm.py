@@ -65,12 +65,24 @@ def train_folds(
 ) -> list[Result | Diverged]:
     """Trains each fold on its ``train`` clips and predicts its ``test`` clips, all folds side by side.
 
-    store: on ``device`` already. llm: what ``model.load_llm`` gives, so that many folds share its frozen weights;
-    loaded here if None. llm_batch: in place of the recipe's. keep_weights: hand on what training changed. trace: also
-    predict the test clips after every epoch, to show afterwards what choosing an epoch by them would have been worth;
-    training does not see it. progress: called for each fold at the end of an epoch.
-    Returns, in the order of ``folds``, a Result, or the Diverged of a fold that stopped while the others went on.
-    Raises ``OutOfMemory``.
+    Args:
+        experiment: What is trained.
+        store: The clips, on ``device`` already.
+        table: Labels and subjects, by clip id.
+        folds: On whom, and who is tested.
+        llm: The LLM, loaded, so that many folds share its frozen weights; loaded here if None.
+        device: Where the folds train.
+        llm_batch: In place of the recipe's.
+        keep_weights: Return what training changed.
+        trace: Predict the test clips after every epoch as well, to show afterwards what choosing an epoch by them would
+            have been worth; training does not see it.
+        progress: Called for each fold at the end of an epoch.
+
+    Returns:
+        In the order of ``folds``, a Result, or the Diverged of a fold that stopped while the others went on.
+
+    Raises:
+        OutOfMemory: The folds do not fit.
     """
     started = time.perf_counter()
     recipe = recipe_of(experiment.variant, experiment.recipe)

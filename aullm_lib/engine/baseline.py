@@ -47,7 +47,7 @@ def train_folds(
 ) -> list[Result | Diverged]:  # fmt: skip
     """Trains each fold on its ``train`` clips and predicts its ``test`` clips, one after the other.
 
-    As ``aullm.train_folds``, whose arguments these are. Raises ``OutOfMemory``.
+    Args, Returns and Raises are those of ``aullm.train_folds``, without the LLM.
     """
     batch = getattr(experiment.recipe, "batch_size", 1)
     with explained_memory(f"the recipe's batch_size (now {batch}; another training) or size"):

@@ -61,14 +61,22 @@ class Outcome(NamedTuple):
 def run(job: Job, bar: tqdm, resources: Mapping[str, float]) -> list[Diverged]:
     """Does a job in tasks of ``side_by_side`` folds; returns the folds that stopped, as ``worker.work`` does.
 
-    resources: what each task holds, such as {"num_gpus": 0.5, "num_cpus": 2}, ``memory`` in bytes, or a resource that
-    the cluster declares. Not given: a whole GPU if the job's device is one; else so many CPUs that the tasks use a
-    node's once. Connects to RAY_ADDRESS if that is set and Ray is not initialised yet; without it, starts Ray here.
-    A worker or node that dies, or too little memory: tried again, elsewhere if there is another node, ``RETRIES``
+    Connects to RAY_ADDRESS if that is set and Ray is not initialised yet; without it, starts Ray here. After the death
+    of a worker or node, or too little memory, a task is tried again, elsewhere if there is another node, ``RETRIES``
     times. Anything else ends the other tasks at once. Finished folds are kept in any case.
 
-    Raises ValueError for resources that no node has, FileNotFoundError where a node does not see the run's files,
-    ``OutOfMemory``, RuntimeError for workers that keep dying, and what ``worker.work`` raises.
+    Args:
+        job: The folds.
+        bar: Moved at every epoch.
+        resources: What each task holds, such as {"num_gpus": 0.5, "num_cpus": 2}, ``memory`` in bytes, or a resource
+            that the cluster declares. By default a whole GPU if the job's device is one, else so many CPUs that the
+            tasks use a node's once.
+
+    Raises:
+        ValueError: No node has these resources.
+        FileNotFoundError: A node does not see the run's files.
+        OutOfMemory: A fold does not fit.
+        RuntimeError: Workers keep dying.
     """
     record = Run(job.run)
     pieces = [job.folds[i : i + job.side_by_side] for i in range(0, len(job.folds), job.side_by_side)]

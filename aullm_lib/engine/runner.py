@@ -170,10 +170,10 @@ def run_all(experiments: Iterable[tuple[Any, ...]], **options: Any) -> list[Path
 
     Args:
         experiments: (experiment, store) or (experiment, store, folds).
-        options: Of ``run``, for all of them.
+        options: Of ``run``, for all of them; the errors are those of ``run``, too.
 
     Returns:
-        Their run folders, in order. Raises as ``run``.
+        Their run folders, in order.
     """
     jobs = [(experiment, store, *folds) for experiment, store, *folds in experiments]
     for experiment, store, *_ in jobs:

@@ -45,8 +45,14 @@ class Job:
 def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *_: None) -> list[Diverged]:
     """Does a job: trains the folds that its run lacks and writes each one whole. Returns those that stopped.
 
-    store: the job's, opened, if it is at hand; it ends where it was, on the CPU or a device. Raises ``OutOfMemory``,
-    OSError.
+    Args:
+        job: The folds.
+        store: The job's, opened, if it is at hand; it ends where it was, on the CPU or a device.
+        progress: Called for each fold at the end of an epoch.
+
+    Raises:
+        OutOfMemory: A fold does not fit.
+        OSError: Nothing can be written.
     """
     record = Run(job.run)
     experiment, store = record.experiment, store or _opened(job.store)

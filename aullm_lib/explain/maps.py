@@ -73,8 +73,10 @@ def integrated_gradients(
     """Integrated gradients from the still clip: `[b, t-1, h, w]`, signed; they sum up to the difference of the logits.
 
     Up to the quadrature, and but for pixels that are 0 in the first frame: LED divides by grey levels, so that it jumps
-    there with the first movement, which no gradient along the way reflects.
-    steps: of the Gauss-Legendre quadrature. Otherwise as ``grad_cam``.
+    there with the first movement, which no gradient along the way reflects. Other arguments are those of ``grad_cam``.
+
+    Args:
+        steps: Of the Gauss-Legendre quadrature.
     """
     from captum.attr import IntegratedGradients
 
@@ -102,8 +104,11 @@ def occlusion(
 ) -> Tensor:
     """The fall of the logit when a patch stands still: `[b, t-1, h, w]`, signed, averaged where patches overlap.
 
-    window, stride: of the patches in pixels. frames: how many of 1..t-1 stand still together; 0 is all of them, and the
-    map then the same in every frame. Otherwise as ``grad_cam``.
+    Other arguments are those of ``grad_cam``.
+
+    Args:
+        window, stride: Of the patches in pixels.
+        frames: How many of 1..t-1 stand still together; 0 is all of them, and the map then the same in every frame.
     """
     from captum.attr import Occlusion
 
@@ -172,8 +177,12 @@ def models(
 ) -> Iterator[tuple[str, AULLM]]:
     """Each fold (those named, or all) with its own model, in eval mode, one at a time.
 
-    llm: the run's LLM, loaded, so that all folds share it. device: ``default_device`` if None.
-    Raises as ``require_weights``.
+    Args:
+        llm: The run's LLM, loaded, so that all folds share it.
+        device: ``default_device`` if None.
+
+    Raises:
+        ValueError, FileNotFoundError: As ``require_weights``.
     """
     require_weights(run)
     for fold in run.folds:

@@ -24,7 +24,8 @@ BEFORE = "before training"
 def frame_weights(model: AULLM, clips: Tensor) -> Tensor:
     """The SE layer's channel weights over time (paper Fig. 3d): `[b, t-2, c]` in (0, 1); a step covers two frames.
 
-    Raises ValueError for a model without SE.
+    Raises:
+        ValueError: The model has no SE.
     """
     se = model.backbone.se
     if not isinstance(se, SqueezeExcitation):
@@ -67,9 +68,11 @@ def led_matrices(run: Run) -> dict[str, Tensor]:
 def response(matrix: Tensor, cycles: Tensor) -> Tensor:
     """LED's amplitude response in its last frame, by temporal frequency: `[f]`, 0 to 1.
 
-    cycles: `[f]` per sampled frame, 0 (still) to 0.5 (every other frame). The last column of the matrix is a filter
-    over the frames; its weights are divided by the sum of their magnitudes, as LED normalises grey levels, so alpha
-    cancels.
+    The last column of the matrix is a filter over the frames; its weights are divided by the sum of their magnitudes,
+    as LED normalises grey levels, so alpha cancels.
+
+    Args:
+        cycles: `[f]` per sampled frame, 0 (still) to 0.5 (every other frame).
     """
     taps = matrix[:, -1].double()
     phase = 2 * torch.pi * cycles.double()[:, None] * torch.arange(len(taps))  # f t
@@ -86,10 +89,14 @@ class Attention(NamedTuple):
 def attention(model: AULLM, clips: Tensor, tokenizer: Any) -> Attention:
     """The LLM's attention from its last position to the prompt and the visual token, by layer.
 
-    tokenizer: of the checkpoint, as ``llm.load`` gives it. A token that holds only a part of a character is PART, and
-    the token that completes it has the character. The prompt may be shared by all clips, as in training: the attention
-    of the last position is the same.
-    Raises ValueError for a variant whose LLM is not given the visual token, or an LLM that hides its attention.
+    The prompt may be shared by all clips, as in training: the attention of the last position is the same.
+
+    Args:
+        tokenizer: Of the checkpoint, as ``llm.load`` gives it. A token that holds only a part of a character is PART,
+            and the token that completes it has the character.
+
+    Raises:
+        ValueError: The variant's LLM is not given the visual token, or the LLM hides its attention.
     """
     reasoner = model.llm
     if reasoner is None or reasoner.context is not None:

@@ -14,9 +14,11 @@ FEWEST = 5  # subjects from which on a verdict is given: three give ten resample
 def summary(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
     """The mean of every measure with its interval over subjects (``_low``, ``_high``), by model, method and au.
 
-    rows: of ``measure``, of one or several models. The AU ``ALL`` holds every pair with the same weight. ``pairs`` and
-    ``subjects`` count what a row rests on. Of a single subject there is no interval (NaN): every resample that holds it
-    gives the same mean.
+    ``pairs`` and ``subjects`` count what a row rests on. Of a single subject there is no interval (NaN): every resample
+    that holds it gives the same mean.
+
+    Args:
+        rows: Of ``measure``, of one or several models. The AU ``ALL`` holds every pair with the same weight.
     """
     keys, aus, counts, means = _resampled(rows, resamples, seed)
     subjects = (counts > 0).sum(0)  # g a

@@ -16,7 +16,10 @@ DEFINED = 0.5
 def draws(subjects: int, resamples: int, seed: int) -> np.ndarray:
     """How often each subject is in each resample, drawn with replacement: int [resamples, subjects].
 
-    There are no resamples of fewer than two subjects. Raises ValueError for a negative number of resamples.
+    There are no resamples of fewer than two subjects.
+
+    Raises:
+        ValueError: The number of resamples is negative.
     """
     if resamples < 0:
         raise ValueError(f"resamples={resamples}: expected 0 or more")

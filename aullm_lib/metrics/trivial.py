@@ -50,8 +50,10 @@ def trivial_of_counts(
 ) -> dict[str, pd.DataFrame]:
     """``trivial`` from label counts alone: ``positives`` (AU -> clips that show it) of ``n`` clips.
 
-    Without subjects the constant classifiers have no interval (NaN). Raises ValueError for no AU, an AU that FACS does
-    not have, an impossible count, and fewer than one draw.
+    Without subjects the constant classifiers have no interval (NaN).
+
+    Raises:
+        ValueError: There is no AU, one that FACS does not have, an impossible count, or fewer than one draw.
     """
     aus, present, absent = _classes(positives, n)
     zero = np.zeros_like(present)

@@ -24,7 +24,9 @@ class BadVideo(ValueError):
 class FrameSource(ABC):
     """Frames of one size, read by number; cheapest in order.
 
-    path: the file or folder. fps: frames per second, None where the file does not say.
+    Attributes:
+        path: The file or folder.
+        fps: Frames per second, None where the file does not say.
     """
 
     fps: float | None = None
@@ -51,7 +53,9 @@ class FrameSource(ABC):
     def read(self, number: int, rgb: bool = False) -> np.ndarray:
         """A frame as [H, W] uint8 grey or [H, W, 3] uint8 RGB.
 
-        Raises BadImage for one that cannot be read or trusted, BadVideo for one of another size than those before.
+        Raises:
+            BadImage: The frame cannot be read or trusted.
+            BadVideo: It is of another size than those before.
         """
         image = self._read(number, rgb)
         self._shape = self._shape or image.shape[:2]
@@ -66,7 +70,9 @@ class FrameSource(ABC):
     def numbers(self, onset: int | None = None, offset: int | None = None) -> Sequence[int]:
         """The frames from onset to offset, both included, in order; the first and the last where None.
 
-        Raises BadVideo for an onset after the offset and for either outside the video, ValueError for no number.
+        Raises:
+            BadVideo: The onset is after the offset, or either is outside the video.
+            ValueError: One of them is not a number.
         """
         ends = [(name, value) for name, value in (("onset", onset), ("offset", offset)) if value is not None]
         for name, value in ends:
@@ -175,8 +181,9 @@ class VideoFile(FrameSource):
 def open_source(source: str | Path) -> FrameSource:
     """A video file or a folder of images.
 
-    Raises FileNotFoundError where there is neither, BadVideo for a file that is no video, a video without frames, and a
-    folder without numbered images.
+    Raises:
+        FileNotFoundError: There is neither.
+        BadVideo: The file is no video or has no frames, or the folder has no numbered images.
     """
     path = Path(source).expanduser()
     if path.is_dir():

@@ -35,8 +35,11 @@ COLUMNS = ["start_frame", "end_frame", "start_s", "end_s", "au", "probability", 
 class Prediction:
     """The fields of every prediction.
 
-    remarks: on this video. limits: what the numbers mean and do not mean. synthetic: whether the models were trained on
-    rendered faces. models: how many the numbers are the mean of.
+    Attributes:
+        remarks: On this video.
+        limits: What the numbers mean and do not mean.
+        synthetic: Whether the models were trained on rendered faces.
+        models: How many the numbers are the mean of.
     """
 
     source: Path
@@ -50,10 +53,12 @@ class Prediction:
 class ClipPrediction(Prediction):
     """The prediction for one clip.
 
-    probabilities: by AU, ``name``, ``probability`` (the models' mean), their ``lowest`` and ``highest``.
-    n_frames: of the clip. numbers, frames: of those that the models read, and they [T, S, S] uint8.
-    heat: [N_AU, T, S, S], each AU's between 0 and 1; 0 in the first frame, which no map has. None if not asked for.
-    seen, matrix: the frame in which the face was found, grey [H, W], and the map [2, 3] from it to the aligned frames.
+    Attributes:
+        probabilities: By AU, ``name``, ``probability`` (the models' mean), their ``lowest`` and ``highest``.
+        n_frames: Of the clip.
+        numbers, frames: Of those that the models read, and they [T, S, S] uint8.
+        heat: [N_AU, T, S, S], each AU's between 0 and 1; 0 in the first frame, which no map has. None if not asked for.
+        seen, matrix: The frame in which the face was found, grey [H, W], and the map [2, 3] from it to aligned frames.
     """
 
     probabilities: pd.DataFrame
@@ -69,9 +74,12 @@ class ClipPrediction(Prediction):
 class Timeline(Prediction):
     """The predictions for a video, window by window.
 
-    table: ``COLUMNS``, one row per window and AU in order of time. Both frames belong to the window; seconds count from
-    the first frame and are missing where the rate is unknown; the probability is missing where the window is unusable,
-    and the remark then says why. length, stride: of the windows in frames. path: of the table as CSV, if written.
+    Attributes:
+        table: ``COLUMNS``, one row per window and AU in order of time. Both frames belong to the window; seconds count
+            from the first frame and are missing where the rate is unknown; the probability is missing where the window
+            is unusable, and the remark then says why.
+        length, stride: Of the windows in frames.
+        path: Of the table as CSV, if written.
     """
 
     table: pd.DataFrame

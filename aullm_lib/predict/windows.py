@@ -21,7 +21,10 @@ def windowing(
 ) -> tuple[int, int, str]:
     """Length and stride of a video's windows in frames, and in words where they come from.
 
-    Takes the arguments of ``predict.video``. Raises ValueError naming one that is wrong or needed.
+    Takes the arguments of ``predict.video``.
+
+    Raises:
+        ValueError: One of them is wrong, or is needed; the message names it.
     """
     if unit not in UNITS:
         raise ValueError(f"unit={unit!r}: choose one of {', '.join(UNITS)}")
@@ -55,7 +58,9 @@ def windowing(
 class Window:
     """Consecutive frames of a video, both ends included, with the few of them that a model reads.
 
-    frames: [S, S] uint8 each, aligned. remark: anything remarkable; of an unusable window, which has no frames, why.
+    Attributes:
+        frames: [S, S] uint8 each, aligned.
+        remark: Anything remarkable; of an unusable window, which has no frames, why.
     """
 
     first: int

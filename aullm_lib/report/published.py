@@ -64,7 +64,10 @@ def table(number: int) -> pd.DataFrame:
     """F1s in percent as printed: one row per method, in the printed order.
 
     Columns are ``AU1``, ..., ``Avg.`` for Tables 1 and 2, (data set, LLM) for Table 3, (direction, ``AU2``, ... or
-    ``Avg.``) for Table 4. Raises as ``entry``.
+    ``Avg.``) for Table 4.
+
+    Raises:
+        ValueError: As ``entry``.
     """
     rows = {}
     for row in entry(number)["rows"]:

@@ -22,7 +22,8 @@ _REQUIRED: Any = object()
 def write_text(path: Path, text: str, durable: bool = False) -> None:
     """Writes a temporary neighbour, then renames it: a reader sees the old file or the new one, never half of it.
 
-    durable: wait for the disk, so that a power cut leaves no half of it either.
+    Args:
+        durable: Wait for the disk, so that a power cut leaves no half of it either.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -19,7 +19,7 @@ REVISIONS = {  # of the paper's three LLMs: what a name means today it must mean
 
 
 def locate(checkpoint: str | os.PathLike, what: str = "llm") -> tuple[str, dict[str, Any]]:
-    """What to give to `from_pretrained`: the place and the options that keep it safe and, for a folder, local."""
+    """What to give to ``from_pretrained``: the place and the options that keep it safe and, for a folder, local."""
     name = os.fspath(checkpoint)
     path = Path(name).expanduser()
     local = name.startswith((".", "/", "~")) or path.exists() or name.count("/") > 1 or "\\" in name
@@ -62,7 +62,11 @@ def not_had(checkpoint: str | os.PathLike, error: OSError, what: str = "llm") ->
 def identity(checkpoint: str | os.PathLike, what: str = "llm") -> str:
     """What the weights are, not what they are called: a hub name's commit, or a hash of a folder's own files.
 
-    what: the setting that names them, for messages. Raises as `load` does.
+    Args:
+        what: The setting that names them, for messages.
+
+    Raises:
+        FileNotFoundError: There is no such folder or name, or it is incomplete.
     """
     source, options = locate(checkpoint, what)
     if options["local_files_only"]:

@@ -1,6 +1,6 @@
 """A small random Qwen2 as a checkpoint folder: it stands in for a pretrained LLM where there is none.
 
-It has the parts and the files of `Qwen/Qwen2.5-1.5B` and goes through the same `llm.load`; its weights are random.
+It has the parts and the files of `Qwen/Qwen2.5-1.5B` and goes through the same ``llm.load``; its weights are random.
 """
 
 import json
@@ -40,7 +40,7 @@ def build_tiny(
 
     Raises:
         ValueError: a shape that does not work.
-        FileExistsError: something else is at `path`.
+        FileExistsError: something else is at ``path``.
     """
     if hidden % heads or heads % kv_heads or (hidden // heads) % 2:
         raise ValueError(f"{hidden=}, {heads=}, {kv_heads=}: need heads | hidden, kv_heads | heads, an even head width")

@@ -37,8 +37,14 @@ def signed_limit(images: Any) -> float:
 def outlined(axis: Axes, frame: np.ndarray, matrix: np.ndarray, size: int) -> None:
     """A frame [h, w], 0..255, and in it the outline of what was aligned to [size, size].
 
-    matrix: [2, 3], from the frame's pixels (x, y) to stored ones; pixels' centres are whole numbers, as for
-    ``cv2.warpAffine``. Parts of the outline may lie outside the frame. Raises ValueError if it cannot be inverted.
+    Parts of the outline may lie outside the frame.
+
+    Args:
+        matrix: [2, 3], from the frame's pixels (x, y) to stored ones; pixels' centres are whole numbers, as for
+            ``cv2.warpAffine``.
+
+    Raises:
+        ValueError: The matrix cannot be inverted.
     """
     corners = outline(matrix, size)
     axis.imshow(frame, cmap="gray", vmin=0, vmax=255)

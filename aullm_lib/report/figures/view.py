@@ -23,12 +23,19 @@ SHOWN = ("all four", *PANELS)
 class View:
     """What there is to see of one frame, and what is known of its clip.
 
-    title: the clip's id. frame, n_frames: position in the clip from 0, and its length; sample, samples: the sampled
-    frame that is nearest, from 0, and how many the model takes.
-    raw: [H, W], 0..255, with the map [2, 3] from it to aligned: [S, S], 0..255. sampled: the same of the nearest
-    sample. filtered: [S, S], drawn between -limit and limit; heat: [S, S], 0 to 1. Either is None where ``missing``
-    says why, by panel. truth: all AUs annotated. probabilities: by AU; None where ``missing`` has "probabilities". au:
-    the AU of the heat map. note: the small line below.
+    Attributes:
+        title: The clip's id.
+        frame, n_frames: Position in the clip from 0, and its length.
+        sample, samples: The sampled frame that is nearest, from 0, and how many the model takes.
+        raw, matrix: [H, W], 0..255, and the map [2, 3] from it to ``aligned``.
+        aligned, sampled: [S, S], 0..255, of this frame and of the nearest sample.
+        filtered, limit: [S, S], drawn between -limit and limit; None where ``missing`` says why.
+        heat: [S, S], 0 to 1; None where ``missing`` says why.
+        au: The AU of the heat map.
+        truth: All AUs annotated.
+        probabilities: By AU; None where ``missing`` has "probabilities".
+        missing: By panel, why there is nothing to see.
+        note: The small line below.
     """
 
     title: str
@@ -73,7 +80,11 @@ def words(view: View) -> str:
 def draw(view: View, shown: str = SHOWN[0], figure: Figure | None = None) -> Figure:
     """The panels asked for, one of ``SHOWN``, with the probabilities beside them.
 
-    figure: one to draw into, emptied first; a new one by default. Raises ValueError for a panel that does not exist.
+    Args:
+        figure: One to draw into, emptied first; a new one by default.
+
+    Raises:
+        ValueError: There is no such panel.
     """
     if shown not in SHOWN:
         raise ValueError(f"shown={shown!r}: choose one of {', '.join(SHOWN)}")
