@@ -110,10 +110,14 @@ def test_a_second_process_waits_for_the_first_and_finds_its_store(tmp_path):
     assert not list(tmp_path.glob("*.lock")) and not list(tmp_path.glob("*.partial"))
 
 
+def interrupt(*arguments, **options):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("lost", ["pixels", "note", "some pixels"])
 def test_what_a_power_cut_took_is_made_anew(hand_table, tmp_path, monkeypatch, lost):
     with monkeypatch.context() as patch:
-        patch.setattr(partial_store, "assemble", stop_after(0, None, KeyboardInterrupt()))
+        patch.setattr(partial_store, "assemble", interrupt)
         with pytest.raises(KeyboardInterrupt):
             preprocess.build(hand_table, tmp_path / "s", size=16)
     target = tmp_path / "s.partial" / "clips" / "00002"
@@ -363,7 +367,7 @@ def test_opencv_gets_its_threads_back(hand_table, tmp_path):
 
 def test_other_versions_do_not_go_on_with_a_partial_store(hand_table, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(building.files, "write_json", stop_after(6, files.write_json, KeyboardInterrupt()))
+        patch.setattr(building.files, "write_json", stop_at(5, files.write_json, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             preprocess.build(hand_table, tmp_path / "s", size=16, workers=1)
     clips = tmp_path / "s.partial" / "clips"
@@ -375,14 +379,13 @@ def test_other_versions_do_not_go_on_with_a_partial_store(hand_table, tmp_path, 
     assert store.table["score"].isna().all() and store.info["versions"] == {"opencv": "0"}
 
 
-def stop_after(count: int, function, error: BaseException):
-    calls = []
+def stop_at(clip: int, write, error: BaseException):
+    """As the function ``write``, but from the note of a clip on it fails."""
 
-    def instead(*arguments, **options):
-        calls.append(arguments)
-        if len(calls) > count:
+    def instead(path, *arguments, **options):
+        if path.stem.isdigit() and int(path.stem) >= clip:
             raise error
-        return function(*arguments, **options)
+        return write(path, *arguments, **options)
 
     return instead
 
@@ -390,7 +393,7 @@ def stop_after(count: int, function, error: BaseException):
 def test_disk_full_keeps_what_is_finished_and_says_what_to_do(hand_table, tmp_path, monkeypatch):
     full = OSError(errno.ENOSPC, "No space left on device")
     with monkeypatch.context() as patch:
-        patch.setattr(building.files, "write_json", stop_after(4, files.write_json, full))
+        patch.setattr(building.files, "write_json", stop_at(3, files.write_json, full))
         with pytest.raises(OSError, match=r"cannot write the clip store at .*the disk is full: free some space"):
             preprocess.build(hand_table, tmp_path / "s", size=16, workers=1)
     assert not (tmp_path / "s").exists()
