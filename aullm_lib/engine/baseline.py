@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from aullm_lib import baselines
+from aullm_lib import baselines, trained
 from aullm_lib.clips import ClipStore, labels
 from aullm_lib.engine.fold import Progress, columns, finished
 from aullm_lib.experiment import Experiment
@@ -84,7 +83,7 @@ def _train(
             probabilities = model.probabilities(inputs, test)
         except _NotFinite:
             probabilities = torch.full((len(fold.test), len(experiment.aus)), torch.nan)
-    state: dict[str, Tensor] = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in model.state_dict().items()}
+    state = trained.state(model)
     if not probabilities.isfinite().all():
         epoch = min(len(log) + 1, recipe.epochs)  # the last one where its loss is finite and the weights are not
         return Diverged(

@@ -441,8 +441,8 @@ def measure(job: Job) -> list[dict[str, Any]]:
         except (torch.OutOfMemoryError, OutOfMemory):
             results.append({"folds": count, "failed": "does not fit into memory"})
     if job.way == "kit":
-        found = rates(device, SHAPES[job.shape].dtype)
-        results = [result | {"rates": found} for result in results]
+        measured = rates(device, SHAPES[job.shape].dtype)
+        results = [result | {"rates": measured} for result in results]
     return results
 
 
@@ -611,7 +611,7 @@ def in_a_process(job: Job) -> list[dict[str, Any]]:
 
 @dataclass
 class Line:
-    """What all rounds found of one way."""
+    """What all rounds measured of one way."""
 
     job: Job
     folds: int
@@ -654,7 +654,7 @@ def name(line: Line) -> str:
 
 
 def table(lines: list[Line]) -> str:
-    """Markdown: a row a way, times as often as the released way beside it; then the parts."""
+    """Markdown: one row per way, times as fast as the released way beside it; then the parts."""
     slow = next((line for line in lines if line.job.way == "released"), None)
     rows = ["| | s a fold-epoch, min | median | times as fast, min | median | peak memory, GB | floor, s | LOSO, h |"]
     rows.append("|---|---|---|---|---|---|---|---|")
