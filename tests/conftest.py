@@ -1,6 +1,7 @@
 """Small releases, stores and experiments that the tests share. Everything goes to a temporary home."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from helpers import AUS, make_table
 from aullm_lib import preprocess
 from aullm_lib.experiment import Experiment
 from aullm_lib.recipe import Recipe
-from aullm_lib.support import tiny
+from aullm_lib.support import hub, smollm2, tiny
 
 settings.register_profile("kit", deadline=None, derandomize=True)  # the same examples on slow and busy machines too
 settings.load_profile("kit")
@@ -48,6 +49,16 @@ def seeded() -> None:
     np.random.seed(0)  # noqa: NPY002  # some libraries still draw from it
 
 
+@pytest.fixture
+def index(tmp_path, monkeypatch) -> Path:
+    """An empty folder, the only place where pip looks for packages (``helpers.make_wheel``)."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def hand_table(session_folder) -> pd.DataFrame:
     return make_table(session_folder / "hand")
@@ -61,6 +72,18 @@ def hand_store(hand_table, session_folder):
 @pytest.fixture(scope="session")
 def tiny_llm(session_folder) -> str:
     return str(tiny.build_tiny(session_folder / "tiny-llm", hidden=32, layers=1, heads=2, kv_heads=1))
+
+
+@pytest.fixture(scope="session")
+def genuine_llm() -> str:
+    """SmolLM2, which is downloaded and converted by the first test that asks for it; skips where it cannot be had."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the other worker may be converting it
+        try:
+            hub.locate(smollm2.NAME)
+        except ConnectionError as error:
+            pytest.skip(str(error))
+    return smollm2.NAME
 
 
 @pytest.fixture

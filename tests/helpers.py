@@ -1,5 +1,6 @@
 """Functions that the tests share; ``conftest`` has the fixtures."""
 
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,18 @@ def picture(shape: tuple[int, ...] = (90, 120), smooth: float = 1.5) -> np.ndarr
     """Smooth noise, uint8."""
     noise = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), smooth), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+def make_wheel(folder: Path, name: str, release: str, contents: dict[str, bytes]) -> Path:
+    """A wheel that pip takes, with these files in it; ``PIP_FIND_LINKS=folder PIP_NO_INDEX=1`` let pip find it."""
+    path = folder / f"{name.replace('-', '_')}-{release}-py3-none-any.whl"
+    about = path.name.rsplit("-py3")[0] + ".dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {release}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        for member, content in contents.items():
+            archive.writestr(member, content)
+    return path
 
 
 def agree(out: torch.Tensor, want: torch.Tensor, inputs: list[torch.Tensor]) -> None:

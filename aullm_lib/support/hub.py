@@ -11,6 +11,8 @@ from typing import Any
 from transformers import AutoConfig
 from transformers.utils import logging as hf_logging
 
+from aullm_lib.support import smollm2
+
 REVISIONS = {  # of the paper's three LLMs: what a name means today it must mean tomorrow
     "Qwen/Qwen2-1.5B": "8a16abf2848eda07cc5253dec660bf1ce007ad7a",
     "Qwen/Qwen2.5-1.5B": "8faed761d45a263340a0528343f099c05c9a4323",
@@ -19,8 +21,14 @@ REVISIONS = {  # of the paper's three LLMs: what a name means today it must mean
 
 
 def locate(checkpoint: str | os.PathLike, what: str = "llm") -> tuple[str, dict[str, Any]]:
-    """What to give to ``from_pretrained``: the place and the options that keep it safe and, for a folder, local."""
+    """What to give to ``from_pretrained``: the place and the options that keep it safe and, for a folder, local.
+
+    An LLM called "smollm2" is the folder that ``smollm2.folder`` makes at first use; the errors are its, too.
+    """
     name = os.fspath(checkpoint)
+    if what == "llm" and name == smollm2.NAME:
+        with quiet():
+            name = str(smollm2.folder())
     path = Path(name).expanduser()
     local = name.startswith((".", "/", "~")) or path.exists() or name.count("/") > 1 or "\\" in name
     if not name or (local and not path.is_dir()):

