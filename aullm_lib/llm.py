@@ -15,21 +15,25 @@ Where this departs, and why:
   plain way draws them for each clip: the expected gradient is the same, its variance is not. It is up to as many times
   as large as there are clips in the batch: measured with the tiny LLM, 0.5 to 1.6 times where the clips' gradients are
   independent, 7.5 times (8 clips) and 61 times (64 clips) where they agree. With the visual token first every prompt
-  token depends on it and nothing can be shared.
+  token depends on it and nothing can be shared; nor can it where an LLM keeps something else of the prompt than keys
+  and values of every position (``can_share``).
 - LoRA dropout 0.1 is the script's. The prompt is tokenised the tokenizer's own way (some put a start token first); an
   empty prompt gives no token at all.
 """
 
 import contextlib
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from aullm_lib.lora import LoRA, applied
 from aullm_lib.support.hub import check_folder, locate, not_had, quiet
@@ -107,7 +111,8 @@ class LLMReasoner(nn.Module):
         checkpoint: as for ``load``, or the `(model, tokenizer)` that it returned.
         prompt: text; "" leaves the visual token alone.
         token_order: "visual-first" (paper) or "prompt-first" (released script).
-        share_prompt: run the prompt once a batch instead of once a clip; only with "prompt-first".
+        share_prompt: run the prompt once a batch instead of once a clip; only with "prompt-first" and an LLM for which
+            it is exact (``can_share``). None: wherever that is so; a warning says where the LLM is why not.
         lora_r, lora_alpha, lora_dropout, lora_targets: see ``lora.LoRA``.
         context: number of learned vectors with adapt="prompts".
         dtype: of the frozen weights, one of ``DTYPES``.
@@ -127,7 +132,7 @@ class LLMReasoner(nn.Module):
         *,
         prompt: str,
         token_order: str = "visual-first",
-        share_prompt: bool = False,
+        share_prompt: bool | None = False,
         context: int = 16,
         lora_r: int = 16,
         lora_alpha: float = 32,
@@ -158,7 +163,9 @@ class LLMReasoner(nn.Module):
                 f"most {longest}"
             )
         self.d: int = config.hidden_size
-        self.token_order, self.share_prompt = token_order, share_prompt and len(ids) > 0
+        self.token_order = token_order
+        unshared = token_order != "prompt-first" or adapt == "prompts" or not ids
+        self.share_prompt = not unshared and _shares(base, len(ids), share_prompt)
         self.register_buffer("prompt_ids", torch.tensor(ids, dtype=torch.long), persistent=False)  # p
         self.llm = base
         # as wide as token embeddings are; CoOp draws them with this deviation too
@@ -199,17 +206,11 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
     visual = torch.cat(list(tokens)).to(model.dtype)[:, None]  # n 1 d
     prompt = model.get_input_embeddings()(first.prompt_ids)  # p d
     if first.share_prompt:
-        cache, shared = DynamicCache(config=model.config), DynamicCache(config=model.config)
+        cache = DynamicCache(config=model.config)
         with adapted([1] * len(reasoners)):
             model(inputs_embeds=prompt.expand(len(reasoners), -1, -1), past_key_values=cache, use_cache=True)
         fold = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows)).to(visual.device)  # n
-        layers: Any = cache.layers
-        for i, layer in enumerate(layers):
-            keys, values = (
-                part.expand(len(fold), -1, -1, -1) if len(rows) == 1 else part[fold]
-                for part in (layer.keys, layer.values)
-            )  # n h p c
-            shared.update(keys, values, i)
+        shared = _repeated(cache, model.config, fold)
         with adapted(rows):
             hidden = model(inputs_embeds=visual, past_key_values=shared, use_cache=True).last_hidden_state  # n 1 d
     else:
@@ -218,6 +219,71 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
         with adapted(rows):
             hidden = model(inputs_embeds=torch.cat(order, dim=1), use_cache=False).last_hidden_state  # n p+1 d
     return list(hidden[:, -1].to(tokens[0].dtype).split(rows))  # b_k d
+
+
+def can_share(model: Any, tokens: int) -> bool:
+    """Whether the LLM gives the same answers when a prompt of so many tokens runs once for all clips.
+
+    It does where a layer keeps the keys and values of every position, and nothing else. The model itself is asked:
+
+    - its cache: layers with recurrent or convolutional state (Mamba, LFM2, Qwen3.5) keep something else, and those with
+      a sliding window that is not longer than the prompt forget its beginning;
+    - once for each model, three random tokens in one pass against the third one after the cache of the first two: some
+      models declare a cache that they do not fill, or count the positions anew behind it.
+    """
+    whole = all(
+        type(layer) is DynamicLayer or (type(layer) is DynamicSlidingWindowLayer and layer.sliding_window > tokens)
+        for layer in DynamicCache(config=model.config).layers
+    )
+    if whole and model not in _EXACT:
+        _EXACT[model] = _exact(model)
+    return whole and _EXACT[model]
+
+
+_EXACT: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # LLM -> whether its cache changed nothing
+
+
+@torch.no_grad()
+def _exact(model: Any) -> bool:
+    """Whether three random tokens, as long as token embeddings are, come out of the LLM's cache as of one pass."""
+    weight = model.get_input_embeddings().weight
+    tokens = torch.randn(1, 3, weight.shape[1], generator=torch.Generator().manual_seed(0))
+    tokens = (tokens * weight[:1000].float().std().cpu()).to(weight.device, weight.dtype)  # 1 3 d
+    want = model(inputs_embeds=tokens, use_cache=False).last_hidden_state[:, -1]
+    try:
+        cache = DynamicCache(config=model.config)
+        model(inputs_embeds=tokens[:, :-1], past_key_values=cache, use_cache=True)
+        cache = _repeated(cache, model.config, torch.zeros(1, dtype=torch.long, device=weight.device))
+        got = model(inputs_embeds=tokens[:, -1:], past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
+    except Exception:  # a model without such a cache fails in a way of its own
+        return False
+    rounding = max(1e-4, torch.finfo(weight.dtype).eps ** 0.5)
+    return bool((got - want).norm() <= rounding * want.norm())
+
+
+def _shares(model: Any, tokens: int, wanted: bool | None) -> bool:
+    """Whether a prompt of so many tokens is shared, as ``wanted``. Raises ValueError where it cannot be."""
+    if wanted is False or can_share(model, tokens):
+        return wanted is not False
+    reason = (
+        f"with {type(model).__name__} a prompt of {tokens} tokens cannot run once for all clips and give the same: its "
+        "layers keep something else of it than the keys and values of every position"
+    )
+    if wanted:
+        raise ValueError(f"Recipe.prompt_pass='once': {reason}. Take 'auto' or 'each'")
+    warnings.warn(f"{reason}. It runs with each clip, as with Recipe.prompt_pass='each'", stacklevel=3)
+    return False
+
+
+def _repeated(cache: DynamicCache, config: Any, row: Tensor) -> DynamicCache:
+    """A cache with the rows ``row`` [n] of another one."""
+    repeated, layers = DynamicCache(config=config), list[Any](cache.layers)
+    for i, layer in enumerate(layers):
+        keys, values = (
+            part.expand(len(row), -1, -1, -1) if len(part) == 1 else part[row] for part in (layer.keys, layer.values)
+        )  # n h p c
+        repeated.update(keys, values, i)
+    return repeated
 
 
 def _text_config(config: Any) -> Any:

@@ -153,7 +153,7 @@ class AULLM(nn.Module):
                 llm,
                 prompt=recipe.prompt,
                 token_order=recipe.token_order,
-                share_prompt=recipe.token_order == "prompt-first" and recipe.prompt_pass != "each",
+                share_prompt={"once": True, "each": False, "auto": None}[recipe.prompt_pass],
                 context=recipe.context,
                 lora_r=recipe.lora_r,
                 lora_alpha=recipe.lora_alpha,

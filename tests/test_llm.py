@@ -8,8 +8,10 @@ import huggingface_hub
 import peft
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     GemmaConfig,
@@ -268,6 +270,68 @@ def test_what_is_no_number_in_one_fold_does_not_reach_the_others(tiny, options, 
 def test_a_prompt_behind_the_visual_token_is_not_shared(tiny):
     with pytest.raises(ValueError, match="nothing to share"):
         LLMReasoner(tiny, prompt=PROMPT, token_order="visual-first", share_prompt=True)
+
+
+def windowed(length):
+    """A Gemma 3 whose layers but the last see the last ``length`` positions."""
+    return transformers.Gemma3TextConfig(**SHAPE, num_key_value_heads=2, head_dim=8, sliding_window=length)
+
+
+SHAPE = {"vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4,
+         "num_attention_heads": 4}  # fmt: skip
+LINEAR = {"linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+UNSHARED = {
+    "state-space": transformers.MambaConfig(vocab_size=512, hidden_size=32, num_hidden_layers=2),
+    "linear attention": transformers.Qwen3_5TextConfig(**SHAPE, **LINEAR, num_key_value_heads=2, head_dim=8),
+    "convolution": transformers.Lfm2Config(**SHAPE, num_key_value_heads=2, layer_types=["conv", "full_attention"] * 2),
+    "window": windowed(10),
+    "no cache": transformers.OpenAIGPTConfig(vocab_size=512, n_embd=32, n_layer=2, n_head=4),
+    "positions counted anew": transformers.CTRLConfig(vocab_size=512, n_embd=32, n_layer=2, n_head=4, dff=64),
+}
+SHARED = {
+    "window": windowed(11),  # of ten tokens and the visual one
+    "full attention": transformers.Lfm2Config(**SHAPE, num_key_value_heads=2, layer_types=["full_attention"] * 4),
+    "learned positions": transformers.GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=4),
+    "attention biased by distance": transformers.BloomConfig(vocab_size=512, hidden_size=32, n_layer=2, n_head=4),
+    "experts": transformers.Qwen2MoeConfig(**SHAPE, num_key_value_heads=2, num_experts=4, moe_intermediate_size=16),
+}
+
+
+def ten_tokens(tiny, config, **options):
+    """A reasoner with a random LLM and a prompt of ten tokens, and the LLM."""
+    torch.manual_seed(0)
+    pair = AutoModel.from_config(config).eval().requires_grad_(False), AutoTokenizer.from_pretrained(tiny)
+    prompt = pair[1].decode(pair[1](PROMPT)["input_ids"][:10])
+    options = {"prompt": prompt, "token_order": "prompt-first", "adapt": "frozen", **options}
+    reasoners = [LLMReasoner(pair, share_prompt=share, **options).eval() for share in (False, None)]
+    assert len(reasoners[0].prompt_ids) == 10
+    return *reasoners, lambda: LLMReasoner(pair, share_prompt=True, **options)
+
+
+@pytest.mark.parametrize("kind", UNSHARED)
+def test_a_prompt_that_an_llm_cannot_share_runs_with_each_clip(tiny, kind):
+    with pytest.warns(UserWarning, match=r"prompt of 10 tokens cannot run once.*Recipe.prompt_pass='each'"):
+        plain, auto, once = ten_tokens(tiny, UNSHARED[kind])
+    token = torch.randn(3, plain.d)
+    assert not auto.share_prompt and torch.equal(auto(token), plain(token))
+    with pytest.raises(ValueError, match=r"Recipe.prompt_pass='once'.*cannot run once"):
+        once()
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_a_prompt_is_shared_where_that_is_exact(tiny, kind):
+    plain, auto, once = ten_tokens(tiny, SHARED[kind])
+    token = torch.randn(3, plain.d)
+    assert auto.share_prompt and once().share_prompt
+    torch.testing.assert_close(auto(token), plain(token), rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_is_asked_of_an_llm_that_has_nothing_to_share(tiny):
+    for options in ({"token_order": "visual-first"}, {"prompt": ""}, {"adapt": "prompts"}):
+        options = {"prompt": PROMPT, "token_order": "prompt-first", "adapt": "frozen", **options}
+        pair = load(tiny)
+        pair[0].config.layer_types = ["unheard-of"] * 2
+        assert not LLMReasoner(pair, share_prompt=None, **options).share_prompt
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma"])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import AutoModel, Gemma3TextConfig
 
 from aullm_lib import asl
 from aullm_lib.llm import load
@@ -153,6 +154,24 @@ def test_the_order_of_the_tokens_and_the_prompt_matter(tiny):
         torch.manual_seed(0)
         outputs.append(AULLM(Recipe.paper(**SMALL, **change), 3, llm=load(tiny)).eval()(clips))
     assert all((a - b).abs().max() > 1e-5 for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+def test_how_the_prompt_passes_is_the_recipes(tiny, tmp_path):
+    """With a Gemma 3 whose window is shorter than the prompt, which cannot share it, and the Qwen2, which can."""
+    torch.manual_seed(0)
+    shape = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 16}
+    gemma = Gemma3TextConfig(**shape, num_key_value_heads=1, intermediate_size=64, sliding_window=3)
+    short = AutoModel.from_config(gemma).eval().requires_grad_(False), load(tiny)[1]
+
+    def shares(way, llm):
+        return AULLM(Recipe.released(**SMALL, prompt_pass=way), 3, llm=llm).llm.share_prompt
+
+    assert [shares(way, tiny) for way in ("auto", "once", "each")] == [True, True, False]
+    assert not shares("each", short)
+    with pytest.warns(UserWarning, match="cannot run once for all clips"):
+        assert not shares("auto", short)
+    with pytest.raises(ValueError, match=r"Recipe.prompt_pass='once'"):
+        shares("once", short)
 
 
 def test_without_an_llm():
