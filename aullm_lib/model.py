@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from aullm_lib.backbone import VisualBackbone
@@ -81,13 +82,13 @@ def recipe_of(variant: str, recipe: Recipe) -> Recipe:
     return switched(changed, parts.switch) if parts.switch else changed
 
 
-def load_llm(variant: str, recipe: Recipe, llm: str | os.PathLike) -> Loaded | None:
-    """The LLM that a variant needs, as ``llm.load`` gives it; None if it needs none. Raises as ``llm.load``."""
+def load_llm(variant: str, recipe: Recipe, llm: str | os.PathLike, device: str | torch.device = "cpu") -> Loaded | None:
+    """The LLM that a variant needs, as ``llm.load`` gives it for a device; None if it needs none. Raises as that."""
     if not needs_llm(variant):
         return None
     if not llm:
         raise ValueError(f"variant={variant!r} needs an LLM: give llm a checkpoint folder or a hub name")
-    return load(llm, dtype=recipe.llm_dtype, random_weights=parts_of(variant).random_llm)
+    return load(llm, dtype=recipe.llm_dtype, device=device, random_weights=parts_of(variant).random_llm)
 
 
 class AULLM(nn.Module):

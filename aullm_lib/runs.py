@@ -6,7 +6,7 @@
       folds/<fold>/        one fold, written whole under a temporary name, then renamed
         predictions.csv    clip_id, subject, au, label, probability
         log.csv            epoch, loss
-        fold.json          sizes, seconds, device, threads, versions, git revision
+        fold.json          sizes, seconds, device, threads, the LLM's dtype, versions, git revision
         weights.safetensors  what training changed, if it was to be kept
         trace.csv          epoch, clip_id, au, probability: the test clips after every epoch, if asked for
       progress/<fold>.txt  a line per epoch while the fold is in training

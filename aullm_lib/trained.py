@@ -48,7 +48,7 @@ def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment) -> No
 
 
 def load(run: Run | str | Path, fold: str, llm: str | Loaded | None = None) -> Any:
-    """The model of a run's fold in eval mode, on the CPU: the same logits, to the bit, as at the end of training.
+    """The model of a run's fold in eval mode, on the CPU: the same logits, to the bit, as at the end of training there.
 
     Args:
         run: The run or its folder.
@@ -264,10 +264,10 @@ def ensemble(
             f"{missing[0]}: no trained weights here ({len(missing)} of {len(paths)} folds lack them); train with "
             "keep_weights=True into a new run folder, or name the folds that have them"
         )
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if isinstance(llm, tuple):
         loaded: Loaded | None = llm
     else:
         recipe = recipe_of(experiment.variant, experiment.recipe)
-        loaded = load_llm(experiment.variant, recipe, llm or experiment.llm)
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        loaded = load_llm(experiment.variant, recipe, llm or experiment.llm, target)
     return Ensemble(experiment, tuple(paths), run, loaded, target)

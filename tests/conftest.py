@@ -89,5 +89,5 @@ def genuine_llm() -> str:
 @pytest.fixture
 def experiment() -> Experiment:
     """A backbone that trains in a second."""
-    recipe = Recipe.released(size=32, epochs=3, batch_size=4, lr=1e-3, efp_hidden=16, llm_dtype="float32")
+    recipe = Recipe.released(size=32, epochs=3, batch_size=4, lr=1e-3, efp_hidden=16)
     return Experiment(name="tiny", aus=AUS, recipe=recipe, variant="backbone")

@@ -118,6 +118,15 @@ def test_half_precision_base_with_full_precision_adapters(tiny, dtype):
     assert all(p.grad.isfinite().all() for n, p in module.named_parameters() if "lora" in n)
 
 
+def test_auto_is_half_precision_for_a_gpu_and_full_precision_for_a_cpu(tiny):
+    assert load(tiny, dtype="auto")[0].dtype == torch.float32
+    pair = load(tiny, dtype="auto", device="cuda:1")  # which this machine need not have
+    assert pair[0].dtype == torch.float16 and pair[0].device.type == "cpu"
+    assert LLMReasoner(pair, prompt=PROMPT, dtype="auto").llm.dtype == torch.float16
+    with pytest.raises(ValueError, match=r"llm_dtype='float32', but the LLM was loaded as torch\.float16"):
+        LLMReasoner(pair, prompt=PROMPT, dtype="float32")
+
+
 def test_one_loaded_llm_serves_many_reasoners(tiny):
     pair = load(tiny)
     names, embeds = set(pair[0].state_dict()), torch.randn(1, 3, 64)

@@ -10,7 +10,7 @@ from aullm_lib.model import AULLM, D_PAPER, VARIANTS, recipe_of
 from aullm_lib.recipe import RELEASED, Recipe
 from aullm_lib.support.tiny import build_tiny
 
-SMALL = {"size": 28, "efp_hidden": 24, "llm_dtype": "float32", "lora_r": 4}
+SMALL = {"size": 28, "efp_hidden": 24, "lora_r": 4}
 RECIPES = {"paper": Recipe.paper(**SMALL), "released": Recipe.released(**SMALL)}
 
 

@@ -23,7 +23,7 @@ def test_what_the_paper_states():
 def test_what_the_released_script_does():
     r = Recipe.released()
     assert (r.led_alpha, r.led_r1, r.led_r2, r.led_eps) == (10, 0.4, 0.05, 1e-8)
-    assert (r.dropout, r.epochs, r.batch_size, r.lora_dropout, r.llm_dtype) == (0.3, 350, 256, 0.1, "float16")
+    assert (r.dropout, r.epochs, r.batch_size, r.lora_dropout, r.llm_dtype) == (0.3, 350, 256, 0.1, "auto")
     assert (r.loss, r.reduction, r.token_order, r.efp_activation) == ("asl_released", "sum", "prompt-first", "none")
 
 
@@ -48,7 +48,7 @@ def test_every_field_names_its_source():
         ("led", backbone.FILTERS),
         ("efp_activation", efp.ACTIVATIONS),
         ("token_order", llm.TOKEN_ORDERS),
-        ("llm_dtype", llm.DTYPES),
+        ("llm_dtype", ["auto", *llm.DTYPES]),
         ("reduction", [r for r in asl.REDUCTIONS if r != "none"]),
     ],
 )

@@ -21,7 +21,7 @@ from aullm_lib.clips import ClipStore, labels
 from aullm_lib.engine.fold import Progress, columns, finished
 from aullm_lib.experiment import Experiment
 from aullm_lib.llm import Loaded, load, reason
-from aullm_lib.model import AULLM, build, needs_llm, parts_of, recipe_of
+from aullm_lib.model import AULLM, build, load_llm, needs_llm, parts_of, recipe_of
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Diverged, Result
@@ -31,17 +31,23 @@ from aullm_lib.support.randomness import Stream, fold_seed
 SIDE_BY_SIDE = True  # folds train together against one frozen LLM
 
 
-def shared(experiment: Experiment, data: dict) -> dict[str, Any]:
-    """What all folds of a run share, as arguments of ``train_folds``: the frozen LLM. data: Of ``run.json``."""
+def shared(experiment: Experiment, data: dict, device: str) -> dict[str, Any]:
+    """What all folds of a run share, as arguments of ``train_folds``: the frozen LLM.
+
+    Args:
+        experiment: What is trained.
+        data: Of ``run.json``.
+        device: Where the folds train.
+    """
     if not needs_llm(experiment.variant):
         return {}
     recipe, random = recipe_of(experiment.variant, experiment.recipe), parts_of(experiment.variant).random_llm
-    return {"llm": _loaded(experiment.llm, recipe.llm_dtype, random, data["llm"])}
+    return {"llm": _loaded(experiment.llm, recipe.llm_dtype, torch.device(device).type, random, data["llm"])}
 
 
 @lru_cache(maxsize=1)  # one LLM per process: its frozen weights serve every fold and run
-def _loaded(checkpoint: str, dtype: str, random: bool, identity: str) -> Loaded:
-    return load(checkpoint, dtype=dtype, random_weights=random)
+def _loaded(checkpoint: str, dtype: str, device: str, random: bool, identity: str) -> Loaded:
+    return load(checkpoint, dtype=dtype, device=device, random_weights=random)
 
 
 def clips_at_once(experiment: Experiment) -> int:
@@ -87,6 +93,7 @@ def train_folds(
     started = time.perf_counter()
     recipe = recipe_of(experiment.variant, experiment.recipe)
     size = recipe.llm_batch if llm_batch is None else llm_batch
+    llm = llm or load_llm(experiment.variant, recipe, experiment.llm, device)
     with explained_memory(_advice(recipe, len(folds))):
         learners = [_Learner(experiment, recipe, store, table, fold, llm, torch.device(device)) for fold in folds]
         outcomes: dict[str, Result | Diverged] = {}
@@ -139,6 +146,7 @@ class _Learner:
         self.criterion = asl.build(
             recipe.loss, gamma_pos=recipe.gamma_pos, gamma_neg=recipe.gamma_neg, clip=recipe.clip, reduction="none"
         )
+        self.dtype = str(self.model.llm.llm.dtype).removeprefix("torch.") if self.model.llm else None
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         first = ("backbone.led.", "backbone.conv1.weight", "llm.")
         self.watched = [p for n, p in self.model.named_parameters() if p.requires_grad and n.startswith(first)]
@@ -209,7 +217,7 @@ class _Learner:
         where = {"fold": self.fold.name, "epoch": epoch, "step": step + 1, "clips": clips}
         return Diverged(
             f"fold {self.fold.name}, epoch {epoch}, step {step + 1}: the loss or its gradient is not finite; "
-            f"lower Recipe.lr (now {self.recipe.lr:g}) or use another Recipe.llm_dtype (now {self.recipe.llm_dtype}). "
+            f"lower Recipe.lr (now {self.recipe.lr:g}) or use another Recipe.llm_dtype (now {self.dtype}). "
             f"Its {len(clips)} clips: {', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''}",
             where,
             state,
@@ -220,7 +228,7 @@ class _Learner:
         if not probabilities.isfinite().all():
             return Diverged(
                 f"fold {fold.name}: the probabilities of its test clips are not finite; lower Recipe.lr (now "
-                f"{self.recipe.lr:g}), or use another Recipe.llm_dtype (now {self.recipe.llm_dtype})",
+                f"{self.recipe.lr:g}), or use another Recipe.llm_dtype (now {self.dtype})",
                 {"fold": fold.name, "epoch": self.recipe.epochs, "step": 0, "clips": list(fold.test)},
                 trained.state(self.model),
             )
@@ -230,7 +238,7 @@ class _Learner:
             "seconds": round(seconds, 3),
             "side_by_side": together,
             "device": str(self.device),
-        }
+        } | ({"llm_dtype": self.dtype} if self.dtype else {})
         kept = trained.state(self.model) if keep_weights else None
         return finished(self.experiment, self.table, fold, probabilities, self.history, info, kept, self.traced)
 

@@ -24,7 +24,7 @@ class _NotFinite(ArithmeticError):
     """The loss of an epoch is not finite."""
 
 
-def shared(experiment: Experiment, data: dict) -> dict[str, Any]:
+def shared(experiment: Experiment, data: dict, device: str) -> dict[str, Any]:
     """What all folds of a run share: nothing that is handed on."""
     return {}
 

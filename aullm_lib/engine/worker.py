@@ -59,7 +59,7 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
     missing = set(record.missing)
     waiting = [fold for fold in job.folds if fold.name in missing]
     trainer = TRAINERS[family(experiment.method)]
-    shared = trainer.shared(experiment, record.info["data"])
+    shared = trainer.shared(experiment, record.info["data"], job.device)
     if torch.device(job.device).type == "cuda":  # as the released script does
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     together, failed = job.side_by_side if trainer.SIDE_BY_SIDE else 1, list[Diverged]()

@@ -16,6 +16,7 @@ import time
 
 import pytest
 import torch
+from helpers import AUS
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, OPTConfig, OPTModel
 
@@ -26,7 +27,7 @@ from aullm_lib.experiment import Experiment
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
-from aullm_lib.support import tiny
+from aullm_lib.support import hub, tiny
 from aullm_lib.support.memory import explained_memory
 
 
@@ -184,7 +185,7 @@ def test_same_bytes_again_and_in_any_order(experiment, hand_store, tmp_path):
         {"seed": 2},
         {"aus": (1, 4)},
         {"variant": "no-llm"},
-        {"recipe": Recipe.released(size=32, epochs=4, batch_size=4, lr=1e-3, efp_hidden=16, llm_dtype="float32")},
+        {"recipe": Recipe.released(size=32, epochs=4, batch_size=4, lr=1e-3, efp_hidden=16)},
     ],
 )
 def test_another_configuration_is_another_folder(experiment, hand_store, tmp_path, change):
@@ -666,3 +667,35 @@ def test_the_whole_model_runs_through_the_engine(experiment, hand_store, tiny_ll
     run = Run(engine.run(whole, hand_store, out=tmp_path))
     assert run.predictions()["probability"].between(0, 1).all()
     assert run.predictions()["probability"].nunique() > 10
+
+
+def test_the_llms_dtype_is_that_of_the_device_unless_the_recipe_says_otherwise(
+    experiment, hand_store, tmp_path, tiny_llm
+):
+    fold = protocol.loso(hand_store.table)[:1]
+    for variant, change, stored in (
+        ("all", {}, "float32"),
+        ("all", {"llm_dtype": "bfloat16"}, "bfloat16"),
+        ("no-llm", {}, None),
+    ):
+        recipe = dataclasses.replace(experiment.recipe, epochs=1, **change)
+        one = dataclasses.replace(experiment, variant=variant, llm=tiny_llm, recipe=recipe)
+        path = engine.run(one, hand_store, out=tmp_path, folds=fold)
+        note = json.loads((path / "folds" / fold[0].name / "fold.json").read_text())
+        assert note.get("llm_dtype") == stored
+    for_gpu = aullm.shared(dataclasses.replace(experiment, variant="all", llm=tiny_llm), {"llm": ""}, "cuda")
+    assert for_gpu["llm"][0].dtype == torch.float16
+
+
+def test_the_genuine_llm_trains_from_its_name_to_stored_weights(genuine_llm, hand_store, tmp_path):
+    ids = [f"hand/s{s}/c{c}" for s in range(2) for c in (1, 3)]
+    recipe = Recipe.released(size=32, epochs=4, batch_size=2, lr=1e-3, efp_hidden=16, jitter=False, dropout=0.0)
+    experiment = Experiment(name="genuine", aus=AUS, recipe=recipe, llm=genuine_llm)
+    run = Run(engine.run(experiment, hand_store, hand_store.table.loc[ids], out=tmp_path, keep_weights=True))
+    assert run.info["data"]["llm"] == hub.identity(genuine_llm)
+    losses = run.logs().pivot(index="epoch", columns="fold", values="loss")
+    assert (losses.iloc[-1] < losses.iloc[0]).all()
+    model, predictions = trained.load(run, run.folds[0]), run.predictions()
+    test = predictions[predictions["fold"] == run.folds[0]]
+    again = aullm.predict(model, hand_store, tuple(test["clip_id"].unique()), recipe.frames, recipe.batch_size)
+    assert again.flatten().tolist() == test["probability"].tolist()

@@ -67,7 +67,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one() -> Experiment:
-    recipe = Recipe.released(size=32, epochs=3, batch_size=4, lr=1e-3, efp_hidden=16, llm_dtype="float32")
+    recipe = Recipe.released(size=32, epochs=3, batch_size=4, lr=1e-3, efp_hidden=16)
     return Experiment(name="tiny", aus=(1, 4, 12), recipe=recipe, variant="backbone")
 
 

@@ -18,7 +18,7 @@ AUS = (1, 4, 12)
 
 @pytest.fixture(scope="module")
 def run(hand_store, session_folder):
-    recipe = Recipe.released(size=32, epochs=3, batch_size=4, lr=1e-3, efp_hidden=16, llm_dtype="float32")
+    recipe = Recipe.released(size=32, epochs=3, batch_size=4, lr=1e-3, efp_hidden=16)
     experiment = Experiment(name="measured", aus=AUS, recipe=recipe, variant="backbone")
     return Run(engine.run(experiment, hand_store, out=session_folder, keep_weights=True, device="cpu"))
 

@@ -154,7 +154,7 @@ def test_what_cannot_be_explained_is_refused(tiny):
 @pytest.fixture(scope="module")
 def runs(hand_store, session_folder):
     """A run with weights, and one without."""
-    recipe = Recipe.released(size=32, epochs=2, batch_size=4, lr=1e-3, efp_hidden=16, llm_dtype="float32")
+    recipe = Recipe.released(size=32, epochs=2, batch_size=4, lr=1e-3, efp_hidden=16)
     experiment = Experiment(name="explained", aus=(1, 4, 12), recipe=recipe, variant="backbone")
     return [
         Run(engine.run(experiment, hand_store, out=session_folder / name, keep_weights=kept, device="cpu"))

@@ -15,7 +15,7 @@ from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
 from aullm_lib.support.tiny import build_tiny
 
-SMALL = {"size": 28, "efp_hidden": 12, "llm_dtype": "float32", "lora_r": 2}
+SMALL = {"size": 28, "efp_hidden": 12, "lora_r": 2}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_response_is_that_of_a_discrete_fourier_transform():
 
 @pytest.mark.parametrize("variant", ["backbone", "3d-cnn"])
 def test_led_before_and_after_training_in_every_fold(hand_store, tmp_path, variant):
-    recipe = Recipe.released(size=32, epochs=2, batch_size=4, lr=0.1, efp_hidden=16, llm_dtype="float32")
+    recipe = Recipe.released(size=32, epochs=2, batch_size=4, lr=0.1, efp_hidden=16)
     experiment = Experiment(name="led", aus=(4, 12), recipe=recipe, variant=variant)
     run = Run(engine.run(experiment, hand_store, out=tmp_path, keep_weights=True, device="cpu"))
     if variant == "3d-cnn":
@@ -146,7 +146,7 @@ def test_a_variant_whose_llm_is_not_given_the_visual_token_is_refused(tiny, vari
 
 
 def test_attention_over_folds_takes_each_clip_once_with_its_own_model(hand_store, tiny_llm, tmp_path):
-    recipe = Recipe.paper(size=32, epochs=1, batch_size=4, lr=1e-2, efp_hidden=8, llm_dtype="float32")
+    recipe = Recipe.paper(size=32, epochs=1, batch_size=4, lr=1e-2, efp_hidden=8)
     experiment = Experiment(name="a", aus=(4, 12), recipe=recipe, llm=tiny_llm)
     run = Run(engine.run(experiment, hand_store, out=tmp_path, keep_weights=True, device="cpu"))
     llm = load(tiny_llm)

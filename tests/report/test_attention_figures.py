@@ -211,7 +211,7 @@ def tiny(tmp_path_factory):
 )
 def test_figure_1_counts_every_parameter_once_and_has_the_real_shapes(tiny, variant):
     torch.manual_seed(0)
-    model = AULLM(Recipe.released(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny, variant=variant).eval()
+    model = AULLM(Recipe.released(efp_hidden=20), 3, llm=tiny, variant=variant).eval()
     clips = torch.randint(0, 256, (2, 6, 64, 64), dtype=torch.uint8)
     found = {part.name: part for part in fig1.parts(model, clips)}
     for trainable in (True, False):
@@ -240,7 +240,7 @@ def test_figure_1_counts_every_parameter_once_and_has_the_real_shapes(tiny, vari
 
 def test_figure_1_shows_the_tokens_in_their_order_and_the_clips_probabilities(tiny):
     torch.manual_seed(0)
-    model = AULLM(Recipe.paper(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny).eval()
+    model = AULLM(Recipe.paper(efp_hidden=20), 3, llm=tiny).eval()
     clips = torch.randint(0, 256, (1, 6, 64, 64), dtype=torch.uint8)
     given = probes.attention(model, clips, tiny[1]).tokens
     parts = fig1.parts(model, clips)
@@ -269,7 +269,7 @@ def test_figure_1_shows_the_tokens_in_their_order_and_the_clips_probabilities(ti
 
 
 def test_the_rows_are_explained_by_the_folds_that_did_not_train_on_them(hand_store, tiny_llm, tmp_path):
-    recipe = Recipe.released(size=32, epochs=2, batch_size=4, lr=1e-3, efp_hidden=16, llm_dtype="float32")
+    recipe = Recipe.released(size=32, epochs=2, batch_size=4, lr=1e-3, efp_hidden=16)
     full, plain = (
         Run(
             engine.run(
@@ -295,7 +295,7 @@ def test_everything_is_the_same_bytes_twice_with_embedded_fonts(tmp_path, tiny):
     scores, lines = scored()
     clip = row()
     torch.manual_seed(0)
-    model = AULLM(Recipe.paper(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny).eval()
+    model = AULLM(Recipe.paper(efp_hidden=20), 3, llm=tiny).eval()
     parts = fig1.parts(model, torch.zeros(1, 6, 64, 64, dtype=torch.uint8))
     heat = RNG.random((8, 8))
     makers = {
@@ -335,7 +335,7 @@ def test_notes_stay_inside_their_figures():
 
 def test_names_of_runs_stay_whole_in_notes(tiny):
     scores, lines = scored()
-    model = AULLM(Recipe.paper(efp_hidden=20, llm_dtype="float32"), 3, llm=tiny).eval()
+    model = AULLM(Recipe.paper(efp_hidden=20), 3, llm=tiny).eval()
     name = "casme2-to-samm-all-tiny-released-seed1-5f1530de7f"
     note, frame = f"{name}. " * 9, np.zeros((8, 8), np.uint8)
     for figure in (
