@@ -25,18 +25,23 @@ import contextlib
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, DynamicCache
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoModel,
+    AutoTokenizer,
+    DynamicCache,
+)
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from aullm_lib.lora import LoRA, applied
-from aullm_lib.support.hub import check_folder, locate, not_had, quiet
+from aullm_lib.support import hub
+from aullm_lib.support.hub import locate, not_had, quiet, read_config
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 TOKEN_ORDERS = ("visual-first", "prompt-first")
@@ -68,20 +73,19 @@ def load(
 
     Raises:
         FileNotFoundError: no such folder, a folder without the files it needs, or a name that cannot be had.
-        ValueError: an unknown dtype, damaged weights, or weights that do not fit the configuration.
+        ValueError: an unknown dtype, what ``decoder_config`` refuses, damaged weights, or weights that do not fit the
+            configuration.
     """
     if dtype == "auto":
         dtype = "float32" if torch.device(device).type == "cpu" else "float16"
     if dtype not in DTYPES:
         raise ValueError(f"llm_dtype={dtype!r}: allowed are auto, {', '.join(DTYPES)}")
+    config = decoder_config(checkpoint)
     source, options = locate(checkpoint)
-    if options["local_files_only"]:
-        check_folder(Path(source))
+    tokenizer = _tokenizer(checkpoint)
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
             if random_weights:
-                config = AutoConfig.from_pretrained(source, **options)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(1536)  # any number, but not that of tiny.build_tiny
                     model = AutoModel.from_config(config, dtype=DTYPES[dtype])
@@ -89,13 +93,16 @@ def load(
             model, info = AutoModel.from_pretrained(
                 source, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **options
             )
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise ValueError(f"llm={str(checkpoint)!r}: damaged or unusable checkpoint: {error}") from error
     except OSError as error:
         raise FileNotFoundError(not_had(checkpoint, error)) from error
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
-        raise ValueError(f"llm={str(checkpoint)!r}: {len(info['missing_keys'])} weights are missing ({missing}, ...)")
+    except Exception as error:  # each architecture fails in ways of its own
+        raise ValueError(f"llm={str(checkpoint)!r}: damaged or unusable checkpoint: {error}") from error
+    own, prefix = dict(model.named_children()), f"{model.base_model_prefix}."  # the head is no part of the base model
+    extra = {key for key in info["unexpected_keys"] if key.removeprefix(prefix).partition(".")[0] in own}
+    for keys, problem in ((info["missing_keys"], "are missing"), (extra, "have no place in the model of config.json")):
+        if keys:
+            names = ", ".join(sorted(keys)[:3])
+            raise ValueError(f"llm={str(checkpoint)!r}: {len(keys)} weights {problem} ({names}, ...)")
     return model.eval().requires_grad_(False), tokenizer
 
 
@@ -103,12 +110,40 @@ def hidden_size(llm: str | os.PathLike | Loaded) -> int:
     """Width d of the LLM's hidden states; of a checkpoint only the configuration is read. Raises as ``load`` does."""
     if isinstance(llm, tuple):
         return _text_config(llm[0].config).hidden_size
-    source, options = locate(llm)
+    return _text_config(read_config(llm)).hidden_size
+
+
+def decoder_config(checkpoint: str | os.PathLike) -> Any:
+    """The configuration of a checkpoint that ``load`` takes, as far as that can be told without its weights.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``hub.check``, or the model is no decoder-only language model.
+    """
+    config = hub.check(checkpoint)
+    text = config if config.is_encoder_decoder else _text_config(config)
+    decoder = any(type(part) in MODEL_FOR_CAUSAL_LM_MAPPING for part in (config, text))
+    encoder = type(text) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(text, "is_decoder", False)
+    causal = getattr(text, "is_causal", True) and getattr(text, "use_bidirectional_attention", "") not in (True, "all")
+    if config.is_encoder_decoder or encoder or not (decoder and causal):
+        raise ValueError(
+            f"llm={os.fspath(checkpoint)!r}: {config.model_type} is no decoder-only language model, or attends in both "
+            "directions here. Give one that reads from left to right, as Qwen2, Llama and Gemma do"
+        )
+    return config
+
+
+def _tokenizer(checkpoint: str | os.PathLike) -> Any:
+    source, options = locate(checkpoint)
     try:
         with quiet():
-            return _text_config(AutoConfig.from_pretrained(source, **options)).hidden_size
+            return AutoTokenizer.from_pretrained(source, **options)
     except OSError as error:
-        raise FileNotFoundError(not_had(llm, error)) from error
+        raise FileNotFoundError(not_had(checkpoint, error)) from error
+    except Exception as error:  # tokenizers raises Exception itself
+        raise ValueError(
+            f"llm={os.fspath(checkpoint)!r}: the tokenizer cannot be read: damaged, or written by a newer version of "
+            f"tokenizers or transformers. Copy it again, or save it with the versions here. The loader said: {error}"
+        ) from error
 
 
 class LLMReasoner(nn.Module):
@@ -165,6 +200,12 @@ class LLMReasoner(nn.Module):
         if dtype != "auto" and base.dtype != DTYPES.get(dtype):
             raise ValueError(f"llm_dtype={dtype!r}, but the LLM was loaded as {base.dtype}")
         ids = tokenizer(prompt)["input_ids"] if prompt else []
+        rows = base.get_input_embeddings().weight.shape[0]
+        if ids and max(ids) >= rows:
+            raise ValueError(
+                f"llm: the tokenizer gives the prompt the token {max(ids)}, but the LLM has embeddings of {rows} "
+                "tokens: they are of different models; copy the checkpoint again"
+            )
         config = _text_config(base.config)
         longest = getattr(config, "max_position_embeddings", None)
         if longest and (context if adapt == "prompts" else len(ids) + 1) > longest:

@@ -11,7 +11,6 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from aullm_lib.backbone import VisualBackbone
 from aullm_lib.clips import ClipStore
 from aullm_lib.efp import EnhancedFusionProjector
-from aullm_lib.llm import LLMReasoner, Loaded, hidden_size, load
+from aullm_lib.llm import LLMReasoner, Loaded, decoder_config, hidden_size, load
 from aullm_lib.recipe import RELEASED, Recipe, switched
 from aullm_lib.support import hub
 
@@ -194,14 +193,11 @@ def check(experiment: Any, store: ClipStore) -> None:
         store: The clips that it is to be trained on.
 
     Raises:
-        ValueError, FileNotFoundError: The variant is unknown, or the LLM is missing or incomplete.
+        ValueError, FileNotFoundError: The variant is unknown, or the LLM is missing, incomplete or of another kind.
     """
     recipe_of(experiment.variant, experiment.recipe)
     if needs_llm(experiment.variant):
-        source, options = hub.locate(experiment.llm)
-        if options["local_files_only"]:
-            hub.check_folder(Path(source))
-        hidden_size(experiment.llm)
+        decoder_config(experiment.llm)
 
 
 def sources(experiment: Any) -> dict[str, str]:

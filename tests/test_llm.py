@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from aullm_lib import lora
-from aullm_lib.llm import LLMReasoner, hidden_size, load, reason
+from aullm_lib.llm import LLMReasoner, decoder_config, hidden_size, load, reason
 from aullm_lib.support.tiny import build_tiny
 
 PROMPT = "Analyze the facial features:"
@@ -410,6 +410,75 @@ def test_a_missing_shard(folder):
     (folder / "model.safetensors.index.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.BertConfig(**SHAPE),  # loads as it is, and fails only in LoRA
+        transformers.DistilBertConfig(vocab_size=512, dim=32, hidden_dim=64, n_layers=2, n_heads=4),
+        transformers.T5Config(vocab_size=512, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4),
+        transformers.BartConfig(d_model=32, encoder_ffn_dim=64, decoder_ffn_dim=64),
+        transformers.ViTConfig(hidden_size=32),
+        transformers.CLIPConfig(),
+        transformers.Gemma3TextConfig(**SHAPE, head_dim=8, use_bidirectional_attention=True),  # as EmbeddingGemma
+        transformers.Qwen2Config(**SHAPE, is_causal=False),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_what_does_not_read_from_left_to_right_is_no_llm(folder, config):
+    config.save_pretrained(folder)
+    with pytest.raises(ValueError, match=rf"llm=.*{config.model_type} is no decoder-only language model"):
+        decoder_config(folder)
+
+
+@pytest.mark.parametrize("config", [*UNSHARED.values(), *SHARED.values()], ids=lambda config: config.model_type)
+def test_decoders_of_every_kind_are_llms(folder, config):
+    config.save_pretrained(folder)
+    assert decoder_config(folder).model_type == config.model_type
+
+
+def test_a_tokenizer_that_cannot_be_read(folder):
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["type"] = "NewBPE"
+    for text in (json.dumps(content), "{", "<html>404</html>"):
+        (folder / "tokenizer.json").write_text(text)
+        with pytest.raises(ValueError, match=r"llm=.*tokenizer cannot be read.*newer version"):
+            load(folder)
+
+
+def test_a_tokenizer_of_another_model(folder):
+    other = transformers.Qwen2Config(**{**SHAPE, "vocab_size": 300}, num_key_value_heads=2)
+    AutoModel.from_config(other).save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"llm: the tokenizer gives.*embeddings of 300 tokens"):
+        LLMReasoner(folder, prompt=PROMPT)
+
+
+@pytest.mark.parametrize("fields", [{"num_attention_heads": 5}, {"hidden_act": "unheard-of"}, {"model_type": "qwen99"}])
+def test_a_configuration_that_makes_no_model(folder, fields):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **fields}))
+    with pytest.raises(ValueError, match="llm="):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"num_hidden_layers": 1, "layer_types": ["full_attention"]}, {"model_type": "llama"}]
+)
+def test_weights_that_the_configuration_has_no_place_for(folder, fields):
+    """The second layer; the biases of queries, keys and values, which Llama has not."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **fields}))
+    with pytest.raises(ValueError, match=r"llm=.*weights have no place in the model of config.json \(model.layers"):
+        load(folder)
+
+
+def test_a_head_is_left_out(folder):
+    shape = {**SHAPE, "num_key_value_heads": 2, "tie_word_embeddings": False, "pad_token_id": 0}
+    config = transformers.Qwen2Config(**shape)
+    for kind in (transformers.Qwen2ForCausalLM, transformers.Qwen2ForSequenceClassification, transformers.Qwen2Model):
+        kind(config).save_pretrained(folder)
+        assert type(load(folder)[0]) is transformers.Qwen2Model
 
 
 def test_truncated_weights(folder):

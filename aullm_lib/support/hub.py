@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import hf_hub_download
 from transformers import AutoConfig
+from transformers.utils import find_adapter_config_file
 from transformers.utils import logging as hf_logging
 
 from aullm_lib.support import smollm2
@@ -32,7 +34,8 @@ def locate(checkpoint: str | os.PathLike, what: str = "llm") -> tuple[str, dict[
     path = Path(name).expanduser()
     local = name.startswith((".", "/", "~")) or path.exists() or name.count("/") > 1 or "\\" in name
     if not name or (local and not path.is_dir()):
-        raise FileNotFoundError(f"{what}={name!r}: no such folder. Give a checkpoint folder or a hub name (owner/name)")
+        problem = "a file, not a folder" if path.is_file() else "no such folder"
+        raise FileNotFoundError(f"{what}={name!r}: {problem}. Give a checkpoint folder or a hub name (owner/name)")
     options = {"trust_remote_code": False, "local_files_only": local}
     if local:
         return str(path), options
@@ -40,23 +43,93 @@ def locate(checkpoint: str | os.PathLike, what: str = "llm") -> tuple[str, dict[
     return name, options | {"revision": revision or REVISIONS.get(name)}
 
 
+def check(checkpoint: str | os.PathLike, what: str = "llm") -> Any:
+    """A checkpoint's configuration, after all checks that need none of its weights.
+
+    Raises:
+        FileNotFoundError: There is no such folder or name, or a file that is needed is missing.
+        ValueError: A file is damaged or a Git LFS pointer; the checkpoint has an adapter, or is quantised.
+    """
+    source, options = locate(checkpoint, what)
+    if options["local_files_only"]:
+        check_folder(Path(source), what)
+    config = read_config(checkpoint, what)
+    if not options["local_files_only"]:
+        name = f"{what}={os.fspath(checkpoint)!r}"
+        if find_adapter_config_file(source, revision=options["revision"]):
+            raise ValueError(f"{name}: {_ADAPTER}")
+        _refuse_quantised(config.to_dict(), name)
+    return config
+
+
 def check_folder(path: Path, what: str = "llm") -> None:
-    """Raises FileNotFoundError for a checkpoint folder without the files it needs, ValueError for a damaged index."""
-    index = path / "model.safetensors.index.json"
+    """What can be known of a checkpoint folder from its files. Raises as ``check``."""
+    name, index = f"{what}={str(path)!r}", path / "model.safetensors.index.json"
+    for file in sorted([*path.glob("*.json"), *path.glob("*.txt"), *path.glob("model*.safetensors")]):
+        if file.is_file() and _begins(file, b"version https://git-lfs.github.com/spec/"):
+            raise ValueError(
+                f"{name}: {file.name} is a Git LFS pointer in place of the file itself. Run 'git lfs pull' in the "
+                "folder, or download the checkpoint again"
+            )
+    if (path / "adapter_config.json").is_file():  # which transformers would add to the weights
+        raise ValueError(f"{name}: {_ADAPTER}")
     try:
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else []
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{what}={str(path)!r}: {index.name} is damaged; copy the checkpoint again") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{name}: {index.name} is damaged; copy the checkpoint again") from error
     missing = [n for n in ("config.json", *(shards or ["model.safetensors"])) if not (path / n).is_file()]
-    tokenizers = ("tokenizer.json", "vocab.json", "tokenizer.model")
-    if what == "llm" and not any((path / n).is_file() for n in tokenizers):
+    # no sentencepiece model alone: what tokens it gives depends on the packages that convert it
+    tokenizers = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+    if what == "llm" and not any(all((path / n).is_file() for n in one) for one in tokenizers):
         missing.append("tokenizer.json")
     if missing:
-        needs = "config, tokenizer and safetensors weights" if what == "llm" else "config and safetensors weights"
-        raise FileNotFoundError(
-            f"{what}={str(path)!r}: incomplete checkpoint folder, lacks {', '.join(missing)}. Copy the whole "
-            f"checkpoint ({needs}; other weight formats are not read)"
-        )
+        needs = "config, tokenizer.json and safetensors weights" if what == "llm" else "config and safetensors weights"
+        advice = f"Copy the whole checkpoint ({needs}; other formats are not read)"
+        if (path / "snapshots").is_dir():
+            advice = "This is the hub's cache: give the folder in its snapshots"
+        other = sorted(file.name for file in path.glob("*") if file.suffix in _OTHER)
+        has = f" (it has {other[0]})" if other else ""
+        raise FileNotFoundError(f"{name}: incomplete checkpoint folder, lacks {', '.join(missing)}{has}. {advice}")
+    try:
+        _refuse_quantised(dict(json.loads((path / "config.json").read_text(encoding="utf-8"))), name)
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(f"{name}: config.json is damaged ({error}); copy the checkpoint again") from error
+    for note in ("quantize_config.json", "quant_config.json", "hf_quant_config.json"):  # of GPTQ, AWQ and ModelOpt
+        if (path / note).exists():
+            raise ValueError(f"{name}: quantised, as {note} says: give the full-precision checkpoint")
+
+
+def _begins(file: Path, content: bytes) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(content)) == content
+
+
+_OTHER = (".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".model")
+_ADAPTER = (
+    "there is an adapter (adapter_config.json). Merge it into its model (merge_and_unload of peft) and give the folder "
+    "where you save that; if the weights beside it are to be used as they are, delete the adapter's files"
+)
+
+
+def _refuse_quantised(config: dict[str, Any], name: str) -> None:
+    """Raises ValueError for weights in a format that only some devices and packages can compute with."""
+    for part in (config, config.get("text_config") or {}):
+        for key in ("quantization_config", "compression_config", "quantization"):  # an older name; MLX's
+            if settings := part.get(key):
+                method = settings.get("quant_method", key) if isinstance(settings, dict) else settings
+                raise ValueError(f"{name}: quantised ({method}): give the full-precision checkpoint")
+
+
+def read_config(checkpoint: str | os.PathLike, what: str = "llm") -> Any:
+    """A checkpoint's configuration; nothing else is looked at. Raises FileNotFoundError, ValueError if it is no use."""
+    source, options = locate(checkpoint, what)
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(source, **options)
+    except OSError as error:
+        raise FileNotFoundError(not_had(checkpoint, error, what)) from error
+    except Exception as error:  # each kind of configuration has checks of its own
+        raise ValueError(f"{what}={os.fspath(checkpoint)!r}: config.json cannot be used: {error}") from error
 
 
 def not_had(checkpoint: str | os.PathLike, error: OSError, what: str = "llm") -> str:
@@ -84,11 +157,8 @@ def identity(checkpoint: str | os.PathLike, what: str = "llm") -> str:
             with path.open("rb") as file:
                 digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
         return digest.hexdigest()
-    try:
-        with quiet():
-            return str(AutoConfig.from_pretrained(source, **options)._commit_hash)
-    except OSError as error:
-        raise FileNotFoundError(not_had(checkpoint, error, what)) from error
+    read_config(checkpoint, what)  # which downloads it, or says why not
+    return Path(hf_hub_download(source, "config.json", revision=options["revision"])).parent.name
 
 
 @contextlib.contextmanager

@@ -210,7 +210,7 @@ def _pickled(folder):
         (_damaged, ValueError, "unusable checkpoint"),
         (_lacking, ValueError, r"1 weights are missing \(encoder.stages.0.layers.0.layer.0.convolution.weight"),
         (_misshapen, ValueError, "unusable checkpoint"),
-        (_pickled, FileNotFoundError, "incomplete checkpoint folder, lacks model.safetensors.*other weight formats"),
+        (_pickled, FileNotFoundError, "lacks model.safetensors .it has pytorch_model.bin.*other formats"),
         (lambda folder: folder.mkdir(), FileNotFoundError, "lacks config.json, model.safetensors"),
         (lambda folder: None, FileNotFoundError, "weights=.*no such folder"),
     ],
