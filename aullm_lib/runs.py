@@ -8,6 +8,7 @@
         log.csv            epoch, loss
         fold.json          sizes, seconds, device, threads, the LLM's dtype, versions, git revision
         weights.safetensors  what training changed, if it was to be kept
+        probe.csv          epoch, norms and spreads between clips of visual token and hidden state (AU-LLM only)
         trace.csv          epoch, clip_id, au, probability: the test clips after every epoch, if asked for
       progress/<fold>.txt  a line per epoch while the fold is in training
       failed/<fold>/       failure.json, weights.safetensors: where a fold stopped, and its state before that step
@@ -66,6 +67,7 @@ class Result(NamedTuple):
     info: dict  # sizes, seconds, device, threads
     weights: dict[str, Any] | None = None  # name -> tensor that training changed, if asked for
     trace: pd.DataFrame | None = None  # epoch, clip_id, au, probability: the test clips after every epoch, if asked for
+    probe: pd.DataFrame | None = None  # epoch, ``engine.probe.measure``; of AU-LLM
 
 
 class Run:
@@ -191,6 +193,8 @@ class Run:
             result.log.to_csv(folder / "log.csv", index=False)
             if result.trace is not None:
                 result.trace.to_csv(folder / "trace.csv", index=False)
+            if result.probe is not None:
+                result.probe.to_csv(folder / "probe.csv", index=False)
             if result.weights:
                 assert save, "weights, and nothing to save them with"
                 save(folder, result.weights, self.experiment)
@@ -259,6 +263,14 @@ class Run:
     def logs(self) -> pd.DataFrame:
         """Training losses: fold, epoch, loss. Raises FileNotFoundError if no fold is finished."""
         return self._pooled("log.csv")
+
+    def probe(self) -> pd.DataFrame:
+        """What reached the head: fold, epoch (0 is before training), and the columns of ``engine.probe.measure``.
+
+        Raises:
+            FileNotFoundError: No fold is finished, or the run is a baseline's.
+        """
+        return self._pooled("probe.csv")
 
     def trace(self) -> pd.DataFrame:
         """The test clips' probabilities after every epoch: fold, epoch, clip_id, au, probability.

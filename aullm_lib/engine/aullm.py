@@ -18,6 +18,7 @@ from torch.nn.utils import get_total_norm
 
 from aullm_lib import asl, trained
 from aullm_lib.clips import ClipStore, labels
+from aullm_lib.engine import probe
 from aullm_lib.engine.fold import Progress, columns, finished
 from aullm_lib.experiment import Experiment
 from aullm_lib.llm import Loaded, load, reason
@@ -96,6 +97,8 @@ def train_folds(
     llm = llm or load_llm(experiment.variant, recipe, experiment.llm, device)
     with explained_memory(_advice(recipe, len(folds))):
         learners = [_Learner(experiment, recipe, store, table, fold, llm, torch.device(device)) for fold in folds]
+        for learner in learners:
+            learner.measure(0)
         outcomes: dict[str, Result | Diverged] = {}
         for epoch in range(1, recipe.epochs + 1):
             active = [learner for learner in learners if learner.fold.name not in outcomes]
@@ -113,6 +116,8 @@ def train_folds(
                     continue
                 mean = total / len(learner.rows)
                 learner.history.append({"epoch": epoch, "loss": mean})
+                if probe.due(epoch, recipe.epochs):
+                    learner.measure(epoch)
                 if trace:
                     learner.trace(epoch)
                 progress(name, epoch, mean)
@@ -156,6 +161,7 @@ class _Learner:
         self.targets = labels(table, fold.train, experiment.aus).to(device)
         self.history: list[dict] = []
         self.traced: list[pd.DataFrame] = []
+        self.probed: list[dict] = []
         self.failed_at = torch.full(
             (), -1.0, device=device
         )  # the step of this epoch whose loss or gradient was not finite
@@ -201,6 +207,11 @@ class _Learner:
         self.optimizer.step()
         self.total += loss / asl.divisor(self.recipe.reduction, 1, len(self.experiment.aus))
 
+    def measure(self, epoch: int) -> None:
+        """Keeps what reaches the head as it is now, for some of the training clips: the same ones each time."""
+        clips = self.store.sample(probe.some(self.rows), self.recipe.frames)
+        self.probed.append({"epoch": epoch} | probe.measure(self.model, clips))
+
     def trace(self, epoch: int) -> None:
         """Keeps the probabilities of the test clips as they are now."""
         predictions = columns(self._predict(), self.fold.test, self.experiment.aus)
@@ -240,7 +251,9 @@ class _Learner:
             "device": str(self.device),
         } | ({"llm_dtype": self.dtype} if self.dtype else {})
         kept = trained.state(self.model) if keep_weights else None
-        return finished(self.experiment, self.table, fold, probabilities, self.history, info, kept, self.traced)
+        return finished(
+            self.experiment, self.table, fold, probabilities, self.history, info, kept, self.traced, self.probed
+        )
 
 
 def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:

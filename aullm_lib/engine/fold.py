@@ -33,11 +33,19 @@ def finished(
     info: dict,
     weights: dict[str, Tensor] | None,
     trace: list[pd.DataFrame],
+    probe: list[dict] | None = None,
 ) -> Result:
-    """A trained fold's result. probabilities: Of its test clips `[B, N_AU]`; trace: ``columns`` after every epoch."""
+    """A trained fold's result.
+
+    Args:
+        probabilities: Of its test clips `[B, N_AU]`.
+        trace: ``columns`` after every epoch.
+        probe: ``probe.measure`` with its epoch.
+    """
     truth = labels(table, fold.test, experiment.aus).int()
     predictions = pd.DataFrame(columns(probabilities, fold.test, experiment.aus) | {"label": truth.flatten().numpy()})
     predictions["subject"] = predictions["clip_id"].map(table["subject"])
     sizes = {"fold": fold.name, "train_clips": len(fold.train), "test_clips": len(fold.test)}
     info = sizes | info | {"threads": torch.get_num_threads()}
-    return Result(predictions, pd.DataFrame(log), info, weights, pd.concat(trace) if trace else None)
+    traced, probed = pd.concat(trace) if trace else None, pd.DataFrame(probe) if probe else None
+    return Result(predictions, pd.DataFrame(log), info, weights, traced, probed)

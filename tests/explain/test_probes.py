@@ -1,10 +1,11 @@
 """SE's weights, LED's response and the LLM's attention against what they are by their equations."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from aullm_lib import engine, explain
+from aullm_lib import engine, explain, protocol
 from aullm_lib.experiment import Experiment
 from aullm_lib.explain import probes
 from aullm_lib.led import LED
@@ -156,3 +157,36 @@ def test_attention_over_folds_takes_each_clip_once_with_its_own_model(hand_store
     one = probes.attention(model, hand_store.sample([hand_store.ids[5]]), llm[1])
     torch.testing.assert_close(result.weights[5], one.weights[0])  # the folds are in the store's order
     assert result.tokens == one.tokens and fold == run.folds[1]
+
+
+def recorded(hand_store, tmp_path, values):
+    """A run of two folds, whose probe.csv have the given columns: [fold][column][epoch]."""
+    recipe = Recipe.released(size=32, epochs=1, batch_size=4, efp_hidden=8, llm_dtype="float32")
+    experiment = Experiment(name="hand", aus=(4, 12), recipe=recipe, variant="backbone")
+    folds = protocol.loso(hand_store.table)[:2]
+    run = Run(engine.run(experiment, hand_store, folds=folds, out=tmp_path, device="cpu"))
+    for fold, columns in zip(run.folds, values, strict=True):
+        pd.DataFrame({"epoch": [0, 1]} | columns).to_csv(run.path / "folds" / fold / "probe.csv", index=False)
+    return run
+
+
+def test_a_weak_signal_of_what_the_head_reads_is_warned_of(hand_store, tmp_path):
+    token = {"token_norm": [0.5, 2.0], "token_spread": [0.01, 1.0]}
+    hidden = {"hidden_norm": [50.0, 50.0], "embedding_norm": [4.0, 4.0]}
+    run = recorded(
+        hand_store, tmp_path, [token | hidden | {"hidden_spread": spread} for spread in ([0.5, 1.0], [0.5, 2.0])]
+    )
+    result = probes.signal(run)
+    assert result["fold"].tolist() == ["hand-s0"] * 2 + ["hand-s1"] * 2
+    assert result["token_signal"].tolist() == pytest.approx([0.02, 0.5] * 2)
+    assert result["hidden_signal"].tolist() == pytest.approx([0.01, 0.02, 0.01, 0.04])
+    text = probes.verdict(run)
+    assert text.startswith("hand: the hidden state that the head reads differs between clips by 3 % of its norm (1 %")
+    assert "WARNING: below 5 %" in text and "norm is 0.5 times that of the LLM's token embeddings" in text
+
+
+def test_without_an_llm_the_signal_is_that_of_the_visual_token(hand_store, tmp_path):
+    run = recorded(hand_store, tmp_path, [{"token_norm": [1.0, 1.0], "token_spread": [0.01, 0.2]}] * 2)
+    assert "hidden_signal" not in probes.signal(run)
+    text = "hand: the visual token that the head reads differs between clips by 20 % of its norm (1 % before training)."
+    assert probes.verdict(run) == text

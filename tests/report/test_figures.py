@@ -40,6 +40,7 @@ def test_figures_are_the_same_bytes_twice(scored, tmp_path):
         "methods": lambda: scores.methods({"x": method_frame()}, {"x": {"always-negative": 45.4}}, note="n"),
         "differences": lambda: scores.differences(difference_frame(), note="n"),
         "losses": lambda: scores.losses(log, "t"),
+        "signal": lambda: scores.signal(signal_frame(), "t"),
         "counts": lambda: scores.au_counts({"casme2": table(AU1=[1, 1, 1], AU5=[1, 0, 0])}),
         "film": lambda: clips.film({"a": [image], "b": [image - 100.0]}, ["t"], signed=["b"]),
         "alignment": lambda: clips.alignment({"t": (image, np.array([[1.0, 0, -2], [0, 1, -2]]), image[2:10, 2:10])}),
@@ -117,6 +118,32 @@ def test_the_intensity_curve_has_a_dot_per_seed_and_lines_through_the_means():
     figure.draw_without_rendering()
     legend = figure.legends[0].get_window_extent()
     assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1  # long names fit
+
+
+def signal_frame(hidden=1.0):
+    frame = pd.DataFrame(
+        {"fold": ["a", "a", "b", "b", "c", "c"], "epoch": [0, 9] * 3, "token_norm": 1.0,
+         "token_spread": [0.01, 0.1] * 3, "hidden_norm": 50.0, "hidden_spread": [0.5, 1.0, 1.0, 2.0, 3.0, 4.0],
+         "embedding_norm": 3.0}
+    )  # fmt: skip
+    frame["hidden_spread"] *= hidden
+    for part in ("token", "hidden"):
+        frame[f"{part}_signal"] = frame[f"{part}_spread"] / frame[f"{part}_norm"]
+    return frame
+
+
+def test_the_signal_is_drawn_as_medians_and_ranges_over_folds_in_percent():
+    sizes, ratios = scores.signal(signal_frame(), "t").axes
+    drawn = [y for _, _, y in lines(sizes)]
+    assert drawn == [[50, 50], [1, 2], [1, 1], [0.01, 0.1], [3, 3]]
+    assert [y for _, _, y in lines(ratios)] == [pytest.approx([2, 4]), pytest.approx([1, 10]), [5, 5]]
+    band = ratios.collections[0].get_paths()[0].vertices
+    assert {tuple(np.round(point, 9)) for point in band} == {(0, 1), (0, 6), (9, 2), (9, 8)}
+    assert all(axis.get_yscale() == "log" for axis in (sizes, ratios))
+    frame = signal_frame()
+    visual = scores.signal(frame[["fold", "epoch", *(name for name in frame if name.startswith("token"))]], "t")
+    assert [len(axis.lines) for axis in visual.axes] == [2, 2]
+    scores.signal(signal_frame(hidden=0.0), "t").draw_without_rendering()  # the same vector for every clip
 
 
 def method_frame():

@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
 
 from aullm_lib import facs
 from aullm_lib.datasets import TITLES
+from aullm_lib.explain.probes import WEAK
 from aullm_lib.facs import au_columns
 from aullm_lib.report.figures.canvas import HEAT
 from aullm_lib.report.figures.style import (
@@ -25,6 +26,7 @@ from aullm_lib.report.figures.style import (
     GREY,
     MARKERS,
     ORANGE,
+    PAGE,
     PALE,
     PALETTE,
     SMALL,
@@ -206,6 +208,52 @@ def losses(logs: pd.DataFrame, title: str, note: str = "") -> Figure:
     axis.yaxis.set_minor_formatter(LogFormatter())
     axis.legend()
     caption(figure, note)
+    return figure
+
+
+@styled(STYLE)
+def signal(frame: pd.DataFrame, title: str, note: str = "") -> Figure:
+    """What reaches the head over the epochs: norms and spreads on the left, their ratio, the signal, on the right.
+
+    A line is the median over folds, with a band from the lowest to the highest fold.
+
+    Args:
+        frame: ``probes.signal`` of a run.
+    """
+    figure, (sizes, ratios) = plt.subplots(1, 2, figsize=(PAGE, 2.9), width_ratios=(1, 0.85))
+    folds = frame.drop(columns="fold").groupby("epoch")
+    low, middle, high = folds.min(), folds.median(), folds.max()
+    epochs = middle.index.to_numpy()
+
+    def line(axis: Axes, column: str, label: str, **look: Any) -> None:
+        unit = 100 if axis is ratios else 1
+        axis.plot(epochs, unit * middle[column], ms=4, label=label, **look)
+        axis.fill_between(epochs, unit * low[column], unit * high[column], color=look["color"], alpha=0.15, lw=0)
+
+    for part, name, colour, marker in (("hidden", "hidden state", BLUE, "s"), ("token", "visual token", ORANGE, "o")):
+        if f"{part}_norm" in frame:
+            look = {"color": colour, "marker": marker}
+            line(sizes, f"{part}_norm", f"{name}: norm", **look)
+            line(sizes, f"{part}_spread", f"{name}: spread between clips", **look, ls="--", mfc="white")
+            line(ratios, f"{part}_signal", name, **look)
+    if "embedding_norm" in frame:
+        line(sizes, "embedding_norm", "the LLM's token embeddings: norm", color="black", lw=1, ls=":")
+    ratios.axhline(100 * WEAK, color=GREY, lw=1, ls="-.", label=f"signal is weak below {100 * WEAK:g} %")
+    ticks = [epoch for epoch in epochs if epoch == epochs[-1] or 1.5 * epoch <= epochs[-1]]
+    for axis in (sizes, ratios):
+        axis.set(yscale="log", xlabel="epoch (0: before training)")
+        axis.set_xscale("symlog", base=2, linthresh=1)
+        axis.set_xlim(-0.2, 1.15 * epochs[-1])
+        axis.set_xticks(ticks, [str(epoch) for epoch in ticks])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter("{x:g}")
+    ratios.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ratios.yaxis.set_minor_locator(NullLocator())
+    sizes.set(title=title, ylabel="Euclidean norm")
+    ratios.set(title="what differs between clips", ylabel="signal: spread / norm (%)")
+    handles = [*sizes.get_legend_handles_labels()[0], ratios.lines[-1]]
+    figure.legend(handles=handles, loc="outside upper left", ncols=3, fontsize=7, handlelength=3)
+    caption(figure, f"Lines: the median over folds. Bands: from the lowest to the highest fold.\n{note}")
     return figure
 
 
