@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## the main job on synthetic data with a tiny LLM: about 10 minutes on 2 cores, no GPU
 	@$(BIN)/python -m aullm_lib.notebook.batch demo $(ARGS)
 
-demo-full: $(READY) ## every table row and variant at demo size: up to an hour on 2 cores
+demo-full: $(READY) ## every table row and variant at demo size: up to 90 minutes on 2 cores
 	@$(BIN)/python -m aullm_lib.notebook.batch demo-full $(ARGS)
 
 paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_ROOT=... [RELEASES=casme2] [LLM=...]

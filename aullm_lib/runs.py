@@ -40,6 +40,7 @@ from aullm_lib.support.provenance import MADE_BY, provenance
 
 FORMAT = 2  # of run.json
 Save = Callable[[Path, dict[str, Any], Experiment], object]  # weights into a folder
+COSTS = ["trained_parameters", "total_parameters", "seconds", "peak_memory_mb"]  # of fold.json
 POOL = "pool"  # beside runs, a link to the folder where several such folders keep them
 
 
@@ -281,6 +282,10 @@ class Run:
             FileNotFoundError: No fold is finished, or one was trained without ``trace``.
         """
         return self._pooled("trace.csv")
+
+    def costs(self) -> pd.DataFrame:
+        """What each finished fold took: one row per fold, columns ``COSTS``, NaN where a run did not note it."""
+        return pd.DataFrame(self._notes(), self.done).reindex(columns=COSTS).astype(float)
 
     def seconds(self) -> float:
         """Training and test time of the finished folds, summed."""

@@ -7,6 +7,7 @@ predictions that are pooled over folds: a mean of per-subject F1s would average 
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -57,14 +58,14 @@ def score(
 
 
 def compare(
-    a: pd.DataFrame, b: pd.DataFrame, *, measure: str = "f1_macro", policy: str = "fixed", threshold: float = 0.5,
-    resamples: int = 10_000, seed: int = 0,
+    a: pd.DataFrame | Sequence[pd.DataFrame], b: pd.DataFrame | Sequence[pd.DataFrame], *, measure: str = "f1_macro",
+    policy: str = "fixed", threshold: float = 0.5, resamples: int = 10_000, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """The paired difference between two methods on the same clips and folds.
 
     Args:
-        a: Predictions of the first method.
-        b: Predictions of the second, of the same clips, subjects, folds, AUs and labels.
+        a: Predictions of the first method; or several, one per seed, whose scores are averaged.
+        b: Those of the second, of the same clips, subjects, folds, AUs and labels.
         measure: One of MEASURES.
         policy: As ``score``, for both; so are threshold, resamples and seed.
 
@@ -78,11 +79,18 @@ def compare(
     """
     if measure not in MEASURES:
         raise ValueError(f"measure={measure!r}: expected one of {MEASURES}")
-    sides = Arrays.of(a), Arrays.of(b)
-    sides[0].same_samples(sides[1])
-    subjects, k, ranked = len(sides[0].subjects), MEASURES.index(measure), measure in RANKS
+    sides = [[Arrays.of(frame) for frame in ([x] if isinstance(x, pd.DataFrame) else x)] for x in (a, b)]
+    (first, *_), k, ranked = sides[0], MEASURES.index(measure), measure in RANKS
+    for side in chain(*sides):
+        first.same_samples(side)
+
+    def mean(side: list[Arrays], weights: np.ndarray) -> np.ndarray:
+        scores = [_scores(seed, policy, threshold, weights, ranked=ranked)[0][..., k : k + 1] for seed in side]
+        return np.mean(scores, axis=0)
+
+    subjects = len(first.subjects)
     (point, drawn) = (
-        np.subtract(*(_scores(side, policy, threshold, weights, ranked=ranked)[0][..., k : k + 1] for side in sides))
+        mean(sides[0], weights) - mean(sides[1], weights)
         for weights in (np.ones((1, subjects)), bootstrap.draws(subjects, resamples, seed))
     )  # 1 a 1, r a 1
     difference = bootstrap.with_mean(point)[0, :, 0]  # a + 1
@@ -93,7 +101,7 @@ def compare(
             "difference": difference, "low": low, "high": high, "p": bootstrap.p_value(resampled),
             "supported": (low > 0) | (high < 0),
         },
-        index=pd.Index([*sides[0].aus, "mean"], name="au"),
+        index=pd.Index([*first.aus, "mean"], name="au"),
     )  # fmt: skip
 
 

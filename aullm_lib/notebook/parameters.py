@@ -124,7 +124,7 @@ def check(settings: Mapping) -> None:
     releases = list(datasets.ADAPTERS if "other_roots" in settings else ROOTS)
     if not settings["releases"]:
         raise ValueError(f"releases is empty; choose from {', '.join(releases)}")
-    for parameter in ("releases", "options", "other_roots", "publishable"):
+    for parameter in ("releases", "options", "other_roots", "publishable", "more_ablations"):
         for release in settings.get(parameter, ()):
             if release not in releases:
                 raise ValueError(f"{parameter}: unknown {release!r}; choose from {', '.join(releases)}")

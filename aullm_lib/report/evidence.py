@@ -4,15 +4,14 @@ Methods are compared with one row of AU-LLM that is chosen by its name. The best
 that are then compared.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from aullm_lib import metrics
-from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics import calibration
 from aullm_lib.report import tables
 from aullm_lib.report.results import RELEASES, Result, au_llm, in_words
@@ -22,7 +21,8 @@ LEVEL = 0.05  # of the family-wise error
 MEASURES = {"f1_macro": "two-class macro F1", "f1": "F1 of Eq. 5"}
 SPREAD = ("mean", "std", "min", "max")
 
-Pairs = dict[tuple, tuple[pd.DataFrame, pd.DataFrame] | str]
+Predictions: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]  # of one run, or of several that differ in their seed
+Pairs = dict[tuple, tuple[Predictions, Predictions] | str]
 """Key -> predictions and those that they are compared with, or the reason why there are none."""
 
 
@@ -40,7 +40,7 @@ def paired(pairs: Pairs, names: Sequence[str]) -> pd.DataFrame:
     """
     columns = ["difference", "low", "high", "p (Holm)"]
 
-    def compared(pair: tuple[pd.DataFrame, pd.DataFrame] | str) -> dict[str, Any]:
+    def compared(pair: tuple[Predictions, Predictions] | str) -> dict[str, Any]:
         if isinstance(pair, str):
             return {"why": pair}
         try:
@@ -103,24 +103,6 @@ def differences(results: Sequence[Result]) -> pd.DataFrame:
         for r in here:
             pairs |= _pairs(r, one, (in_words([one]), r.name, one.name)) if r is not one else {}
     return paired(pairs, ["data", "method", "against", "seed"])
-
-
-def against_whole(results: Sequence[Result], variants: Callable[[str], bool]) -> pd.DataFrame:
-    """Some variants of AU-LLM against the variant "all" of the same release, LLM, recipe and seed: ``paired``.
-
-    A variant without an LLM is compared with the first one's. What has no whole model beside it is left out. The index
-    is release, LLM, variant, seed ("" for a result without a score).
-    """
-    pairs: Pairs = {}
-    models = [r for r in results if r.method == AU_LLM]
-    for r in models:
-        same = (
-            m for m in models if m.variant == "all" and not m.why and (m.test_set, m.recipe) == (r.test_set, r.recipe)
-        )
-        one = next((m for m in same if r.llm in ("", m.llm)), None)
-        if one and r is not one and variants(r.variant):
-            pairs |= _pairs(r, one, (r.test_set, one.llm.rstrip("/").split("/")[-1], r.variant))
-    return paired(pairs, ["release", "LLM", "variant", "seed"])
 
 
 def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -180,12 +180,12 @@ def _slot(row: str, c: Column, result: Result | None, what: str, notebook: str, 
 
 
 def ablations(results: Sequence[Result], policies: Sequence[str] = ("fixed",)) -> Table:
-    """Table 3: the average F1 of every ablation, by LLM, on both releases; further variants of ours below.
+    """Table 3: the average F1 of every ablation, by LLM, on both releases; further variants are in ``controls.table``.
 
     The published numbers share their columns with licensed runs only; beside a synthetic release they have their own.
     Baselines are in Tables 1 and 2.
     """
-    results = [r for r in results if r.test_set in RELEASES and not r.baseline]
+    results = [r for r in results if r.test_set in RELEASES and not r.baseline and r.variant in published.VARIANTS]
     columns: dict[Column, str] = {}  # -> the name of its results
     for release in RELEASES:
         here, name = [r for r in results if r.test_set == release], title(release)
@@ -200,13 +200,11 @@ def ablations(results: Sequence[Result], policies: Sequence[str] = ("fixed",)) -
                 columns[Column(release, "mean", short, f"synthetic, as {name}")] = method
     by_key = {(r.test_set, r.name, r.variant): r for r in sorted(results, key=lambda r: not r.why)}
     ran = {key[:2] for key in by_key}
-    variants = published.VARIANTS | {r.variant: r.variant for r in results if r.variant not in published.VARIANTS}
     cells = []
-    for variant, label in variants.items():
+    for variant, label in published.VARIANTS.items():
         for c, name in columns.items():
             what = f"{variant!r}, {name}" if (c.test_set, name) in ran else name
-            printed = 3, label if variant in published.VARIANTS else ""
-            cells.append(_slot(label, c, by_key.get((c.test_set, name, variant)), what, "04_ablations", printed))
+            cells.append(_slot(label, c, by_key.get((c.test_set, name, variant)), what, "04_ablations", (3, label)))
     return _table(3, list(columns), cells, results, policies)
 
 

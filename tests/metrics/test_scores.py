@@ -185,6 +185,31 @@ def test_a_paired_comparison_equals_a_naive_one():
     assert reverse["p"].tolist() == table["p"].tolist()
 
 
+def test_several_seeds_are_compared_by_their_mean_scores_on_the_same_resamples():
+    a, b = [skilled(2), skilled(3), skilled(4)], [skilled(5), skilled(6)]
+    labels = a[0]["label"]
+    a, b = ([frame.assign(label=labels) for frame in side] for side in (a, b))
+    table = metrics.compare(a, b, resamples=100, seed=5)
+    scores = [[metrics.score(frame, resamples=0)["f1_macro"] for frame in side] for side in (a, b)]
+    assert table["difference"].to_numpy() == pytest.approx((sum(scores[0]) / 3 - sum(scores[1]) / 2).to_numpy())
+    subjects = sorted(labels.groupby(a[0]["subject"]).size().index)
+    naive = []
+    for draw in np.random.default_rng(5).multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), 100):
+        means = []
+        for side in (a, b):
+            drawn = [
+                pd.concat(frame[frame["subject"] == s].assign(clip_id=lambda f, k=k: f["clip_id"] + f"/{k}")
+                          for s, n in zip(subjects, draw, strict=True) for k in range(n))
+                for frame in side
+            ]  # fmt: skip
+            means.append(np.mean([metrics.score(frame, resamples=0).loc["mean", "f1_macro"] for frame in drawn]))
+        naive.append(means[0] - means[1])
+    ends = np.quantile(naive, [0.025, 0.975])
+    assert table.loc["mean", ["low", "high"]].tolist() == pytest.approx(list(ends))
+    with pytest.raises(ValueError, match="its label differs"):
+        metrics.compare(a, [b[0], b[1].assign(label=1 - labels)])
+
+
 def test_a_clear_difference_is_supported_and_a_chance_one_is_not():
     labels = skilled(2)["label"]
     good, other = (skilled(2).assign(probability=p) for p in (0.2 + 0.6 * labels, skilled(3)["probability"]))

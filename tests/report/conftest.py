@@ -24,7 +24,7 @@ def record(tmp_path):
 
     def write(
         release="samm", variant="all", llm="Qwen/Qwen2.5-1.5B", seed=1, synthetic=False, skill=0.5, folds=5, data="f",
-        clips=6, method="au-llm", **recipe,
+        clips=6, method="au-llm", costs=(), **recipe,
     ):  # fmt: skip
         train, _, test = release.rpartition(" → ")
         aus = AUS["samm" if train else release]
@@ -45,9 +45,8 @@ def record(tmp_path):
             "clips": 30,
             "dataset": test,
             "synthetic": synthetic,
-            "llm": llm,
             "variant": 247,
-        }
+        } | ({"llm": llm} if llm else {})
         protocol = "cross-domain" if train else "leave-one-subject-out"
         described = {"train": [train or test], "test": [test], "protocol": protocol}
         run = Run.open(tmp_path / "results", experiment, split, about, split=described)
@@ -59,7 +58,7 @@ def record(tmp_path):
                     rows.append((clip, fold.name, f"AU{au}", label, skill * label + (1 - skill) * rng.random()))
             frame = pd.DataFrame(rows, columns=["clip_id", "subject", "au", "label", "probability"])
             log = pd.DataFrame({"epoch": [1], "loss": [0.5]})
-            run.write_fold(fold.name, Result(frame, log, {"seconds": 1.0}, {}))
+            run.write_fold(fold.name, Result(frame, log, {"seconds": 1.0} | dict(costs), {}))
         os.utime(run.path, times=(next(times),) * 2)
         return str(run.path)
 

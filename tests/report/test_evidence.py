@@ -1,7 +1,5 @@
 """What recorded scores support, by hand."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,9 +7,8 @@ from bs4 import BeautifulSoup
 
 from aullm_lib import metrics
 from aullm_lib.metrics import calibration
-from aullm_lib.protocol import Fold
-from aullm_lib.report import evidence, figures, results
-from aullm_lib.runs import Result, Run
+from aullm_lib.report import evidence, figures
+from aullm_lib.runs import Run
 
 
 def test_ways_to_choose_the_epoch():
@@ -78,31 +75,6 @@ def test_a_difference_alone_may_not_hold_among_many():
     assert alone["supported"].tolist() == ["yes"]
     assert among["supported"].tolist()[:2] == ["no: not among so many comparisons", "no: the interval holds 0"]
     assert among["p (Holm)"].iloc[0] == round(5 * p, 4)
-
-
-def test_ablations_are_compared_with_the_whole_model_of_the_same_llm_and_seed(experiment, tmp_path):
-    def record(folder, variant, llm, seed, right):
-        frame = predicted(right)
-        split = [Fold(s, ("x",), tuple(rows["clip_id"])) for s, rows in frame.groupby("subject")]
-        trained = dataclasses.replace(experiment, name=f"{variant}-{llm[-1]}", variant=variant, llm=llm, seed=seed)
-        described = {"train": ["samm"], "test": ["samm"], "protocol": "leave-one-subject-out"}
-        run = Run.open(tmp_path / folder, trained, split, {"fingerprint": "f"}, split=described)
-        for fold in split:
-            rows = frame[frame["subject"] == fold.name]
-            run.write_fold(fold.name, Result(rows, pd.DataFrame({"epoch": [1], "loss": [1.0]}), {"seconds": 1.0}, {}))
-
-    whole = [("all", "x/q", 1, 0.9), ("all", "x/r", 1, 0.5)]
-    parts = [("high", "x/q", 1, 1.0), ("high", "x/r", 1, 1.0), ("high", "x/q", 2, 1.0), ("bce", "x/q", 1, 0.7)]
-    for facts in parts:
-        record("parts", *facts)
-    for facts in [*whole, *parts]:
-        record("every", *facts)
-    found = results.load(tmp_path / "every")
-    frame = evidence.against_whole(found, lambda variant: variant == "high")
-    assert frame["difference"].dropna().to_dict() == {("samm", "q", "high", 1): 10.0, ("samm", "r", "high", 1): 50.0}
-    assert frame.loc[("samm", "q", "high", 2), "supported"] == "not compared: AU-LLM, q was not run with seed 2"
-    assert len(evidence.against_whole(found, lambda variant: True)) == 4
-    assert len(evidence.against_whole(results.load(tmp_path / "parts"), lambda variant: True)) == 0
 
 
 def test_differences_are_those_of_the_paired_bootstrap_against_au_llms_first_row(record, load):

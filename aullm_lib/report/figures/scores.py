@@ -3,6 +3,7 @@
 Each takes a ``note``, the small print below it.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,8 @@ from aullm_lib.report.figures.style import (
 )
 
 F1 = "two-class macro F1 (%)"
-TRIVIAL = {"always-negative": "--", "base-rate random": ":", "random scores, test-tuned": "-."}  # and their lines
+CHANCE = "base-rate random"
+TRIVIAL = {"always-negative": "--", CHANCE: ":", "random scores, test-tuned": "-."}  # and their lines
 
 
 def _title(release: str, table: pd.DataFrame) -> str:
@@ -341,17 +343,21 @@ def differences(frame: pd.DataFrame, note: str = "") -> Figure:
         axis.set_title(f"{data}: method minus {against}", loc="left")
         axis.tick_params(axis="y", length=0)
     axes[-1, 0].set_xlabel("difference of the averages, points of two-class macro F1")
-    handles = [
-        Line2D([], [], color=BLUE, marker="o", ms=4.5, lw=1.4, label="supported (corrected p below 0.05)"),
-        Line2D([], [], color=GREY, marker="o", ms=4.5, lw=1, mfc="white", label="not supported"),
-    ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=8)
+    figure.legend(handles=_support(), loc="outside upper right", ncols=2, fontsize=8)
     caption(figure, note)
     return figure
 
 
+def _support() -> list[Line2D]:
+    """The legend of ``_interval``."""
+    return [
+        Line2D([], [], color=BLUE, marker="o", ms=4.5, lw=1.4, label="supported (corrected p below 0.05)"),
+        Line2D([], [], color=GREY, marker="o", ms=4.5, lw=1, mfc="white", label="not supported"),
+    ]
+
+
 def _interval(axis: Axes, y: float, row: pd.Series) -> None:
-    """One line of ``differences``."""
+    """A difference with its interval, a line of a panel."""
     if np.isnan(row["difference"]):
         axis.text(0.01, y, "not compared", transform=axis.get_yaxis_transform(), va="center", fontsize=7, color=GREY)
         return
@@ -359,6 +365,48 @@ def _interval(axis: Axes, y: float, row: pd.Series) -> None:
     colour = BLUE if supported else GREY
     axis.plot([row["low"], row["high"]], [y, y], color=colour, lw=1.4 if supported else 1)
     axis.plot(row["difference"], y, "o", ms=4.5, color=colour, mfc=colour if supported else "white")
+
+
+@styled(SMALL | {"axes.grid.axis": "x"})
+def controls(frame: pd.DataFrame, note: str = "") -> Figure:
+    """Each variant's difference to the whole model with its paired interval, a panel for each data that has some.
+
+    A dot is filled where it is supported; where there are several seeds, each has a tick.
+
+    Args:
+        frame: The rows of one model in ``controls.table``, with at least one variant.
+    """
+    variants = frame[frame["group"] != "reference"]
+    panels = {str(data): rows.droplevel(["model", "data"]) for data, rows in variants.groupby("data", sort=False)}
+    labels: list[str] = []
+    order: list[str] = []  # the variants from above, "" for a heading
+    for group, rows in variants.droplevel(["model", "data"]).groupby("group", sort=False):
+        what = rows["what"][~rows.index.duplicated()]
+        labels += [group, *what]
+        order += ["", *what.index]
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(PAGE, 0.75 + 0.145 * len(order)), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, (data, rows) in zip(axes[0], panels.items(), strict=True):
+        whole, chance = (frame.xs((data, name), level=("data", "variant")).iloc[0] for name in ("all", CHANCE))
+        axis.axvline(0, color="black", lw=0.8)
+        axis.axvline(chance["difference"], color=GREY, lw=1, ls=TRIVIAL[CHANCE])
+        for variant, row in rows.iterrows():
+            y, seeds = order.index(str(variant)), np.array(row["of seeds"]) - whole["score"]
+            if len(seeds) > 1:
+                axis.plot(seeds, np.full(len(seeds), y), "|", color=GREY, ms=3.5, mew=0.7)
+            _interval(axis, y, row)
+        axis.set(ylim=(len(order) - 0.4, -0.6), title=textwrap.fill(data, 18), xlabel="points")
+        axis.tick_params(axis="y", length=0)
+    axes[0, 0].set_yticks(range(len(order)), labels)
+    for variant, label in zip(order, axes[0, 0].get_yticklabels(), strict=True):
+        label.set_fontweight("normal" if variant else "bold")
+    handles = [*_support(), Line2D([], [], color=GREY, lw=1, ls=TRIVIAL[CHANCE], label=f"chance level ({CHANCE})")]
+    if variants["seeds"].max() > 1:
+        handles.append(Line2D([], [], color=GREY, marker="|", ls="", ms=4, label="one seed"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=4)
+    caption(figure, f"Variant minus the whole model, average two-class macro F1, 95 % interval.\n{note}")
+    return figure
 
 
 @styled(SMALL)
