@@ -39,7 +39,7 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from aullm_lib.lora import LoRA, applied
+from aullm_lib.lora import Adapter, applied, config
 from aullm_lib.support import hub
 from aullm_lib.support.hub import locate, not_had, quiet, read_config
 
@@ -149,8 +149,9 @@ def _tokenizer(checkpoint: str | os.PathLike) -> Any:
 class LLMReasoner(nn.Module):
     """A visual token and a prompt through the LLM; what comes out at the last position.
 
-    The given model is not changed, nor copied: one loaded LLM serves any number of reasoners, each with its own fresh
-    LoRA (drawn from the global torch generator). Moving a reasoner to another device or type moves what is shared.
+    The given model is not copied: one loaded LLM serves any number of reasoners, each with an adapter of its own in it
+    (``lora.Adapter``), drawn from the global torch generator. The frozen weights are no part of the reasoner's
+    parameters and state. Moving a reasoner to another device or type moves what is shared.
 
     Args:
         checkpoint: as for ``load``, or the `(model, tokenizer)` that it returned.
@@ -158,7 +159,7 @@ class LLMReasoner(nn.Module):
         token_order: "visual-first" (paper) or "prompt-first" (released script).
         share_prompt: run the prompt once a batch instead of once a clip; only with "prompt-first" and an LLM for which
             it is exact (``can_share``). None: wherever that is so; a warning says where the LLM is why not.
-        lora_r, lora_alpha, lora_dropout, lora_targets: see ``lora.LoRA``.
+        adapter, lora_r, lora_alpha, lora_dropout, lora_targets: see ``lora.config``.
         context: number of learned vectors with adapt="prompts".
         dtype: of the frozen weights, as for ``load``; "auto" takes a loaded model as it is.
         adapt: "lora"; "frozen" for no adapter; "prompts" for learned vectors that take the place of prompt and visual
@@ -179,6 +180,7 @@ class LLMReasoner(nn.Module):
         token_order: str = "visual-first",
         share_prompt: bool | None = False,
         context: int = 16,
+        adapter: str = "lora",
         lora_r: int = 16,
         lora_alpha: float = 32,
         lora_dropout: float = 0.1,
@@ -206,32 +208,38 @@ class LLMReasoner(nn.Module):
                 f"llm: the tokenizer gives the prompt the token {max(ids)}, but the LLM has embeddings of {rows} "
                 "tokens: they are of different models; copy the checkpoint again"
             )
-        config = _text_config(base.config)
-        longest = getattr(config, "max_position_embeddings", None)
+        text = _text_config(base.config)
+        longest = getattr(text, "max_position_embeddings", None)
         if longest and (context if adapt == "prompts" else len(ids) + 1) > longest:
             raise ValueError(
                 f"prompt has {len(ids)} tokens, the learned context {context}; with the visual token the LLM takes at "
                 f"most {longest}"
             )
-        self.d: int = config.hidden_size
+        self.d: int = text.hidden_size
         self.token_order = token_order
         unshared = token_order != "prompt-first" or adapt == "prompts" or not ids
         self.share_prompt = not unshared and _shares(base, len(ids), share_prompt)
         self.register_buffer("prompt_ids", torch.tensor(ids, dtype=torch.long), persistent=False)  # p
-        self.llm = base
+        self._shared = (base,)  # in a tuple, it is no part of this module
         # as wide as token embeddings are; CoOp draws them with this deviation too
         self.context = nn.Parameter(0.02 * torch.randn(context, self.d)) if adapt == "prompts" else None  # p d
-        self.lora = (
-            LoRA(base, r=lora_r, alpha=lora_alpha, dropout=lora_dropout, targets=lora_targets)
-            if adapt == "lora"
-            else None
-        )
+        self.adapter: Adapter | None = None
+        if adapt == "lora":
+            made = config(kind=adapter, r=lora_r, alpha=lora_alpha, dropout=lora_dropout, targets=lora_targets)
+            self.adapter = Adapter(base, made)
 
-    def train(self, mode: bool = True) -> Self:
-        """As every module, but for the frozen LLM: dropout of its own would draw from the global generator."""
-        super().train(mode)
-        self.llm.eval()
-        return self
+    @property
+    def llm(self) -> Any:
+        """The frozen model, which other reasoners may share."""
+        return self._shared[0]
+
+    def frozen_parameters(self) -> int:
+        """The number of the LLM's own weights, without any adapter."""
+        return sum(weight.numel() for name, weight in self.llm.named_parameters() if ".lora_" not in name)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self.llm._apply(fn)
+        return super()._apply(fn, recurse)
 
     def forward(self, token: Tensor) -> Tensor:
         """visual token `[b, d]` -> hidden state of the last position after the final norm, `[b, d]`, in its type."""
@@ -245,10 +253,10 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
     of the last position, in the tokens' type: what each fold alone would give, but for the order of summation.
     """
     first, rows = reasoners[0], [len(token) for token in tokens]
-    model, loras = first.llm, [r.lora for r in reasoners if r.lora is not None]
+    model, adapters = first.llm, [r.adapter for r in reasoners if r.adapter is not None]
 
     def adapted(counts: list[int]) -> contextlib.AbstractContextManager:
-        return applied(model, loras, counts) if loras else contextlib.nullcontext()
+        return applied(model, adapters, counts) if adapters else contextlib.nullcontext()
 
     if first.context is not None:
         contexts = torch.stack([r.context for r in reasoners if r.context is not None]).to(model.dtype)  # k p d

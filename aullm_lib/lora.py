@@ -1,105 +1,193 @@
-"""LoRA (paper 3.3 and 4.2; Hu et al., ICLR 2022): a low-rank update beside frozen linear layers, for one fold or many.
+"""LoRA (paper 3.3 and 4.2; Hu et al., ICLR 2022): peft's adapters of one frozen model, for one fold or many at once.
 
     y = W x + (alpha / r) B A dropout(x),   A [r, in] random, B [out, r] zero at first
 
-The frozen model is never changed nor copied: ``applied`` hooks the updates on for the length of one forward pass. So
-folds share one model in memory, and one pass serves several: each row of the batch gets its own fold's update. All
-folds' A are stacked as one matrix, and a mask keeps each row's fold; that is two products however many folds there are.
-A value that is not finite in one fold's rows, or in their gradient, does not reach the other folds.
+A fold's LoRA is a named adapter that peft makes in the model's linear layers. Folds share the model in memory, and a
+layer gives what the frozen one gives unless ``applied`` says which folds a batch belongs to. For one fold the forward
+is peft's own. peft refuses several adapters in training; for several, all folds' A are stacked as one matrix, and a
+mask keeps each row's fold: two products however many folds there are. A value that is not finite in one fold's rows, or
+in their gradient, does not reach the other folds.
 
 Each fold has a generator for its dropout, so that it gets the same masks alone or beside others.
 """
 
-import math
+import itertools
+import warnings
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
 
 import torch
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft.tuners.lora import Linear
+from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import Tensor, nn
 
+KINDS: dict[str, dict[str, Any]] = {"lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}}
+"""What peft makes of the same configuration: LoRA, rsLoRA (Kalajdzievski, 2023) or DoRA (Liu et al., ICML 2024)."""
 
-class LoRA(nn.Module):
-    """One fold's updates of a model's linear layers; new weights come from the global torch generator.
+PREFIX = "base_model.model."  # how names begin in peft's files
+_numbers = itertools.count()
+
+
+def config(*, r: int, alpha: float, dropout: float, targets: Sequence[str], kind: str = "lora") -> LoraConfig:
+    """The adapter's configuration, as peft has it.
 
     Args:
-        model: the frozen model; only its shapes are read.
-        r: rank, at least 1.
-        alpha: scale, above 0; the update is multiplied by alpha / r.
-        dropout: of the input of A, in [0, 1), in training only.
-        targets: the linear layers that are updated, by the end of their names.
+        r: Rank, at least 1.
+        alpha: Scale, above 0; the update is multiplied by alpha / r (rsLoRA: alpha / sqrt(r)).
+        dropout: Of the input of A, in [0, 1), in training only.
+        targets: The linear layers that are adapted, by the end of their names.
+        kind: One of ``KINDS``.
+    """
+    made = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), **KINDS[kind])  # type: ignore[arg-type]  # a float is fine
+    made.target_modules = sorted(targets)  # peft's set would be written in another order each time
+    return made
 
-    The weights are float32 (float64 beside a float64 model), whatever the model's type.
+
+class Adapter(nn.Module):
+    """One fold's adapter of a frozen model; new weights come from the global torch generator.
+
+    Its weights lie in the model's layers and are parameters of this module, too. They are float32 (float64 beside a
+    float64 model), whatever the model's type. When this module is deleted, they leave the model.
+
+    Args:
+        model: The frozen model. peft wraps its linear layers in place; they give what they gave, outside ``applied``.
+        config: Of ``config``.
 
     Raises:
-        ValueError: a target that no linear layer of the model is called.
+        ValueError: A target that no linear layer of the model is called.
     """
 
-    def __init__(self, model: nn.Module, *, r: int, alpha: float, dropout: float, targets: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, config: LoraConfig) -> None:
         super().__init__()
-        layers = {
-            name: layer
-            for name, layer in model.named_modules()
-            if isinstance(layer, nn.Linear) and any(name == t or name.endswith(f".{t}") for t in targets)
-        }
-        for target in targets:
-            if not any(name == target or name.endswith(f".{target}") for name in layers):
-                linear = sorted({n.split(".")[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
-                raise ValueError(f"lora_targets: no linear layer {target!r} in this LLM; it has {', '.join(linear)}")
+        refuse_targets(model, config.target_modules or ())
+        self.config, self.key = config, f"fold{next(_numbers):08d}"  # of one width: no name is the start of another
+        config._register_custom_module({nn.Linear: FoldLinear})
+        trains = [(weight, weight.requires_grad) for weight in model.parameters()]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what is wanted
+            inject_adapter_in_model(config, model, adapter_name=self.key)
+        for weight, flag in trains:  # peft freezes the adapters that are there
+            weight.requires_grad_(flag)
+        cast_adapter_dtype(model, self.key)
+        layers = {n: m for n, m in model.named_modules() if isinstance(m, FoldLinear) and self.key in m.lora_A}
         self.names = list(layers)
-        self.r, self.scale, self.dropout = r, alpha / r, dropout
-        exact = next(iter(layers.values())).weight.dtype == torch.float64
-        dtype = torch.float64 if exact else torch.float32
-        self.A = nn.ParameterList(torch.empty(r, layer.in_features, dtype=dtype) for layer in layers.values())
-        self.B = nn.ParameterList(torch.zeros(layer.out_features, r, dtype=dtype) for layer in layers.values())
-        for a in self.A:
-            nn.init.kaiming_uniform_(a, a=math.sqrt(5))
-        self._seed = int(torch.randint(2**62, ()).item())
+        self.lora = nn.ModuleList()
+        self.dropout = Dropout(config.lora_dropout, int(torch.randint(2**62, ()).item()))
+        for layer in layers.values():
+            layer.lora_dropout[self.key] = self.dropout if self.dropout.p else nn.Identity()
+            parts = {"A": layer.lora_A, "B": layer.lora_B, "magnitude": layer.lora_magnitude_vector}
+            self.lora.append(nn.ModuleDict({n: part[self.key] for n, part in parts.items() if self.key in part}))
+        self.lora.requires_grad_(True)
+        self._model = (model,)  # no part of this module
+        weakref.finalize(self, _remove, model, self.key).atexit = False
+
+    def weights(self) -> dict[str, Tensor]:
+        """The adapter's weights by the names that peft's files have."""
+        return {PREFIX + name: w for name, w in get_peft_model_state_dict(*self._model, adapter_name=self.key).items()}
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Takes the values of ``weights``. Raises KeyError or RuntimeError where names or shapes differ."""
+        if lost := weights.keys() ^ self.weights().keys():
+            raise KeyError(min(lost))
+        named = {name.removeprefix(PREFIX): weight for name, weight in weights.items()}
+        set_peft_model_state_dict(*self._model, named, adapter_name=self.key)
+
+
+def _remove(model: Any, key: str) -> None:
+    for layer in model.modules():
+        if isinstance(layer, FoldLinear):
+            layer._active_adapter = []  # else peft chooses another one, and warns
+            layer.delete_adapter(key)
+    model.peft_config.pop(key, None)
+
+
+def refuse_targets(model: nn.Module, targets: Sequence[str] | set[str]) -> None:
+    """Raises ValueError for a target that no linear layer of the model is called."""
+    linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear | FoldLinear) and ".lora_" not in n]
+    linear = [name.removesuffix(".base_layer") for name in linear]
+    for target in sorted(targets):
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
+            kinds = ", ".join(sorted({name.split(".")[-1] for name in linear}))
+            raise ValueError(f"lora_targets: no linear layer {target!r} in this LLM; it has {kinds}")
+
+
+class Dropout(nn.Module):
+    """Inverted dropout from a stream of its own; the stream begins anew on another device."""
+
+    def __init__(self, p: float, seed: int) -> None:
+        super().__init__()
+        self.p, self.seed = p, seed
         self._generator: torch.Generator | None = None
 
-    def drop(self, x: Tensor) -> Tensor:
-        """Inverted dropout from this fold's own stream; the stream begins anew on another device."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        if not self.training or not self.p:
+            return x
         if self._generator is None or self._generator.device != x.device:
-            self._generator = torch.Generator(x.device).manual_seed(self._seed)
-        keep = torch.empty_like(x).bernoulli_(1 - self.dropout, generator=self._generator)
-        return x * keep.div_(1 - self.dropout)
+            self._generator = torch.Generator(x.device).manual_seed(self.seed)
+        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self._generator)
+        return x * keep.div_(1 - self.p)
+
+
+class Served(NamedTuple):
+    """The folds whose rows a batch holds."""
+
+    keys: list[str]
+    rows: list[int]
+    mask: Tensor | None  # n 1 k*r: which rows of the stacked A are a row's own; None for one fold
+
+
+class FoldLinear(Linear):
+    """peft's LoRA layer, for the folds that ``applied`` names; for none, the frozen layer alone."""
+
+    served: Served | None = None
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """`[n, l, in]` -> `[n, l, out]`."""
+        if self.served is None or self.served.keys[0] not in self.lora_A:
+            return self.base_layer(x)
+        keys, rows, mask = self.served
+        if mask is None:
+            self._active_adapter = keys  # set_adapter would freeze the other folds' weights
+            self.training = self.lora_dropout[keys[0]].training  # DoRA asks
+            return super().forward(x, *args, **kwargs)
+        output = self.base_layer(x)
+        a = torch.cat([cast(Tensor, self.lora_A[key].weight) for key in keys])  # k*r in
+        b = torch.cat([self.scaling[key] * self.lora_B[key].weight for key in keys], 1)  # out k*r
+        x = x.to(a.dtype)
+        if not isinstance(self.lora_dropout[keys[0]], nn.Identity):
+            x = torch.cat([self.lora_dropout[key](part) for key, part in zip(keys, x.split(rows), strict=True)])
+        # The gradients of a and b are sums over the rows of all folds, and 0 * NaN is NaN: so no NaN comes in.
+        h = torch.where(mask, x.nan_to_num(0, 0, 0) @ a.T, 0)  # n l k*r
+        change = h @ b.T  # n l out
+        if change.requires_grad:
+            change.register_hook(lambda gradient: gradient.nan_to_num(0, 0, 0))
+        return output + change.to(output.dtype)
 
 
 @contextmanager
-def applied(model: nn.Module, folds: Sequence[LoRA], rows: Sequence[int]) -> Iterator[None]:
-    """Inside, the model's layers have the folds' updates: the first ``rows[0]`` rows of a batch those of the first.
+def applied(model: nn.Module, folds: Sequence[Adapter], rows: Sequence[int]) -> Iterator[None]:
+    """Inside, the model's layers have the folds' adapters: the first ``rows[0]`` rows of a batch those of the first.
 
-    Layers that no update is for, and the model itself, stay as they are.
+    Raises:
+        ValueError: Several folds with an adapter that only peft's own forward has.
     """
+    mask = None
     if len(folds) > 1:
-        counts = torch.tensor(rows)
+        if folds[0].config.use_dora:
+            raise ValueError("Recipe.adapter='dora' trains one fold at a time: give side_by_side=1")
+        counts, r = torch.tensor(rows), folds[0].config.r
         fold = torch.repeat_interleave(torch.arange(len(folds)), counts)  # n
-        mask = (fold[:, None] == torch.arange(len(folds))).repeat_interleave(folds[0].r, 1)  # n k*r
-        mask = mask[:, None].to(folds[0].A[0].device)  # n 1 k*r
-    handles = []
-
-    def hook(i: int):
-        a = torch.cat([fold.A[i] for fold in folds]) if len(folds) > 1 else folds[0].A[i]  # k*r in
-        b = torch.cat([fold.B[i] for fold in folds], 1) if len(folds) > 1 else folds[0].B[i]  # out k*r
-
-        def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            x = inputs[0].to(a.dtype)  # n l in
-            if folds[0].training and folds[0].dropout:
-                x = torch.cat([f.drop(part) for f, part in zip(folds, x.split(list(rows)), strict=True)])
-            if len(folds) == 1:
-                return output + (x @ a.T @ (folds[0].scale * b).T).to(output.dtype)  # n l out
-            # The gradients of a and b are sums over the rows of all folds, and 0 * NaN is NaN: so no NaN comes in.
-            h = torch.where(mask, x.nan_to_num(0, 0, 0) @ a.T, 0)  # n l k*r
-            change = h @ (folds[0].scale * b).T  # n l out
-            if change.requires_grad:
-                change.register_hook(lambda gradient: gradient.nan_to_num(0, 0, 0))
-            return output + change.to(output.dtype)
-
-        return add
-
+        own = (fold[:, None] == torch.arange(len(folds))).repeat_interleave(r, 1)  # n k*r
+        mask = own[:, None].to(next(model.parameters()).device)  # n 1 k*r
+    layers = [layer for layer in model.modules() if isinstance(layer, FoldLinear)]
     try:
-        for i, name in enumerate(folds[0].names):
-            handles.append(model.get_submodule(name).register_forward_hook(hook(i)))
+        for layer in layers:
+            layer.served = Served([fold.key for fold in folds], list(rows), mask)
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for layer in layers:
+            layer.served = None

@@ -155,6 +155,7 @@ class AULLM(nn.Module):
                 token_order=recipe.token_order,
                 share_prompt={"once": True, "each": False, "auto": None}[recipe.prompt_pass],
                 context=recipe.context,
+                adapter=recipe.adapter,
                 lora_r=recipe.lora_r,
                 lora_alpha=recipe.lora_alpha,
                 lora_dropout=recipe.lora_dropout,

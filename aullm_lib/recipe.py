@@ -97,6 +97,7 @@ class Recipe(Settings):
         choices=("auto", "once", "each"),
     )
     context: int = setting(16, "ours, CoOp's number: vectors of the variant prompt-learning", low=1)
+    adapter: str = setting("lora", "paper 4.2; peft's others are ours", choices=("lora", "rslora", "dora"))
     lora_r: int = setting(16, "paper 4.2", low=1)
     lora_alpha: float = setting(32.0, "paper 4.2", above=0)
     lora_dropout: float = setting(0.1, "released script", low=0, below=1)

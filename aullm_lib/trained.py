@@ -1,8 +1,10 @@
 """The one door to trained models: weights as they lie in a run's folds, and the models that they give back.
 
-A fold's safetensors file holds what training changed (LED, CNN, EFP, LoRA or context vectors, head) and the batch
-norms' running statistics, without which they give other logits; its metadata hold the experiment, from which the model
-is built again. The LLM's own frozen weights stay where they are.
+A fold's safetensors file holds what training changed (LED, CNN, EFP, context vectors, head) and the batch norms'
+running statistics, without which they give other logits; its metadata hold the experiment, from which the model is
+built again. The LLM's adapter lies beside it in peft's own format: ``PeftModel.from_pretrained(base, folder)`` opens
+it, where base is the checkpoint without its language-model head (``transformers.AutoModel``). The LLM's own frozen
+weights stay where they are.
 """
 
 import json
@@ -22,27 +24,54 @@ from aullm_lib import model
 from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import Experiment, family
 from aullm_lib.llm import Loaded
-from aullm_lib.model import AULLM, load_llm, recipe_of
+from aullm_lib.lora import PREFIX, Adapter, config
+from aullm_lib.model import AULLM, load_llm, parts_of, recipe_of
 from aullm_lib.preprocess import ALIGNMENTS, faces
 from aullm_lib.runs import Run
 from aullm_lib.support import files
 
 FILE = "weights.safetensors"  # in a fold's folder
-FROZEN = "llm.llm."  # how the names of the LLM's own weights begin
+ADAPTER = "adapter"  # the folder beside it, in peft's format
+MODEL = "adapter_model.safetensors"  # in that folder
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
-    """What training changed of a model, by name, as copies on the CPU."""
-    kept = {name: value for name, value in module.state_dict().items() if not name.startswith(FROZEN)}
+    """What training changed of a model, by name, as copies on the CPU; an adapter's weights by peft's names."""
+    kept, adapter = module.state_dict(), _adapter(module)
+    if adapter is not None:
+        kept = {name: value for name, value in kept.items() if not name.startswith("llm.adapter.")} | adapter.weights()
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in kept.items()}
+
+
+def _adapter(module: nn.Module) -> Adapter | None:
+    return module.llm.adapter if isinstance(module, AULLM) and module.llm is not None else None
 
 
 def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment) -> None:
     """Writes ``state`` of a model into a fold's folder, with its experiment. Raises OSError if the disk refuses."""
-    path = folder / FILE
+    adapter = {name: value for name, value in weights.items() if name.startswith(PREFIX)}
+    others = {name: value for name, value in weights.items() if name not in adapter}
+    _write(others, folder / FILE, {"format": "pt", "experiment": json.dumps(experiment.to_dict())})
+    if adapter:
+        (folder / ADAPTER).mkdir()
+        _write(adapter, folder / ADAPTER / MODEL, {"format": "pt"})
+        random, recipe = parts_of(experiment.variant).random_llm, recipe_of(experiment.variant, experiment.recipe)
+        made = config(
+            kind=recipe.adapter,
+            r=recipe.lora_r,
+            alpha=recipe.lora_alpha,
+            dropout=recipe.lora_dropout,
+            targets=recipe.lora_targets,
+        )
+        made.base_model_name_or_path = f"{experiment.llm} with random weights" if random else experiment.llm
+        made.inference_mode = True
+        made.save_pretrained(str(folder / ADAPTER))
+
+
+def _write(weights: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     try:
-        save_file(weights, path, metadata={"format": "pt", "experiment": json.dumps(experiment.to_dict())})
-        path.chmod(0o666 & folder.stat().st_mode)  # safetensors makes files that nobody else may read
+        save_file(weights, path, metadata=metadata)
+        path.chmod(0o666 & path.parent.stat().st_mode)  # safetensors makes files that nobody else may read
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
 
@@ -94,14 +123,21 @@ def _load(path: Path, llm: str | Loaded | None) -> Any:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
     with torch.random.fork_rng(devices=[]):  # the draws of the new model are thrown away at once
         module = family(experiment.method).build(experiment, llm)
-    try:
-        result = module.load_state_dict(weights, strict=False)
-    except RuntimeError as error:  # another shape, as with an LLM of another width
-        why = " ".join(str(error).split("\n\t")[-1].split())
-        raise ValueError(f"{path}: does not fit the model of its experiment ({why})") from None
-    lost = [name for name in result.missing_keys if not name.startswith(FROZEN)]
-    if lost or result.unexpected_keys:
-        raise ValueError(f"{path}: does not fit the model of its experiment ({(lost + result.unexpected_keys)[0]})")
+    if (adapter := _adapter(module)) is not None:
+        with _reading(path.parent / ADAPTER / MODEL) as file:
+            weights |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    needed = state(module)
+    if wrong := weights.keys() ^ needed.keys():
+        raise ValueError(f"{path}: does not fit the model of its experiment ({min(wrong)})")
+    for name, value in weights.items():
+        if value.shape != needed[name].shape:  # as with an LLM of another width
+            shapes = f"{name} is {list(value.shape)}, needs {list(needed[name].shape)}"
+            raise ValueError(f"{path}: does not fit the model of its experiment ({shapes})")
+    if adapter is not None:
+        adapter.load({name: value for name, value in weights.items() if name.startswith(PREFIX)})
+    module.load_state_dict(
+        {name: value for name, value in weights.items() if not name.startswith(PREFIX)}, strict=False
+    )
     return module.eval()
 
 

@@ -36,8 +36,8 @@ def job(small, way, **more):
 def test_both_ways_give_the_same_logits_and_gradients(tiny_llm, training_mode):
     recipe = training.Recipe.released(size=32, dropout=0.0, lora_dropout=0.0, llm_dtype="float32")
     kit = AULLM(recipe, len(training.AUS), llm=(llm.load(tiny_llm)[0], training.prompt_ids)).train(training_mode)
-    for b in kit.llm.lora.B:
-        torch.nn.init.normal_(b, std=0.1)  # at zero, half of LoRA's gradients would be zero too
+    for part in kit.llm.adapter.lora:
+        torch.nn.init.normal_(part["B"].weight, std=0.1)  # at zero, half of LoRA's gradients would be zero too
     with hub.quiet():
         causal = Qwen2ForCausalLM.from_pretrained(tiny_llm)
     released = training.ReleasedModel(causal, size=32, dropout=0.0, lora_dropout=0.0).train(training_mode)
@@ -50,9 +50,11 @@ def test_both_ways_give_the_same_logits_and_gradients(tiny_llm, training_mode):
         pairs |= {f"backbone.{layer}{n.removeprefix(block)}": p for n, p in named.items() if n.startswith(f"{block}.")}
     pairs |= {f"efp.mlp.{name.removeprefix('efp.')}": p for name, p in named.items() if name.startswith("efp.")}
     pairs |= {name: p for name, p in named.items() if name.startswith("head.")}
-    for i, layer in enumerate(kit.llm.lora.names):
+    for i, layer in enumerate(kit.llm.adapter.names):
         for side in "AB":
-            pairs[f"llm.lora.{side}.{i}"] = named[f"llm.base_model.model.model.{layer}.lora_{side}.default.weight"]
+            pairs[f"llm.adapter.lora.{i}.{side}.weight"] = named[
+                f"llm.base_model.model.model.{layer}.lora_{side}.default.weight"
+            ]
     kits = {name: p for name, p in kit.named_parameters() if p.requires_grad and "led" not in name}
     assert pairs.keys() == kits.keys()
     assert sum(p.requires_grad for p in released.parameters()) == len(pairs) + 3  # and LED's

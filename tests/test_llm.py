@@ -1,8 +1,10 @@
 """The LLM wrapper against transformers used by hand; checkpoints good and bad; the tiny LLM."""
 
 import copy
+import gc
 import json
 import socket
+import warnings
 
 import huggingface_hub
 import peft
@@ -55,8 +57,8 @@ def by_hand(checkpoint, token, order, module=None):
     """A causal LM with the adapters merged into its weights, prompt and token concatenated, the last hidden state."""
     lm = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
     if module is not None:
-        for name, a, b in zip(module.lora.names, module.lora.A, module.lora.B, strict=True):
-            lm.get_parameter(f"model.{name}.weight").data += (b @ a * (32 / 16)).detach()
+        for name, part in zip(module.adapter.names, module.adapter.lora, strict=True):
+            lm.get_parameter(f"model.{name}.weight").data += (part["B"].weight @ part["A"].weight * (32 / 16)).detach()
     ids = AutoTokenizer.from_pretrained(checkpoint)(PROMPT, return_tensors="pt").input_ids
     text = lm.get_input_embeddings()(ids).expand(len(token), -1, -1)
     parts = [token[:, None], text]
@@ -97,8 +99,8 @@ def test_only_lora_trains_and_all_of_it(tiny):
     token = torch.randn(2, 64, requires_grad=True)
     module(token).square().sum().backward()
     trains = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    assert set(trains) == {f"lora.{ab}.{i}" for ab in "AB" for i in range(4)}
-    assert module.lora.names == [f"layers.{i}.self_attn.{t}" for i in (0, 1) for t in ("q_proj", "v_proj")]
+    assert set(trains) == {f"adapter.lora.{i}.{ab}.weight" for ab in "AB" for i in range(4)}
+    assert module.adapter.names == [f"layers.{i}.self_attn.{t}" for i in (0, 1) for t in ("q_proj", "v_proj")]
     assert sum(p.numel() for p in trains.values()) == 2 * (4 * (64 + 64) + 4 * (64 + 32))
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in trains.values())
     assert token.grad is not None and token.grad.abs().max() > 0
@@ -108,8 +110,7 @@ def test_only_lora_trains_and_all_of_it(tiny):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_base_with_full_precision_adapters(tiny, dtype):
     module, exact, token = reasoner(tiny, dtype=dtype), reasoner(tiny), torch.randn(4, 64)
-    kinds = {p.dtype for n, p in module.named_parameters() if "lora" not in n}
-    assert kinds == {getattr(torch, dtype)}
+    assert {p.dtype for n, p in module.llm.named_parameters() if "lora" not in n} == {getattr(torch, dtype)}
     assert {p.dtype for n, p in module.named_parameters() if "lora" in n} == {torch.float32}
     out = module(token)
     assert out.dtype == torch.float32
@@ -129,10 +130,11 @@ def test_auto_is_half_precision_for_a_gpu_and_full_precision_for_a_cpu(tiny):
 
 def test_one_loaded_llm_serves_many_reasoners(tiny):
     pair = load(tiny)
-    names, embeds = set(pair[0].state_dict()), torch.randn(1, 3, 64)
+    count, embeds = sum(w.numel() for w in pair[0].parameters()), torch.randn(1, 3, 64)
     before = pair[0](inputs_embeds=embeds).last_hidden_state
     first, second = reasoner(pair), LLMReasoner(pair, prompt=PROMPT).eval()
-    assert set(pair[0].state_dict()) == names and torch.equal(before, pair[0](inputs_embeds=embeds).last_hidden_state)
+    assert torch.equal(before, pair[0](inputs_embeds=embeds).last_hidden_state)
+    assert first.frozen_parameters() == count
     frozen = dict(pair[0].named_parameters())["layers.0.mlp.up_proj.weight"]
     assert all(m.llm.layers[0].mlp.up_proj.weight is frozen for m in (first, second))  # no second copy in memory
     token = torch.randn(2, 64)
@@ -147,30 +149,106 @@ def test_training_drops_out_inside_lora_only(tiny):
     assert torch.equal(frozen(token), frozen(token))
 
 
-def test_lora_is_that_of_peft(tiny):
-    base, _ = load(tiny)
-    torch.manual_seed(1)
-    ours = lora.LoRA(base, r=4, alpha=12, dropout=0.0, targets=("q_proj", "v_proj"))
-    bound = (6 / ((1 + 5) * 64)) ** 0.5  # Kaiming's, with a = sqrt(5)
-    assert all(0.9 * bound < a.abs().max() <= bound for a in ours.A)
-    config = peft.LoraConfig(r=4, lora_alpha=12, lora_dropout=0.0, target_modules=["q_proj", "v_proj"], bias="none")
-    theirs = peft.inject_adapter_in_model(config, copy.deepcopy(base))
-    for name, a, b in zip(ours.names, ours.A, ours.B, strict=True):
-        torch.nn.init.normal_(b, std=0.2)
-        theirs.get_submodule(name).lora_A.default.weight.data = a.data.clone()
-        theirs.get_submodule(name).lora_B.default.weight.data = b.data.clone()
-    embeds = torch.randn(3, 5, 64)
+def nudged(base, folds, **options):
+    """Adapters of one model that do something; options of ``lora.config``."""
+    made = []
+    for seed in range(folds):
+        torch.manual_seed(seed)
+        settings = {"r": 4, "alpha": 12, "dropout": 0.0, "targets": ("q_proj", "v_proj")} | options
+        made.append(lora.Adapter(base, lora.config(**settings)))
+        for part in made[-1].lora:
+            torch.nn.init.normal_(part["B"].weight, std=0.2)
+    return made
+
+
+def as_peft_has_it(base, adapter, folder, kind="lora"):
+    """peft's own model with the adapter's files, opened as anybody would."""
+    lora.config(r=4, alpha=12, dropout=0.0, targets=("q_proj", "v_proj"), kind=kind).save_pretrained(folder)
+    weights = {name: weight.detach().contiguous() for name, weight in adapter.weights().items()}
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    with warnings.catch_warnings(action="ignore"):  # of transformers, for peft
+        return peft.PeftModel.from_pretrained(base, folder, is_trainable=True)
+
+
+@pytest.mark.parametrize("kind", lora.KINDS)
+def test_one_fold_is_to_the_bit_what_peft_computes(tiny, tmp_path, kind):
+    (base, _), embeds = load(tiny), torch.randn(3, 5, 64)
+    (adapter,) = nudged(base, 1, kind=kind)
+    assert all(0.9 <= part["A"].weight.abs().max() * 8 <= 1 for part in adapter.lora)  # Kaiming's: 1 / sqrt(64)
+    theirs = as_peft_has_it(load(tiny)[0], adapter, tmp_path, kind)
     want = theirs(inputs_embeds=embeds).last_hidden_state
-    with lora.applied(base, [ours], [3]):
+    with lora.applied(base, [adapter], [3]):
         got = base(inputs_embeds=embeds).last_hidden_state
-    torch.testing.assert_close(got, want)
+    assert torch.equal(got, want)
     want.square().sum().backward()
     got.square().sum().backward()
-    for name, a, b in zip(ours.names, ours.A, ours.B, strict=True):
-        layer = theirs.get_submodule(name)
-        torch.testing.assert_close(a.grad, layer.lora_A.default.weight.grad, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(b.grad, layer.lora_B.default.weight.grad, rtol=1e-3, atol=1e-4)
-    assert not base._forward_hooks and not any(m._forward_hooks for m in base.modules())
+    grads = {n.replace(".default", ""): p.grad for n, p in theirs.named_parameters() if p.requires_grad}
+    own = {n: p for n, p in base.named_parameters() if p.requires_grad}
+    assert len(own) == len(grads) == len(list(adapter.parameters())) and len(own) == (12 if kind == "dora" else 8)
+    for name, parameter in own.items():
+        assert torch.equal(parameter.grad, grads[lora.PREFIX + name.replace(f".{adapter.key}", "")]), name
+
+
+@pytest.mark.parametrize("kind", ["lora", "rslora"])
+def test_several_folds_are_the_adapters_of_peft_that_each_row_names(tiny, kind):
+    """Twelve folds, of which the second and the eleventh would mix if one's name began the other's."""
+    (base, _), folds = load(tiny), 12
+    adapters, rows = nudged(base, folds, kind=kind), [1 + k % 3 for k in range(folds)]
+    embeds = torch.randn(sum(rows), 5, 64)
+    with torch.no_grad(), lora.applied(base, adapters, rows):
+        got = base(inputs_embeds=embeds).last_hidden_state
+    theirs, _ = load(tiny)
+    for k, adapter in enumerate(adapters):
+        settings = lora.config(r=4, alpha=12, dropout=0.0, targets=("q_proj", "v_proj"), kind=kind)
+        with warnings.catch_warnings(action="ignore"):  # that there are several
+            peft.inject_adapter_in_model(settings, theirs, adapter_name=f"{k:02}")
+        peft.set_peft_model_state_dict(theirs, adapter.weights(), adapter_name=f"{k:02}")
+    names = [f"{k:02}" for k, n in enumerate(rows) for _ in range(n)]
+    layers = [m for m in theirs.modules() if isinstance(m, peft.tuners.lora.Linear)]
+    handles = [
+        m.register_forward_pre_hook(lambda m, a, k: (a, k | {"adapter_names": names}), with_kwargs=True) for m in layers
+    ]
+    with torch.no_grad():
+        want = theirs(inputs_embeds=embeds).last_hidden_state
+    assert len(handles) == 4
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_an_adapter_leaves_the_model_with_the_fold_that_made_it(tiny):
+    base, _ = load(tiny)
+    embeds = torch.randn(2, 3, 64)
+    count, before = len(list(base.parameters())), base(inputs_embeds=embeds).last_hidden_state
+    first, second = nudged(base, 2)
+    with torch.no_grad(), lora.applied(base, [second], [2]):
+        want = base(inputs_embeds=embeds).last_hidden_state
+    del first
+    gc.collect()
+    assert len(list(base.parameters())) == count + 8 and list(base.peft_config) == [second.key]
+    assert all(p.requires_grad for p in second.parameters())
+    with torch.no_grad(), lora.applied(base, [second], [2]):
+        assert torch.equal(base(inputs_embeds=embeds).last_hidden_state, want)
+    del second
+    gc.collect()
+    assert len(list(base.parameters())) == count and torch.equal(base(inputs_embeds=embeds).last_hidden_state, before)
+
+
+def test_a_new_fold_does_not_freeze_the_others(tiny):
+    base, _ = load(tiny)
+    first, second = nudged(base, 2)
+    second.requires_grad_(False)  # as somebody may wish
+    (third,) = nudged(base, 1)
+    trains = [{p.requires_grad for p in one.parameters()} for one in (first, second, third)]
+    assert trains == [{True}, {False}, {True}]
+
+
+def test_what_only_peft_computes_is_refused_for_several_folds(tiny):
+    base, _ = load(tiny)
+    adapters = nudged(base, 2, kind="dora")
+    with (
+        pytest.raises(ValueError, match=r"Recipe.adapter='dora'.*side_by_side=1"),
+        lora.applied(base, adapters, [1, 1]),
+    ):
+        pass
 
 
 @pytest.fixture
@@ -233,8 +311,8 @@ def three_folds(pair, options, dtype):
     for seed in range(3):
         torch.manual_seed(seed)
         module = LLMReasoner(pair, prompt=PROMPT, lora_dropout=0.3, **options).train()
-        for b in module.lora.B:
-            torch.nn.init.normal_(b, std=0.2)
+        for part in module.adapter.lora:
+            torch.nn.init.normal_(part["B"].weight, std=0.2)
         modules.append(module)
     return modules, *([torch.randn(n, 64, dtype=dtype) for n in (3, 1, 5)] for _ in range(2))
 
@@ -255,15 +333,14 @@ def test_folds_in_one_pass_get_what_each_gets_alone(exact, options):
 @pytest.mark.parametrize("where", ["token", "inside", "gradient"])
 def test_what_is_no_number_in_one_fold_does_not_reach_the_others(tiny, options, where, value):
     """In the second of three folds; -1e38 is a number until it is squared."""
-    pair = load(tiny)
-    modules, tokens, weights = three_folds(pair, options, torch.float32)
-    twins = copy.deepcopy(modules, {id(pair[0]): pair[0]})
+    modules, tokens, weights = three_folds(load(tiny), options, torch.float32)
+    twins = copy.deepcopy(modules)
     want = answer(modules, tokens, weights)
 
     def spoil(layer, inputs, output):
         return output.index_fill(0, torch.tensor(3 if len(output) == 9 else 1), value)  # tokens; shared prompts
 
-    handle = pair[0].layers[0].mlp.register_forward_hook(spoil) if where == "inside" else None
+    handle = twins[0].llm.layers[0].mlp.register_forward_hook(spoil) if where == "inside" else None
     for spoilt in {"token": [tokens], "gradient": [weights]}.get(where, []):
         spoilt[1] = torch.full((1, 64), value)
     got = answer(twins, tokens, weights)

@@ -94,7 +94,7 @@ def train_folds(
     started = time.perf_counter()
     recipe = recipe_of(experiment.variant, experiment.recipe)
     size = recipe.llm_batch if llm_batch is None else llm_batch
-    llm = llm or load_llm(experiment.variant, recipe, experiment.llm, device)
+    llm = llm or load_llm(experiment.variant, recipe, experiment.llm, device)  # one for all folds
     with explained_memory(_advice(recipe, len(folds))):
         learners = [_Learner(experiment, recipe, store, table, fold, llm, torch.device(device)) for fold in folds]
         for learner in learners:

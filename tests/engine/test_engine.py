@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -17,13 +18,14 @@ import time
 import pytest
 import torch
 from helpers import AUS
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, OPTConfig, OPTModel
 
 from aullm_lib import asl, baselines, datasets, engine, metrics, preprocess, protocol, runs, trained
 from aullm_lib.clips import ClipStore
 from aullm_lib.engine import aullm, baseline
 from aullm_lib.experiment import Experiment
+from aullm_lib.lora import applied
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
@@ -390,6 +392,8 @@ def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_sta
     assert (failure["epoch"], failure["step"]) == (2, 2)
     assert failure["clips"] == caught.value.where["clips"] and len(failure["clips"]) == 4
     kept = load_file(run.path / "failed" / "hand-s1" / "weights.safetensors")
+    if variant != "backbone":
+        kept |= load_file(run.path / "failed" / "hand-s1" / "adapter" / "adapter_model.safetensors")
     running = {n for n in kept if "running" in n}  # look() has counted the spoilt batch already; the state has not
     for name, value in states["before"].items():
         if name not in running and "num_batches" not in name:
@@ -404,7 +408,9 @@ def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_sta
     assert (run.predictions()["probability"] - undisturbed.predictions()["probability"]).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("part", ["llm.lora.A.0", "llm.lora.B.1", "backbone.led.logit_r1"])
+@pytest.mark.parametrize(
+    "part", ["llm.adapter.lora.0.A.weight", "llm.adapter.lora.1.B.weight", "backbone.led.logit_r1"]
+)
 def test_gradients_beside_the_way_to_the_first_convolution_stop_a_fold_too(
     experiment, hand_store, tiny_llm, monkeypatch, part
 ):
@@ -510,15 +516,57 @@ def test_kept_weights_give_the_same_logits_to_the_bit(experiment, hand_store, ti
     again = aullm.predict(model, hand_store, ids, whole.recipe.frames, whole.recipe.batch_size)
     assert again.flatten().tolist() == rows["probability"].tolist()
     names = set(load_file(run.path / "folds" / "hand-s1" / "weights.safetensors"))
-    trainable = {n for n, p in model.named_parameters() if p.requires_grad}
     statistics = {n for n in names if n.endswith(("running_mean", "running_var", "num_batches_tracked"))}
-    assert names == trainable | statistics
+    others = {n for n, p in model.named_parameters() if "adapter" not in n}
+    assert names == others | statistics and len(list(model.llm.adapter.parameters())) == 4
+    adapter = run.path / "folds" / "hand-s2" / "adapter" / "adapter_model.safetensors"
+    adapter.write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"adapter_model.safetensors: damaged"):
+        trained.load(run, "hand-s2")
     (path := run.path / "folds" / "hand-s0" / "weights.safetensors").write_bytes(b"no weights")
     with pytest.raises(ValueError, match=r"weights.safetensors: damaged"):
         trained.load(run, "hand-s0")
     path.unlink()
     with pytest.raises(FileNotFoundError, match="no trained weights here; train with keep_weights=True"):
         trained.load(run, "hand-s0")
+
+
+OPENED_BY_ANYBODY = """
+import sys, torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel
+checkpoint, adapter, inputs, outputs = sys.argv[1:]
+model = PeftModel.from_pretrained(AutoModel.from_pretrained(checkpoint, dtype=torch.float32), adapter).eval()
+with torch.no_grad():
+    hidden = model(inputs_embeds=load_file(inputs)["embeds"]).last_hidden_state
+assert "aullm_lib" not in sys.modules
+save_file({"hidden": hidden}, outputs)
+"""
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_peft_alone_opens_a_fold_and_gives_the_same_hidden_states_to_the_bit(
+    experiment, hand_store, tiny_llm, tmp_path, kind
+):
+    recipe = dataclasses.replace(experiment.recipe, adapter=kind)
+    whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm, recipe=recipe)
+    run = Run(engine.run(whole, hand_store, out=tmp_path, keep_weights=True, folds=protocol.loso(hand_store.table)[:1]))
+    folder, embeds = run.path / "folds" / run.folds[0], torch.randn(2, 5, 32)
+    files = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in (folder / "adapter").iterdir()
+        if "json" not in path.name
+    }
+    assert (folder / "adapter" / "adapter_config.json").is_file() and files["adapter_model.safetensors"] == 0o644
+    save_file({"embeds": embeds}, tmp_path / "in")
+    command = [sys.executable, "-c", OPENED_BY_ANYBODY, tiny_llm, folder / "adapter", tmp_path / "in", tmp_path / "out"]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    reasoner = trained.load(run, run.folds[0]).llm
+    assert all(part["B"].weight.abs().max() > 0 for part in reasoner.adapter.lora)
+    with torch.no_grad(), applied(reasoner.llm, [reasoner.adapter], [2]):
+        want = reasoner.llm(inputs_embeds=embeds).last_hidden_state
+    assert torch.equal(load_file(tmp_path / "out")["hidden"], want)
 
 
 def test_a_trace_ends_in_the_predictions_and_changes_nothing(experiment, hand_store, tmp_path):

@@ -28,7 +28,7 @@ def built(tiny, variant="all", recipe="paper", n=3):
     torch.manual_seed(3)
     model = AULLM(getattr(Recipe, recipe)(**SMALL), n, llm=tiny, variant=variant).double()
     for name, p in model.named_parameters():
-        if "lora.B" in name:
+        if ".B." in name:
             torch.nn.init.normal_(p, std=0.1)
     model.backbone.train()(clips(8, seed=9))
     return model.eval()

@@ -28,7 +28,7 @@ def built(tiny, recipe="paper", variant="all", **changes):
     torch.manual_seed(1)
     model = AULLM(getattr(Recipe, recipe)(**SMALL | changes), 2, llm=tiny, variant=variant).eval()
     for name, p in model.named_parameters():
-        if "lora.B" in name:
+        if ".B." in name:
             torch.nn.init.normal_(p, std=0.3)
     return model
 
@@ -105,7 +105,7 @@ def plain_attention(model, x):
     """From the LLM's own output of its attention, without a shared prompt: [b, layers, positions]."""
     reasoner, (b, llm) = model.llm, (len(x), model.llm.llm)
     llm.set_attn_implementation("eager")
-    with torch.no_grad(), applied(llm, [reasoner.lora], [b]):
+    with torch.no_grad(), applied(llm, [reasoner.adapter], [b]):
         visual = model.token(x)[:, None]
         prompt = llm.get_input_embeddings()(reasoner.prompt_ids).expand(b, -1, -1)
         order = [visual, prompt] if reasoner.token_order == "visual-first" else [prompt, visual]

@@ -77,9 +77,9 @@ def parts(model: AULLM, clips: Tensor) -> list[Part]:
     if model.llm is not None:
         config = model.llm.llm.config.get_text_config()
         lines = [type(model.llm.llm).__name__, f"{config.num_hidden_layers} layers", f"width {config.hidden_size:,}"]
-        if model.llm.lora is not None:
-            kinds = dict.fromkeys(name.split(".")[-1] for name in model.llm.lora.names)
-            lines += [f"LoRA, rank {model.llm.lora.r}:", ", ".join(kinds)]
+        if model.llm.adapter is not None:
+            kinds = dict.fromkeys(name.split(".")[-1] for name in model.llm.adapter.names)
+            lines += [f"LoRA, rank {model.llm.adapter.config.r}:", ", ".join(kinds)]
         tokens: tuple[bool, ...] = ()
         if model.llm.context is not None:
             lines.append(f"{len(model.llm.context)} learned vectors")
@@ -87,7 +87,8 @@ def parts(model: AULLM, clips: Tensor) -> list[Part]:
             prompt = (False,) * len(model.llm.prompt_ids)
             tokens = (True, *prompt) if model.llm.token_order == "visual-first" else (*prompt, True)
         out = {"last hidden state": shapes[model.llm]}
-        made.append(Part("LLM", tuple(lines), out, *_counted(model.llm), tokens))
+        trained, _ = _counted(model.llm)
+        made.append(Part("LLM", tuple(lines), out, trained, model.llm.frozen_parameters(), tokens))
     widths = f"{model.head.in_features:,} → {model.head.out_features}"
     made.append(Part("head", (widths,), {"logits": shapes[model.head]}, *_counted(model.head)))
     return made
