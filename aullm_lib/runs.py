@@ -7,11 +7,12 @@
         predictions.csv    clip_id, subject, au, label, probability
         log.csv            epoch, loss
         fold.json          sizes, seconds, device, threads, the LLM's dtype, versions, git revision
-        weights.safetensors  what training changed, if it was to be kept
+        weights.safetensors  what training changed, if it was to be kept: LED, CNN, projector, head
+        adapter/           the LLM's adapter in peft's own format, beside it
         probe.csv          epoch, norms and spreads between clips of visual token and hidden state (AU-LLM only)
         trace.csv          epoch, clip_id, au, probability: the test clips after every epoch, if asked for
       progress/<fold>.txt  a line per epoch while the fold is in training
-      failed/<fold>/       failure.json, weights.safetensors: where a fold stopped, and its state before that step
+      failed/<fold>/       failure.json and weights: where a fold stopped, and its state before that step
       predictions.csv      all folds, once the last one is there
 
 The key is a hash of experiment, data and folds: another configuration is another folder. Nothing here needs torch.
