@@ -21,7 +21,7 @@ from aullm_lib.report.results import CROSS_DOMAIN, RELEASES, Result, title
 CHANCE = "base-rate random"  # of ``metrics.trivial``: chance level
 REFERENCE, OTHER = "reference", "other parts"
 GROUPS: dict[str, dict[str, str]] = {
-    REFERENCE: {"all": "the whole model", CHANCE: "chance level (base-rate random)"},
+    REFERENCE: {"all": "the whole model", CHANCE: "chance level"},
     "LLM taken away or replaced": {
         "no-llm": "no LLM",
         "llm-to-mlp": "an MLP (parameters as LoRA)",
@@ -238,6 +238,18 @@ def _at_chance(row: pd.Series, level: float) -> dict[str, Any]:
     return apart | {"verdict": UNDECIDED if leaks is None else LEAKS if leaks else SUPPORTED}
 
 
+def in_short(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """``verdicts`` in words with their numbers: one row per subject, claim and control, a column per model and data."""
+
+    def words(row: pd.Series) -> str:
+        numbers = f"{tables.number(row['difference'], signed=True)} {tables.interval(row['low'], row['high'])}"
+        p = "" if np.isnan(row["p (Holm)"]) else f", p {row['p (Holm)']:.3f}"
+        return row["verdict"] + ("" if np.isnan(row["difference"]) else f": {numbers.strip()}{p}")
+
+    rows = verdicts.set_index("control", append=True)
+    return rows.apply(words, axis=1).unstack(["model", "data"], sort=False)  # noqa: PD010  # each once
+
+
 def conclusion(verdicts: pd.DataFrame) -> list[str]:
     """One sentence for each model and data on which some control was run, from the verdicts alone.
 
@@ -300,5 +312,6 @@ def _page(model: str, frame: pd.DataFrame) -> str:
         css[column] = np.where(is_faded, "opacity: .6", "")
     styler = Styler(wide, uuid="controls").format(na_rep="", escape="html").format_index(escape="html")
     styler = styler.format_index(escape="html", axis="columns").apply(lambda _: css, axis=None)
+    styler = styler.set_table_styles([{"selector": "td", "props": "white-space: nowrap"}])
     caption = f"{model}: two-class macro F1 (%), and the difference to the whole model [95 % interval]"
     return styler.set_caption(html.escape(caption)).to_html()

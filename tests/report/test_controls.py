@@ -95,6 +95,22 @@ def test_each_verdict_has_predictions_that_reach_it(record, said):
     assert sentence == ("AU-Qwen2.5(1.5B) (SAMM): the LLM is not shown to help; pretraining helps; LoRA does harm.")
 
 
+def test_verdicts_in_short_have_the_numbers_of_the_table(record, load):
+    for release in ("samm", "casme2 → samm"):
+        record(release=release, skill=FAIR)
+    record(variant="no-llm", skill=BLIND)
+    record(release="casme2 → samm", variant="blind", skill=BLIND)
+    table = controls.table(load())
+    short = controls.in_short(controls.verdicts(table))
+    assert list(short.columns) == [("AU-Qwen2.5(1.5B)", "SAMM"), ("AU-Qwen2.5(1.5B)", "CASME II → SAMM")]
+    row = table.xs("no-llm", level="variant").iloc[0]
+    low, high = (f"{row[end]}".replace("-", "−") for end in ("low", "high"))
+    cells = short.droplevel(["subject", "claim"]).loc["no-llm"].tolist()
+    assert cells == [f"supported: −{-row['difference']} [{low}, {high}], p {row['p (Holm)']:.3f}", "not run"]
+    blind, level = (table.xs(name, level="variant").iloc[-1]["score"] for name in ("blind", controls.CHANCE))
+    assert short.iloc[-1, 1].startswith(f"supported: {blind - level:+.1f} [".replace("-", "−"))
+
+
 def test_a_part_helps_only_where_every_control_in_its_place_says_so(record, said):
     record(skill=FAIR, synthetic=True)
     record(variant="no-llm", llm="", skill=BLIND, synthetic=True)
