@@ -26,7 +26,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, Self
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -158,7 +158,7 @@ class LLMReasoner(nn.Module):
         prompt: text; "" leaves the visual token alone.
         token_order: "visual-first" (paper) or "prompt-first" (released script).
         share_prompt: run the prompt once a batch instead of once a clip; only with "prompt-first" and an LLM for which
-            it is exact (``can_share``). None: wherever that is so; a warning says where the LLM is why not.
+            it is exact (``can_share``). None: wherever that is so; one warning for each LLM says where it is not.
         adapter, lora_r, lora_alpha, lora_dropout, lora_targets: see ``lora.config``.
         context: number of learned vectors with adapt="prompts".
         dtype: of the frozen weights, as for ``load``; "auto" takes a loaded model as it is.
@@ -300,6 +300,7 @@ def can_share(model: Any, tokens: int) -> bool:
 
 
 _EXACT: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # LLM -> whether its cache changed nothing
+_REMARKED: WeakSet[Any] = WeakSet()  # LLMs of which it was said that they cannot share a prompt
 
 
 @torch.no_grad()
@@ -330,7 +331,9 @@ def _shares(model: Any, tokens: int, wanted: bool | None) -> bool:
     )
     if wanted:
         raise ValueError(f"Recipe.prompt_pass='once': {reason}. Take 'auto' or 'each'")
-    warnings.warn(f"{reason}. It runs with each clip, as with Recipe.prompt_pass='each'", stacklevel=3)
+    if model not in _REMARKED:  # not once for each fold
+        _REMARKED.add(model)
+        warnings.warn(f"{reason}. It runs with each clip, as with Recipe.prompt_pass='each'", stacklevel=3)
     return False
 
 

@@ -384,20 +384,21 @@ SHARED = {
 
 
 def ten_tokens(tiny, config, **options):
-    """A reasoner with a random LLM and a prompt of ten tokens, and the LLM."""
+    """Reasoners with a random LLM and a prompt of ten tokens, as each clip or as can be, and what makes one "once"."""
     torch.manual_seed(0)
     pair = AutoModel.from_config(config).eval().requires_grad_(False), AutoTokenizer.from_pretrained(tiny)
     prompt = pair[1].decode(pair[1](PROMPT)["input_ids"][:10])
     options = {"prompt": prompt, "token_order": "prompt-first", "adapt": "frozen", **options}
-    reasoners = [LLMReasoner(pair, share_prompt=share, **options).eval() for share in (False, None)]
-    assert len(reasoners[0].prompt_ids) == 10
-    return *reasoners, lambda: LLMReasoner(pair, share_prompt=True, **options)
+    plain, auto, _ = (LLMReasoner(pair, share_prompt=share, **options).eval() for share in (False, None, None))
+    assert len(plain.prompt_ids) == 10
+    return plain, auto, lambda: LLMReasoner(pair, share_prompt=True, **options)
 
 
 @pytest.mark.parametrize("kind", UNSHARED)
 def test_a_prompt_that_an_llm_cannot_share_runs_with_each_clip(tiny, kind):
-    with pytest.warns(UserWarning, match=r"prompt of 10 tokens cannot run once.*Recipe.prompt_pass='each'"):
+    with pytest.warns(UserWarning, match=r"prompt of 10 tokens cannot run once.*Recipe.prompt_pass='each'") as remarks:
         plain, auto, once = ten_tokens(tiny, UNSHARED[kind])
+    assert len(remarks) == 1
     token = torch.randn(3, plain.d)
     assert not auto.share_prompt and torch.equal(auto(token), plain(token))
     with pytest.raises(ValueError, match=r"Recipe.prompt_pass='once'.*cannot run once"):
