@@ -39,6 +39,7 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from aullm_lib.controls import prompt_ids
 from aullm_lib.lora import Adapter, applied, config
 from aullm_lib.support import hub
 from aullm_lib.support.hub import locate, not_had, quiet, read_config
@@ -56,6 +57,7 @@ def load(
     dtype: str = "float32",
     device: str | torch.device = "cpu",
     random_weights: bool = False,
+    layers: int = 0,
 ) -> Loaded:
     """Read a decoder-only checkpoint: `(base model without LM head, tokenizer)`, on the CPU, in eval mode.
 
@@ -70,6 +72,7 @@ def load(
         device: where the model will be put: what "auto" means is decided by it.
         random_weights: keep the architecture, draw new weights as its authors do before training (seeded, the same
             each time): what the pretraining is worth.
+        layers: keep the first so many and the final norm; 0 keeps all.
 
     Raises:
         FileNotFoundError: no such folder, a folder without the files it needs, or a name that cannot be had.
@@ -80,7 +83,7 @@ def load(
         dtype = "float32" if torch.device(device).type == "cpu" else "float16"
     if dtype not in DTYPES:
         raise ValueError(f"llm_dtype={dtype!r}: allowed are auto, {', '.join(DTYPES)}")
-    config = decoder_config(checkpoint)
+    config = decoder_config(checkpoint, layers)
     source, options = locate(checkpoint)
     tokenizer = _tokenizer(checkpoint)
     try:
@@ -89,7 +92,7 @@ def load(
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(1536)  # any number, but not that of tiny.build_tiny
                     model = AutoModel.from_config(config, dtype=DTYPES[dtype])
-                return model.eval().requires_grad_(False), tokenizer
+                return _first(model, layers).eval().requires_grad_(False), tokenizer
             model, info = AutoModel.from_pretrained(
                 source, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **options
             )
@@ -103,7 +106,21 @@ def load(
         if keys:
             names = ", ".join(sorted(keys)[:3])
             raise ValueError(f"llm={str(checkpoint)!r}: {len(keys)} weights {problem} ({names}, ...)")
-    return model.eval().requires_grad_(False), tokenizer
+    return _first(model, layers).eval().requires_grad_(False), tokenizer
+
+
+def _first(model: Any, layers: int) -> Any:
+    """A loaded model with its first layers only, 0 for all."""
+    if layers:
+        text, config = getattr(model, "language_model", model), _text_config(model.config)
+        count = config.num_hidden_layers
+        stack = next(m for m in text.modules() if isinstance(m, nn.ModuleList) and len(m) == count)
+        del stack[layers:]
+        for name, value in vars(config).items():
+            if isinstance(value, list) and len(value) == count:  # what the configuration says of each layer
+                setattr(config, name, value[:layers])
+        config.num_hidden_layers = layers
+    return model
 
 
 def hidden_size(llm: str | os.PathLike | Loaded) -> int:
@@ -113,11 +130,12 @@ def hidden_size(llm: str | os.PathLike | Loaded) -> int:
     return _text_config(read_config(llm)).hidden_size
 
 
-def decoder_config(checkpoint: str | os.PathLike) -> Any:
+def decoder_config(checkpoint: str | os.PathLike, layers: int = 0) -> Any:
     """The configuration of a checkpoint that ``load`` takes, as far as that can be told without its weights.
 
     Raises:
-        FileNotFoundError, ValueError: as ``hub.check``, or the model is no decoder-only language model.
+        FileNotFoundError, ValueError: as ``hub.check``, or the model is no decoder-only language model, or has fewer
+            than so many layers.
     """
     config = hub.check(checkpoint)
     text = config if config.is_encoder_decoder else _text_config(config)
@@ -129,6 +147,8 @@ def decoder_config(checkpoint: str | os.PathLike) -> Any:
             f"llm={os.fspath(checkpoint)!r}: {config.model_type} is no decoder-only language model, or attends in both "
             "directions here. Give one that reads from left to right, as Qwen2, Llama and Gemma do"
         )
+    if layers > text.num_hidden_layers:
+        raise ValueError(f"Recipe.llm_layers={layers}: this LLM has {text.num_hidden_layers}; 0 takes them all")
     return config
 
 
@@ -156,6 +176,7 @@ class LLMReasoner(nn.Module):
     Args:
         checkpoint: as for ``load``, or the `(model, tokenizer)` that it returned.
         prompt: text; "" leaves the visual token alone.
+        prompt_control: what stands in the prompt's place, see ``controls.prompt_ids``.
         token_order: "visual-first" (paper) or "prompt-first" (released script).
         share_prompt: run the prompt once a batch instead of once a clip; only with "prompt-first" and an LLM for which
             it is exact (``can_share``). None: wherever that is so; one warning for each LLM says where it is not.
@@ -177,6 +198,7 @@ class LLMReasoner(nn.Module):
         checkpoint: str | os.PathLike | Loaded,
         *,
         prompt: str,
+        prompt_control: str = "none",
         token_order: str = "visual-first",
         share_prompt: bool | None = False,
         context: int = 16,
@@ -201,7 +223,7 @@ class LLMReasoner(nn.Module):
         base, tokenizer = checkpoint if isinstance(checkpoint, tuple) else load(checkpoint, dtype=dtype)
         if dtype != "auto" and base.dtype != DTYPES.get(dtype):
             raise ValueError(f"llm_dtype={dtype!r}, but the LLM was loaded as {base.dtype}")
-        ids = tokenizer(prompt)["input_ids"] if prompt else []
+        ids = prompt_ids(tokenizer, prompt, prompt_control)
         rows = base.get_input_embeddings().weight.shape[0]
         if ids and max(ids) >= rows:
             raise ValueError(

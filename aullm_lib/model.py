@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from aullm_lib.backbone import VisualBackbone
 from aullm_lib.clips import ClipStore
+from aullm_lib.controls import ordered
 from aullm_lib.efp import EnhancedFusionProjector
 from aullm_lib.llm import LLMReasoner, Loaded, decoder_config, hidden_size, load
 from aullm_lib.recipe import RELEASED, Recipe, switched
@@ -49,6 +50,12 @@ VARIANTS: dict[str, Parts] = {
     "no-llm": Parts(llm="none"),  # the visual token straight to the head
     "frozen-llm": Parts(llm="frozen"),  # the LLM without LoRA
     "random-llm": Parts(random_llm=True),  # random weights, LoRA as ever
+    "random-frozen-llm": Parts(llm="frozen", random_llm=True),  # random weights without LoRA
+    "no-prompt": Parts(recipe={"prompt": ""}),  # the visual token alone
+    "shuffled-prompt": Parts(recipe={"prompt_control": "shuffled"}),
+    "random-prompt": Parts(recipe={"prompt_control": "random"}),
+    "unrelated-prompt": Parts(recipe={"prompt_control": "unrelated"}),  # the other language is switch-prompt
+    **{f"llm-layers-{k}": Parts(recipe={"llm_layers": k}) for k in (1, 2, 4, 8, 16)},  # the first k, then the norm
     "backbone": Parts(mid=False, projector="none", llm="none"),  # F_high straight to the head
     "3d-cnn": Parts(mid=False, projector="none", llm="none", recipe={"led": "raw", "se": False}),  # Fig. 3b: plain
     # ours: the other parts
@@ -57,6 +64,8 @@ VARIANTS: dict[str, Parts] = {
     "no-se": Parts(recipe={"se": False}),
     "raw-frames": Parts(recipe={"led": "raw"}),
     "frame-difference": Parts(recipe={"led": "difference"}),
+    "shuffled-frames": Parts(recipe={"frame_order": "shuffled"}),
+    "reversed-frames": Parts(recipe={"frame_order": "reversed"}),
     "bce": Parts(recipe={"loss": "bce"}),
     "aumean": Parts(recipe={"reduction": "aumean"}),  # the other reading of Eq. 4
 } | {f"switch-{name}": Parts(switch=name) for name in RELEASED}  # ours: the two recipes' differences, one at a time
@@ -87,7 +96,8 @@ def load_llm(variant: str, recipe: Recipe, llm: str | os.PathLike, device: str |
         return None
     if not llm:
         raise ValueError(f"variant={variant!r} needs an LLM: give llm a checkpoint folder or a hub name")
-    return load(llm, dtype=recipe.llm_dtype, device=device, random_weights=parts_of(variant).random_llm)
+    random = parts_of(variant).random_llm
+    return load(llm, dtype=recipe.llm_dtype, device=device, random_weights=random, layers=recipe.llm_layers)
 
 
 class AULLM(nn.Module):
@@ -120,6 +130,11 @@ class AULLM(nn.Module):
         recipe, parts = recipe_of(variant, recipe), parts_of(variant)
         if parts.llm != "none" and not isinstance(llm, tuple):
             llm = load_llm(variant, recipe, llm or "")
+        if parts.llm != "none" and isinstance(llm, tuple):
+            count = llm[0].config.get_text_config().num_hidden_layers
+            if recipe.llm_layers not in (0, count):
+                raise ValueError(f"Recipe.llm_layers={recipe.llm_layers}, but the LLM was loaded with {count} layers")
+        self.frame_order = recipe.frame_order
         self.backbone = VisualBackbone(
             frames=recipe.frames,
             size=recipe.size,
@@ -152,6 +167,7 @@ class AULLM(nn.Module):
             self.llm = LLMReasoner(
                 llm,
                 prompt=recipe.prompt,
+                prompt_control=recipe.prompt_control,
                 token_order=recipe.token_order,
                 share_prompt={"once": True, "each": False, "auto": None}[recipe.prompt_pass],
                 context=recipe.context,
@@ -167,7 +183,7 @@ class AULLM(nn.Module):
 
     def token(self, clips: Tensor) -> Tensor:
         """`[b, t, h, w]` grey levels 0..255, uint8 or float -> what the LLM, or the head, is given: `[b, d]`."""
-        features = self.backbone(clips)
+        features = self.backbone(ordered(clips, self.frame_order, self.training))
         return features.high if self.efp is None else self.efp(*features)  # b d
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -196,9 +212,9 @@ def check(experiment: Any, store: ClipStore) -> None:
     Raises:
         ValueError, FileNotFoundError: The variant is unknown, or the LLM is missing, incomplete or of another kind.
     """
-    recipe_of(experiment.variant, experiment.recipe)
+    recipe = recipe_of(experiment.variant, experiment.recipe)
     if needs_llm(experiment.variant):
-        decoder_config(experiment.llm)
+        decoder_config(experiment.llm, recipe.llm_layers)
 
 
 def sources(experiment: Any) -> dict[str, str]:

@@ -66,6 +66,11 @@ class Recipe(Settings):
     frames: int = setting(6, "paper 3.1, T", low=4)
     size: int = setting(64, "paper 3.1, H = W, pixels", low=16)
     jitter: bool = setting(True, "released script: random end of the clip in training")
+    frame_order: str = setting(
+        "forward",
+        "ours: in training and test; the others are controls",
+        choices=("forward", "reversed", "shuffled"),
+    )
     # temporal filter
     led: str = setting("led", "paper 3.1; the others are ablations of ours", choices=("led", "raw", "difference"))
     led_alpha: float = setting(10.0, "released script (paper: 'prior work'), initial", above=0)
@@ -87,6 +92,12 @@ class Recipe(Settings):
     prompt: str = setting(
         "Analyze the facial features to classify action units:", "paper 3.3; released script: Chinese, our wording here"
     )
+    prompt_control: str = setting(
+        "none",
+        "ours: what stands in the prompt's place: its own tokens in a random order, random tokens, or a text about "
+        "something else",
+        choices=("none", "shuffled", "random", "unrelated"),
+    )
     token_order: str = setting(
         "visual-first", "paper 3.3; released script: prompt-first", choices=("visual-first", "prompt-first")
     )
@@ -96,6 +107,7 @@ class Recipe(Settings):
         "'each' clip, or 'auto': once if it can",
         choices=("auto", "once", "each"),
     )
+    llm_layers: int = setting(0, "ours: the LLM's first layers, then its final norm; 0 = all", low=0)
     context: int = setting(16, "ours, CoOp's number: vectors of the variant prompt-learning", low=1)
     adapter: str = setting("lora", "paper 4.2; peft's others are ours", choices=("lora", "rslora", "dora"))
     lora_r: int = setting(16, "paper 4.2", low=1)
@@ -131,6 +143,8 @@ class Recipe(Settings):
                 "Recipe.prompt_pass='once' needs token_order='prompt-first': behind the visual token every token of "
                 "the prompt depends on the clip, so there is nothing to share"
             )
+        if self.prompt_control != "none" and not self.prompt:
+            raise ValueError(f"Recipe.prompt_control={self.prompt_control!r} needs a prompt: Recipe.prompt is empty")
 
     @classmethod
     def named(cls, name: str, **overrides: Any) -> Self:

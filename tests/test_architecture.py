@@ -13,7 +13,7 @@ LAYERS = (
     "metrics",
     "datasets",
     "preprocess clips",
-    "led backbone efp llm lora asl model recipe protocol",
+    "led backbone efp llm lora asl model controls recipe protocol",
     "experiment baselines",
     "runs engine trained",
     "explain predict",

@@ -1,10 +1,13 @@
 """AU-LLM and its variants: what is in them, what trains, and that training works."""
 
+import dataclasses
+
 import pytest
 import torch
 from transformers import AutoModel, Gemma3TextConfig
 
 from aullm_lib import asl
+from aullm_lib.controls import ordered
 from aullm_lib.llm import load
 from aullm_lib.model import AULLM, D_PAPER, VARIANTS, recipe_of
 from aullm_lib.recipe import RELEASED, Recipe
@@ -19,6 +22,13 @@ def tiny(tmp_path_factory):
     return build_tiny(tmp_path_factory.mktemp("llm") / "tiny", hidden=32, heads=2, kv_heads=1, vocab=300)
 
 
+DEEP = ("llm-layers-4", "llm-layers-8", "llm-layers-16")  # more layers than the tiny LLM has
+QUERIES = {
+    f"llm.adapter.lora.{i}.{ab}.weight" for ab in "AB" for i in (0, 2)
+}  # a token alone: whatever it asks for, it gets itself
+SHALLOW = [v for v in VARIANTS if v not in DEEP]
+
+
 def batch(b=6, n=3, seed=0):
     g = torch.Generator().manual_seed(seed)
     clips = torch.randint(0, 256, (b, 6, 28, 28), dtype=torch.uint8, generator=g)
@@ -31,7 +41,7 @@ def build(tiny, variant="all", recipe="paper", seed=0, n=3):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SHALLOW)
 def test_every_variant_runs_and_every_trainable_parameter_gets_a_gradient(tiny, variant, recipe):
     model, (clips, targets) = build(tiny, variant, recipe), batch()
     for name, p in model.named_parameters():
@@ -44,7 +54,8 @@ def test_every_variant_runs_and_every_trainable_parameter_gets_a_gradient(tiny, 
     trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trainable.values())
     still = {n for n, p in trainable.items() if p.grad.abs().max() == 0}
-    assert still <= {"backbone.led.log_alpha"}  # it cancels, see led.py
+    queries = {n for n in trainable if variant == "no-prompt" and n in QUERIES}
+    assert still <= {"backbone.led.log_alpha"} | queries  # it cancels, see led.py
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
 
 
@@ -61,7 +72,7 @@ def test_what_trains_is_led_cnn_efp_lora_and_head(tiny):
     assert names == set(dict(model.named_parameters()))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SHALLOW)
 def test_twenty_steps_lower_the_loss_and_leave_the_llm_alone(tiny, variant):
     model, (clips, targets) = build(tiny, variant).train(), batch(16)
     llm = model.llm.llm if model.llm else torch.nn.Module()
@@ -77,12 +88,13 @@ def test_twenty_steps_lower_the_loss_and_leave_the_llm_alone(tiny, variant):
         optimizer.step()
         values.append(value.item())
     assert sum(values[-3:]) < 0.9 * sum(values[:3])
+    idle = {model.get_parameter(name) for name in QUERIES} if variant == "no-prompt" else set()
     for p, value in before.items():
-        assert torch.equal(p, value) != p.requires_grad
+        assert torch.equal(p, value) != p.requires_grad or p in idle
 
 
 def test_the_parts_of_each_variant(tiny):
-    d_mid, has = 64 * 2 * 3 * 3, {v: build(tiny, v) for v in VARIANTS}
+    d_mid, has = 64 * 2 * 3 * 3, {v: build(tiny, v) for v in SHALLOW}
     first = {v: m.efp.mlp[0].in_features for v, m in has.items() if m.efp is not None and v != "efp-"}
     assert {v for v, width in first.items() if width != d_mid + 256} == {"high", "mid"}
     assert (first["high"], first["mid"]) == (256, d_mid)
@@ -90,7 +102,9 @@ def test_the_parts_of_each_variant(tiny):
     assert {v for v, m in has.items() if m.llm is None} == {"no-llm", "backbone", "3d-cnn"}
     assert {v for v, m in has.items() if m.efp is None} == {"backbone", "3d-cnn"}
     lora = {v for v, m in has.items() if any("lora" in n for n, _ in m.named_parameters())}
-    assert set(VARIANTS) - lora == {"prompt-learning", "no-llm", "frozen-llm", "backbone", "3d-cnn"}
+    assert set(SHALLOW) - lora == {
+        "prompt-learning", "no-llm", "frozen-llm", "random-frozen-llm", "backbone", "3d-cnn"
+    }  # fmt: skip
     assert [v for v, m in has.items() if any("context" in n for n, _ in m.named_parameters())] == ["prompt-learning"]
     assert [v for v, m in has.items() if not any("squeeze" in n for n, _ in m.named_parameters())] == [
         "3d-cnn", "no-se"
@@ -103,9 +117,10 @@ def test_the_parts_of_each_variant(tiny):
     }  # fmt: skip
     first = {v: m.llm.llm.layers[0].mlp.up_proj.weight for v, m in has.items() if m.llm}
     same = {v: torch.equal(weight, first["all"]) for v, weight in first.items()}
-    assert [v for v, equal in same.items() if not equal] == ["random-llm"]
+    assert [v for v, equal in same.items() if not equal] == ["random-llm", "random-frozen-llm"]
+    assert [v for v, m in has.items() if m.llm and len(m.llm.llm.layers) == 1] == ["llm-layers-1"]
     assert has["mid"].backbone.fc is None
-    widths = {v: 256 if v in ("backbone", "3d-cnn") else 32 for v in VARIANTS}
+    widths = {v: 256 if v in ("backbone", "3d-cnn") else 32 for v in SHALLOW}
     assert {v: m.head.in_features for v, m in has.items()} == widths
 
 
@@ -172,6 +187,34 @@ def test_how_the_prompt_passes_is_the_recipes(tiny, tmp_path):
         assert not shares("auto", short)
     with pytest.raises(ValueError, match=r"Recipe.prompt_pass='once'"):
         shares("once", short)
+
+
+def test_the_first_layers_of_the_llm_and_its_final_norm(tmp_path):
+    """Against the whole LLM's hidden states between its layers, which transformers gives."""
+    llm = build_tiny(tmp_path / "deep", hidden=16, heads=2, kv_heads=1, vocab=300, layers=16)
+    base, _ = load(llm)
+    clips, _ = batch()
+    for k in (1, 2, 4, 8, 16):
+        model = build(llm, f"llm-layers-{k}").eval()
+        token = model.token(clips)
+        prompt = base.get_input_embeddings()(model.llm.prompt_ids).expand(6, -1, -1)
+        states = base(inputs_embeds=torch.cat((token[:, None], prompt), 1), output_hidden_states=True)
+        want = base.norm(states.hidden_states[k]) if k < 16 else states.last_hidden_state
+        torch.testing.assert_close(model.llm(token), want[:, -1], rtol=1e-4, atol=1e-5)
+    whole = load(llm)
+    with pytest.raises(ValueError, match=r"Recipe.llm_layers=2, but the LLM was loaded with 16 layers"):
+        AULLM(RECIPES["paper"], 3, llm=whole, variant="llm-layers-2")
+    assert len(AULLM(RECIPES["paper"], 3, llm=whole).llm.llm.layers) == 16
+    with pytest.raises(ValueError, match=r"Recipe.llm_layers=17: this LLM has 16"):
+        AULLM(dataclasses.replace(RECIPES["paper"], llm_layers=17), 3, llm=llm)
+
+
+@pytest.mark.parametrize("variant", ["shuffled-frames", "reversed-frames"])
+def test_the_order_of_the_frames_is_the_variants(tiny, variant):
+    model, plain, (clips, _) = build(tiny, variant).eval(), build(tiny).eval(), batch()
+    logits, backwards = model(clips), model(clips.flip(1))
+    torch.testing.assert_close(plain(ordered(clips, model.frame_order, False)), logits)
+    assert torch.equal(logits, backwards) == (variant == "shuffled-frames")
 
 
 def test_without_an_llm():

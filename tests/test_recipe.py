@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from aullm_lib import asl, backbone, efp, llm
+from aullm_lib import asl, backbone, controls, efp, llm
 from aullm_lib.experiment import Experiment
 from aullm_lib.recipe import RELEASED, Recipe
 
@@ -46,6 +46,8 @@ def test_every_field_names_its_source():
     [
         ("loss", asl.LOSSES),
         ("led", backbone.FILTERS),
+        ("frame_order", controls.FRAME_ORDERS),
+        ("prompt_control", controls.PROMPT_CONTROLS),
         ("efp_activation", efp.ACTIVATIONS),
         ("token_order", llm.TOKEN_ORDERS),
         ("llm_dtype", ["auto", *llm.DTYPES]),
@@ -81,6 +83,8 @@ def test_choices_are_those_of_the_layers(name, allowed):
         ({"epochs": 0}, ValueError, "must be >= 1"),
         ({"loss": "focal"}, ValueError, "Recipe.loss='focal': allowed are asl, asl_released, bce"),
         ({"lora_targets": ()}, ValueError, "lora_targets"),
+        ({"llm_layers": -1}, ValueError, "Recipe.llm_layers=-1: must be >= 0"),
+        ({"prompt": "", "prompt_control": "random"}, ValueError, "Recipe.prompt_control='random' needs a prompt"),
     ],
 )
 def test_what_a_recipe_refuses(make, bad, error, words):

@@ -43,12 +43,13 @@ def shared(experiment: Experiment, data: dict, device: str) -> dict[str, Any]:
     if not needs_llm(experiment.variant):
         return {}
     recipe, random = recipe_of(experiment.variant, experiment.recipe), parts_of(experiment.variant).random_llm
-    return {"llm": _loaded(experiment.llm, recipe.llm_dtype, torch.device(device).type, random, data["llm"])}
+    options = (recipe.llm_dtype, torch.device(device).type, random, recipe.llm_layers)
+    return {"llm": _loaded(experiment.llm, *options, data["llm"])}
 
 
 @lru_cache(maxsize=1)  # one LLM per process: its frozen weights serve every fold and run
-def _loaded(checkpoint: str, dtype: str, device: str, random: bool, identity: str) -> Loaded:
-    return load(checkpoint, dtype=dtype, device=device, random_weights=random)
+def _loaded(checkpoint: str, dtype: str, device: str, random: bool, layers: int, identity: str) -> Loaded:
+    return load(checkpoint, dtype=dtype, device=device, random_weights=random, layers=layers)
 
 
 def clips_at_once(experiment: Experiment) -> int:

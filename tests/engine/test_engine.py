@@ -439,7 +439,13 @@ def test_a_rate_that_is_far_too_large_is_named(experiment, hand_store, tmp_path)
         engine.run(dataclasses.replace(experiment, recipe=recipe), hand_store, out=tmp_path)
 
 
-@pytest.mark.parametrize("variant", ["backbone", "all", "visual-first", "prompt-learning"])
+TOGETHER = [
+    "backbone", "all", "visual-first", "prompt-learning", "random-frozen-llm", "no-prompt", "shuffled-prompt",
+    "random-prompt", "unrelated-prompt", "llm-layers-1", "shuffled-frames", "reversed-frames",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", TOGETHER)
 def test_folds_side_by_side_give_the_numbers_of_one_after_the_other(
     experiment, hand_store, tiny_llm, tmp_path, variant
 ):
