@@ -52,13 +52,14 @@ class _Norm(nn.modules.batchnorm._BatchNorm):
         if not (self.training and _by_frame(x) and rows.is_contiguous()):
             return super().forward(x)
         y, mean, var = _Normalise.apply(rows.flatten(0, -2), self.weight, self.bias, self.eps)
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        assert self.num_batches_tracked is not None
-        with torch.no_grad():
-            n = rows[..., 0].numel()
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (n / (n - 1)), self.momentum)
-            self.num_batches_tracked.add_(1)
+        if self.track_running_stats:
+            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+            assert self.num_batches_tracked is not None
+            with torch.no_grad():
+                n = rows[..., 0].numel()
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(var * (n / (n - 1)), self.momentum)
+                self.num_batches_tracked.add_(1)
         return y.view(rows.shape).movedim(-1, 1)
 
 

@@ -38,13 +38,19 @@ def test_norms_and_spreads_are_those_of_the_vectors(hand_store, tiny_llm, varian
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     heard = []
     model.eval().head.register_forward_pre_hook(lambda head, inputs: heard.append(inputs[0]))
+    for norm in (model.backbone.norm1, model.backbone.norm2):
+        norm.train()  # statistics of the batch, as in training
+    vectors = model.token(clips)
     model(clips)  # the head's own input
-    token = by_hand(model.token(clips))
+    token = by_hand(vectors)
     assert (result["token_norm"], result["token_spread"]) == pytest.approx(token, rel=1e-5)
     if variant == "no-llm":
         assert set(result) == {"token_norm", "token_spread"} and by_hand(heard[0]) == pytest.approx(token)
         return
     assert (result["hidden_norm"], result["hidden_spread"]) == pytest.approx(by_hand(heard[0]), rel=1e-4)
+    apart = [(v - v.mean(0)).detach().double().numpy() for v in (vectors, heard[0])]
+    cosines = [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(*apart, strict=True)]
+    assert result["passed_through"] == pytest.approx(np.mean(cosines), abs=1e-4)
     embeddings = load(tiny_llm)[0].embed_tokens.weight
     assert result["embedding_norm"] == pytest.approx(by_hand(embeddings)[0], rel=1e-3)  # an even number of tokens
 
