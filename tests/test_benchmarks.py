@@ -107,9 +107,9 @@ def test_the_floor_falls_with_folds_side_by_side_and_with_a_shared_prompt():
     shape = training.SHAPES["1.5B"]
     assert 1.2e9 < shape.weights < 1.4e9
     fast = RATES | {"llm": 1e15}  # so that the LLM's weights are waited for
-    alone, beside = (training.floor(shape, "prompt-first", k, 247, fast) for k in (1, 8))
+    alone, beside = (training.floor(shape, "prompt-first", k, 247, 256, fast) for k in (1, 8))
     assert 0 < beside < alone
-    assert training.floor(shape, "visual-first", 1, 247, RATES) > 10 * training.floor(
+    assert training.floor(shape, "visual-first", 1, 247, 256, RATES) > 10 * training.floor(
         shape, "prompt-first", 1, 247, RATES
     )
 

@@ -1,11 +1,12 @@
 """Seconds and memory of a fold-epoch of the kit, beside the released way of training AU-LLM, in one run.
 
-``make bench``, or ``PYTHONPATH=. python tests/benchmarks/training.py [--only tiny,mid,loso,gpu] [--rounds 2]``; it
-needs no data set, no network and nothing but torch, transformers, peft, safetensors, numpy and pandas. Both ways train
+``make bench``, or ``PYTHONPATH=. python tests/benchmarks/training.py [--only tiny,mid,smollm2,loso,gpu] [--rounds
+2]``; it needs no data set, and no network but for SmolLM2, at its first use. Both ways train
 the same model of the released recipe on the same clips: random bytes, 256 clips of 26 subjects as long as CASME II's
 (24 to 141 frames), 246 or 247 of them in each training set: one step of at most 256 an epoch. The prompt has 16 tokens,
 the projector its true hidden width, half of input and output together. tests/test_benchmarks.py holds both ways to the
-same logits and gradients.
+same logits and gradients. ``smollm2`` is a genuine LLM, SmolLM2-135M, at the size of the demo: 64 clips of 8 subjects,
+batches of 8, and the released recipe's prompt, of which its tokenizer makes 44 tokens.
 
 The released way, written out below: the LLM loaded for every fold; a DataLoader over numpy clips with sampling in
 Python for each; prompt and visual token joined for every clip; a causal LM with its language-model head and all hidden
@@ -25,15 +26,16 @@ The floor is what the arithmetic and the memory traffic alone would take, at rat
     EFP        6 B (10,624 H + H d) / R_fp32 + 32 (10,624 H + H d) / W
     LLM        max(4 N T / R_llm, 2 N s / (K W))
 
-B clips, H and d the widths of projector and LLM, N the weights of the LLM's linear layers and s their bytes each, T its
-tokens a step (B + P with the prompt shared, B (P + 1) without), K folds side by side, R operations and W bytes a
-second. 6 = a product and a sum, forward and for both gradients; 4 = the same without the gradient of frozen weights; 32
-bytes for Adam: weight, gradient and both moments in fp32, read and written.
+B clips a step, H and d the widths of projector and LLM, N the weights of the LLM's linear layers and s their bytes
+each, T its tokens (B + P with the prompt of P tokens shared, B (P + 1) without), K folds side by side, R operations
+and W bytes a second. 6 = a product and a sum, forward and for both gradients; 4 = the same without the gradient of
+frozen weights; 32 bytes for Adam: weight, gradient and both moments in fp32, read and written.
 """
 
 import argparse
 import gc
 import json
+import math
 import os
 import platform
 import re
@@ -87,6 +89,7 @@ class Shape:
     inner: int
     vocab: int
     dtype: str = "float32"
+    prompt: int = len(PROMPT)  # its tokens
 
     @property
     def weights(self) -> int:
@@ -98,6 +101,7 @@ class Shape:
 SHAPES = {
     "tiny": Shape(64, 2, 4, 2, 256, 512),
     "mid": Shape(512, 8, 8, 2, 2048, 512),
+    "smollm2": Shape(576, 30, 9, 3, 1536, 49_152, prompt=44),
     "1.5B": Shape(1536, 28, 12, 2, 8960, 151_936, "bfloat16"),  # Qwen2.5-1.5B
 }
 
@@ -218,7 +222,14 @@ class ReleasedSE(nn.Module):
 class ReleasedModel(nn.Module):
     """AU-LLM as the script has it; the CNN's and the projector's weights have the kit's names."""
 
-    def __init__(self, causal: nn.Module, size: int = 64, dropout: float = 0.3, lora_dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        causal: nn.Module,
+        size: int = 64,
+        dropout: float = 0.3,
+        lora_dropout: float = 0.1,
+        prompt: Sequence[int] = PROMPT,
+    ) -> None:
         from peft import LoraConfig, get_peft_model
 
         super().__init__()
@@ -253,7 +264,7 @@ class ReleasedModel(nn.Module):
         )
         self.llm = get_peft_model(causal, lora)
         self.head = nn.Linear(d, len(AUS))
-        self.register_buffer("prompt", torch.tensor(PROMPT), persistent=False)
+        self.register_buffer("prompt", torch.tensor(prompt), persistent=False)
 
     def visual(self, x: Tensor) -> Tensor:
         x = self.led(x)[:, None, 1:]
@@ -283,15 +294,17 @@ class Released:
     """One fold of the released way."""
 
     def __init__(self, job: "Job", store: ClipStore, fold: protocol.Fold) -> None:
-        from transformers import Qwen2ForCausalLM
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self.device = torch.device(job.device)
+        self.device, prompt = torch.device(job.device), PROMPT
         if job.checkpoint:
             with hub.quiet():
-                causal = Qwen2ForCausalLM.from_pretrained(job.checkpoint)
+                causal = AutoModelForCausalLM.from_pretrained(job.checkpoint, dtype=torch.float32)
+                if job.genuine:
+                    prompt = AutoTokenizer.from_pretrained(job.checkpoint)(Recipe.released().prompt)["input_ids"]
         else:
             causal = build_on(self.device, SHAPES[job.shape], causal=True)
-        self.model = ReleasedModel(causal, size=job.size).to(self.device).train()
+        self.model = ReleasedModel(causal, size=job.size, prompt=prompt).to(self.device).train()
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trained, lr=3e-5, weight_decay=0.005)
 
@@ -354,7 +367,8 @@ def experiment(order: str, dtype: str, epochs: int, batch: int, size: int = 64) 
 def load_kit_llm(job: "Job") -> llm.Loaded:
     shape = SHAPES[job.shape]
     if job.checkpoint:
-        return llm.load(job.checkpoint, dtype=shape.dtype)[0], prompt_ids
+        model, tokenizer = llm.load(job.checkpoint, dtype=shape.dtype)
+        return model, tokenizer if job.genuine else prompt_ids
     return build_on(torch.device(job.device), shape, causal=False), prompt_ids
 
 
@@ -417,6 +431,11 @@ class Job:
     batch: int = 256
     size: int = 64
     threads: int = 1
+
+    @property
+    def genuine(self) -> bool:
+        """Whether the LLM has a tokenizer, with which it reads the released recipe's prompt."""
+        return self.shape == "smollm2"
 
 
 def measure(job: Job) -> list[dict[str, Any]]:
@@ -578,15 +597,17 @@ def rates(device: torch.device, dtype: str) -> dict[str, float]:
         }
 
 
-def floor(shape: Shape, order: str, folds: int, clips: int, rate: dict[str, float]) -> float:
+def floor(shape: Shape, order: str, folds: int, clips: int, batch: int, rate: dict[str, float]) -> float:
     """Seconds of a fold-epoch that arithmetic and memory traffic alone take; the docstring has the formulas."""
     hidden = (10_624 + shape.hidden) // 2
     efp = 10_624 * hidden + hidden * shape.hidden
     visual = 5 * 60**2 * 25 * 32 + 4 * 18**2 * 576 * 64 + 2 * 6 * 5 * 64**2 + 10_368 * 256
-    tokens = clips + len(PROMPT) if order == "prompt-first" else clips * (len(PROMPT) + 1)
+    steps = math.ceil(clips / batch)
+    tokens = clips + steps * shape.prompt if order == "prompt-first" else clips * (shape.prompt + 1)
     size = 2 if shape.dtype == "bfloat16" else 4
-    through = max(4 * shape.weights * tokens / rate["llm"], 2 * shape.weights * size / (folds * rate["copy"]))
-    return 6 * clips * visual / rate["conv"] + 6 * clips * efp / rate["fp32"] + 32 * efp / rate["copy"] + through
+    through = max(4 * shape.weights * tokens / rate["llm"], 2 * steps * shape.weights * size / (folds * rate["copy"]))
+    convolved, projected = 6 * clips * visual / rate["conv"], 6 * clips * efp / rate["fp32"]
+    return convolved + projected + 32 * steps * efp / rate["copy"] + through
 
 
 # ----------------------------------------------------------------------------------------------------------- the report
@@ -653,23 +674,28 @@ def name(line: Line) -> str:
     return f"kit, {order}" + (f", {line.folds} folds side by side" if line.folds > 1 else "")
 
 
-def table(lines: list[Line]) -> str:
-    """Markdown: one row per way, times as fast as the released way beside it; then the parts."""
+def table(lines: list[Line], fold_epochs: int = SUBJECTS * EPOCHS) -> str:
+    """Markdown: one row per way, times as fast as the released way beside it; then the parts of one step.
+
+    Args:
+        lines: What was measured.
+        fold_epochs: How many a leave-one-subject-out has.
+    """
     slow = next((line for line in lines if line.job.way == "released"), None)
-    rows = ["| | s a fold-epoch, min | median | times as fast, min | median | peak memory, GB | floor, s | LOSO, h |"]
+    rows = ["| | s a fold-epoch, min | median | times as fast, min | median | peak memory, GB | floor, s | LOSO, min |"]
     rows.append("|---|---|---|---|---|---|---|---|")
     for line in lines:
         least = ""
         if "rates" in line.rest:
             shape, rest = SHAPES[line.job.shape], line.rest
-            least = f"{floor(shape, line.job.order, line.folds, rest['clips'], rest['rates']):.3f}"
+            least = f"{floor(shape, line.job.order, line.folds, rest['clips'], line.job.batch, rest['rates']):.3f}"
         ratio = (f"{slow.best / line.best:.1f}", f"{slow.middle / line.middle:.1f}") if slow else ("", "")
-        whole = line.middle * SUBJECTS * EPOCHS / 3600
+        whole = line.middle * fold_epochs / 60
         rows.append(
             f"| {name(line)} | {line.best:.3f} | {line.middle:.3f} | {ratio[0]} | {ratio[1]} "
-            f"| {line.memory / 1e9:.1f} | {least} | {whole:.1f} |"
+            f"| {line.memory / 1e9:.1f} | {least} | {whole:.3g} |"
         )
-    rows += ["", "| part: s at best, forward + backward (share) | " + " | ".join(map(name, lines)) + " |"]
+    rows += ["", "| part of a step: s at best, forward + backward (share) | " + " | ".join(map(name, lines)) + " |"]
     rows.append("|---|" + "---|" * len(lines))
     for part in PARTS:
         cells = []
@@ -701,7 +727,7 @@ def machine(threads: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="tiny,mid,loso,gpu", help="parts, with commas")
+    parser.add_argument("--only", default="tiny,mid,smollm2,loso,gpu", help="parts, with commas")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--folds", default="1,4,8", help="folds side by side in the gpu part")
@@ -717,7 +743,7 @@ def main() -> None:
         return
 
     parts = options.only.split(",")
-    if unknown := set(parts) - {"tiny", "mid", "loso", "gpu"}:
+    if unknown := set(parts) - {"tiny", "mid", "smollm2", "loso", "gpu"}:
         parser.error(f"--only: no part {', '.join(sorted(unknown))}")
     texts = ["# Training: the kit beside the released way", "", machine(options.threads)]
     record: dict[str, Any] = {"machine": texts[-1]}
@@ -743,6 +769,15 @@ def main() -> None:
             width = (10_624 + shape.hidden) // 2
             title = f"LLM of {shape.layers} layers, {shape.hidden} wide, projector's hidden width {width:,}, on the CPU"
             add(part, title, table(lines), lines)
+        if "smollm2" in parts:
+            small = write_store(Path(folder) / "small", subjects=8, clips=64)
+            genuine: dict[str, Any] = {"shape": "smollm2", "checkpoint": hub.locate("smollm2")[0], "batch": 8}
+            genuine |= {"store": str(small.path), "threads": options.threads}
+            jobs = [Job(way="released", epochs=1, **genuine)]
+            jobs += [Job(way="kit", order=order, folds=(1, 4), epochs=2, **genuine) for order in ORDERS.values()]
+            lines = rounds(jobs, options.rounds)
+            title = "SmolLM2-135M, 64 clips of 8 subjects, batches of 8, prompt of 44 tokens, on the CPU"
+            add("smollm2", title, table(lines, fold_epochs=8 * 10), lines)
         if "loso" in parts:
             jobs = _both("tiny", folder, kind="loso", folds=(4,), epochs={"released": 2, "kit": 2}, **same)
             slow, fast = lines = rounds(jobs, max(1, options.rounds // 2))  # the longest part, and the least noisy
