@@ -27,7 +27,7 @@ export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full paper grid report lab test browser bench lint clean
+.PHONY: help setup demo demo-llm demo-full paper grid report lab test browser bench lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -43,6 +43,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## the main job on synthetic data with a tiny LLM: about 10 minutes on 2 cores, no GPU
 	@$(BIN)/python -m aullm_lib.notebook.batch demo $(ARGS)
+
+demo-llm: $(READY) ## the demo's main job with a genuine pretrained LLM, SmolLM2-135M: up to half an hour on 2 cores
+	@$(BIN)/python -m aullm_lib.notebook.batch demo-llm --only 02_train_loso --only 04_ablations --only 06_visualize \
+	  --only 08_audit $(ARGS)
 
 demo-full: $(READY) ## every table row and variant at demo size: up to 90 minutes on 2 cores
 	@$(BIN)/python -m aullm_lib.notebook.batch demo-full $(ARGS)
@@ -99,4 +103,4 @@ lint: $(READY) ## ruff over code and notebooks, mypy over the library
 	$(BIN)/mypy
 
 clean: ## remove what runs and tests wrote (not .venv)
-	rm -rf runs figures/smoke figures/demo figures/demo-full figures/paper .pytest_cache .mypy_cache .ruff_cache
+	rm -rf runs figures/smoke figures/demo figures/demo-llm figures/demo-full figures/paper .pytest_cache .mypy_cache .ruff_cache

@@ -106,7 +106,8 @@ def load(work: Workspace) -> list[Executed]:
 
 def command(profile: str) -> str:
     """The command that runs a profile."""
-    targets = {"demo": "make demo", "demo-full": "make demo-full", "paper": "make paper CASME2_ROOT=... SAMM_ROOT=..."}
+    targets = {name: f"make {name}" for name in ("demo", "demo-llm", "demo-full")}
+    targets |= {"paper": "make paper CASME2_ROOT=... SAMM_ROOT=..."}
     if not (parameters.SOURCE / "profiles" / f"{profile}.yaml").is_file():
         return "make grid GRID=..., of which it is a cell"
     return targets.get(profile, f".venv/bin/python -m aullm_lib.notebook.batch {profile}")

@@ -16,7 +16,7 @@ def profiles(tmp_path, monkeypatch):
     return lambda text: (tmp_path / "profiles" / "mine.yaml").write_text(text)
 
 
-@pytest.mark.parametrize("name", ["smoke", "demo", "demo-full", "paper"])
+@pytest.mark.parametrize("name", ["smoke", "demo", "demo-llm", "demo-full", "paper"])
 def test_shipped_profiles_are_sound_and_hold_only_differences(name):
     import yaml
 

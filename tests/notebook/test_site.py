@@ -360,9 +360,10 @@ def test_a_notebook_that_stopped_says_so(home):
     ("profile", "message"),
     [
         ("demo", "no executed notebook in runs/demo/notebooks: first make demo, then make report PROFILE=demo"),
+        ("demo-llm", "first make demo-llm, then make report PROFILE=demo-llm"),
         ("paper", "first make paper CASME2_ROOT=... SAMM_ROOT=..., then make report PROFILE=paper"),
         ("smoke", "first .venv/bin/python -m aullm_lib.notebook.batch smoke, then"),
-        ("nope", "unknown profile 'nope'; there are demo, demo-full, paper, smoke, and cells of a grid"),
+        ("nope", "unknown profile 'nope'; there are demo, demo-full, demo-llm, paper, smoke, and cells of a grid"),
         ("../demo", "profile is '../demo'; expected letters, digits and hyphens"),
     ],
 )
