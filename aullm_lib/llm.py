@@ -259,6 +259,11 @@ class LLMReasoner(nn.Module):
         """The number of the LLM's own weights, without any adapter."""
         return sum(weight.numel() for name, weight in self.llm.named_parameters() if ".lora_" not in name)
 
+    def embedding_norm(self) -> float:
+        """The median over the vocabulary of the Euclidean norm of a token embedding."""
+        weight = self.llm.get_input_embeddings().weight  # v d
+        return torch.linalg.vector_norm(weight, dim=-1, dtype=torch.float32).median().item()
+
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self.llm._apply(fn)
         return super()._apply(fn, recurse)

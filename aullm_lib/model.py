@@ -179,12 +179,16 @@ class AULLM(nn.Module):
                 dtype=recipe.llm_dtype,
                 adapt=parts.llm,
             )
+        self.scale = 1.0  # of the visual token that an LLM is given
+        if recipe.token_scale and self.llm is not None and self.llm.context is None:
+            self.scale = recipe.token_scale * self.llm.embedding_norm()
         self.head = nn.Linear(d, n_aus)
 
     def token(self, clips: Tensor) -> Tensor:
         """`[b, t, h, w]` grey levels 0..255, uint8 or float -> what the LLM, or the head, is given: `[b, d]`."""
         features = self.backbone(ordered(clips, self.frame_order, self.training))
-        return features.high if self.efp is None else self.efp(*features)  # b d
+        token = features.high if self.efp is None else self.efp(*features)  # b d
+        return token if self.scale == 1 else token * self.scale
 
     def forward(self, clips: Tensor) -> Tensor:
         """`[b, t, h, w]` grey levels 0..255, uint8 or float -> logits `[b, n_aus]`."""

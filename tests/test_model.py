@@ -135,6 +135,19 @@ def test_the_recipes_differences_can_be_switched_one_at_a_time():
         assert changed == {field: [field] for field in RELEASED}
 
 
+def test_the_visual_token_is_scaled_by_the_norm_of_the_token_embeddings(tiny):
+    clips, _ = batch()
+    models = []
+    for scale in (0.0, 3.0):
+        torch.manual_seed(0)
+        models.append(AULLM(Recipe.released(**SMALL, token_scale=scale), 3, llm=tiny).eval())
+    plain, scaled = models
+    norms = sorted(row.norm().item() for row in plain.llm.llm.embed_tokens.weight)
+    torch.testing.assert_close(scaled.token(clips), plain.token(clips) * 3.0 * norms[(len(norms) - 1) // 2])
+    without = AULLM(Recipe.released(**SMALL, token_scale=3.0), 3, llm=tiny, variant="no-llm").eval()
+    assert without.scale == 1  # there is nothing to compare with
+
+
 def test_learned_prompts_answer_every_clip_alike(tiny):
     model, (clips, _) = build(tiny, "prompt-learning").eval(), batch()
     token = model.token(clips)

@@ -7,7 +7,7 @@ import pytest
 
 from aullm_lib import asl, backbone, controls, efp, llm
 from aullm_lib.experiment import Experiment
-from aullm_lib.recipe import RELEASED, Recipe
+from aullm_lib.recipe import RELEASED, TUNED, Recipe
 
 EXPERIMENT = Experiment(name="demo", aus=(2, 4), recipe=Recipe.paper())
 
@@ -32,6 +32,14 @@ def test_the_two_recipes_differ_where_it_is_documented_and_nowhere_else():
     assert {k for k in paper if paper[k] != released[k]} == {"name", *RELEASED}
     assert (paper["name"], released["name"]) == ("paper", "released")
     assert set(RELEASED) == {"efp_activation", "prompt", "token_order", "loss", "reduction"}
+
+
+def test_the_tuned_recipe_is_the_released_one_but_for_what_is_documented():
+    released, tuned = Recipe.released().to_dict(), Recipe.named("tuned").to_dict()
+    assert {k for k in tuned if tuned[k] != released[k]} == {"name", *TUNED} and tuned["name"] == "tuned"
+    assert Recipe.tuned(epochs=3, token_scale=2.0) == Recipe.released(name="tuned", epochs=3, token_scale=2.0)
+    with pytest.raises(ValueError, match="recipe='other': allowed are paper, released, tuned"):
+        Recipe.named("other")
 
 
 def test_every_field_names_its_source():

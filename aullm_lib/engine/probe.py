@@ -30,8 +30,9 @@ def measure(model: AULLM, clips: Tensor) -> dict[str, float]:
         token_norm, token_spread: Of the visual token, as the LLM, or without one the head, is given it.
         hidden_norm, hidden_spread: Of the hidden state that the head reads; not without an LLM.
         embedding_norm: Median over the LLM's vocabulary of the norm of a token embedding; not without an LLM.
-        passed_through: Mean cosine between a clip's distance from the mean in the visual token and in the hidden state,
-            -1 to 1; not without an LLM. At 1 the LLM passes the token on as it is, near 0 it makes another vector of it.
+        passed_through: Mean cosine between a clip's distance from the mean in the visual token and in the hidden
+            state, -1 to 1; not without an LLM. At 1 the LLM passes the token on as it is, near 0 it makes another
+            vector of it.
     """
     was_training, norms = model.training, [m for m in model.modules() if isinstance(m, _BatchNorm)]
     model.eval()
@@ -44,7 +45,7 @@ def measure(model: AULLM, clips: Tensor) -> dict[str, float]:
     if model.llm is not None:
         hidden = model.llm(token)  # b d
         values |= {"hidden_norm": _norm(hidden), "hidden_spread": _spread(hidden)}
-        values["embedding_norm"] = _norm(model.llm.llm.get_input_embeddings().weight)
+        values["embedding_norm"] = model.llm.embedding_norm()
         values["passed_through"] = cosine_similarity(token - token.mean(0), hidden - hidden.mean(0)).mean().item()
     model.train(was_training)
     return values
