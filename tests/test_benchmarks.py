@@ -110,7 +110,7 @@ def test_the_floor_falls_with_folds_side_by_side_and_with_a_shared_prompt():
     alone, beside = (training.floor(shape, "prompt-first", k, 247, 256, fast) for k in (1, 8))
     assert 0 < beside < alone
     assert training.floor(shape, "visual-first", 1, 247, 256, RATES) > 10 * training.floor(
-        shape, "prompt-first", 1, 247, RATES
+        shape, "prompt-first", 1, 247, 256, RATES
     )
 
 
@@ -142,3 +142,16 @@ def test_only_the_kit_gets_the_makefiles_settings(monkeypatch):
     released = training.settings("released", 2)
     assert not [name for name in released if name.startswith(("MALLOC_", "CUBLAS"))]
     assert released["OMP_NUM_THREADS"] == "2" and Path(released["PYTHONPATH"].split(":")[0]).is_dir()
+
+
+def test_both_ways_read_the_prompt_with_the_genuine_llms_own_tokenizer(genuine_llm, small):
+    jobs = [job(small, way, shape="smollm2", checkpoint=hub.locate(genuine_llm)[0]) for way in ("kit", "released")]
+    store = training.ClipStore(small)
+    released = training.Released(jobs[1], store, training.protocol.loso(store.table)[0])
+    kit = training.Kit(jobs[0], store, training.protocol.loso(store.table)[:1], training.load_kit_llm(jobs[0]))
+    ids = kit.models[0].llm.prompt_ids
+    assert torch.equal(released.model.prompt, ids) and len(ids) == training.SHAPES["smollm2"].prompt
+    token = torch.randn(2, training.SHAPES["smollm2"].hidden)
+    with torch.no_grad():
+        kit.models[0].eval(), released.model.eval()
+        torch.testing.assert_close(kit.models[0].llm(token), released.model.reason(token), rtol=1e-3, atol=1e-3)
