@@ -93,8 +93,10 @@ def verdict(run: Run) -> str:
     text += f" WARNING: below {100 * WEAK:g} % the head reads nearly the same vector for every clip."
     if name == "hidden state":
         ratio = middle["token_norm"].iloc[-1] / middle["embedding_norm"].iloc[-1]
-        text += f" The visual token's norm is {ratio:.2g} times that of the LLM's token embeddings."
-    return text + " More epochs let it grow."
+        text += (
+            f" The visual token's norm is {ratio:.2g} times that of the LLM's token embeddings: see Recipe.token_scale."
+        )
+    return text
 
 
 def led_matrices(run: Run) -> dict[str, Tensor]:

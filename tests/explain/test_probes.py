@@ -182,7 +182,9 @@ def test_a_weak_signal_of_what_the_head_reads_is_warned_of(hand_store, tmp_path)
     assert result["hidden_signal"].tolist() == pytest.approx([0.01, 0.02, 0.01, 0.04])
     text = probes.verdict(run)
     assert text.startswith("hand: the hidden state that the head reads differs between clips by 3 % of its norm (1 %")
-    assert "WARNING: below 5 %" in text and "norm is 0.5 times that of the LLM's token embeddings" in text
+    assert "WARNING: below 5 %" in text and text.endswith(
+        "is 0.5 times that of the LLM's token embeddings: see Recipe.token_scale."
+    )
 
 
 def test_without_an_llm_the_signal_is_that_of_the_visual_token(hand_store, tmp_path):
