@@ -195,7 +195,7 @@ def test_the_table_as_a_page_and_as_a_figure(record, load):
 
     figure = figures.scores.controls(table, note="n")
     first, second = figure.axes
-    assert [axis.get_title() for axis in (first, second)] == ["synthetic, as SAMM", "synthetic, as\nCASME II → SAMM"]
+    assert [axis.get_title() for axis in (first, second)] == ["synthetic, as SAMM", "synthetic, as CASME II → SAMM"]
     labels = [label.get_text() for label in first.get_yticklabels()]
     assert labels == ["weights of the LLM", "random, with LoRA", "other parts", "bce"]
     dots = {float(line.get_xdata()[0]): line for line in first.lines if line.get_marker() == "o"}

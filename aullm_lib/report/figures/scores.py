@@ -385,7 +385,7 @@ def controls(frame: pd.DataFrame, note: str = "") -> Figure:
         labels += [group, *what]
         order += ["", *what.index]
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(PAGE, 0.75 + 0.145 * len(order)), sharex=True, sharey=True, squeeze=False
+        1, len(panels), figsize=(PAGE, 0.85 + 0.145 * len(order)), sharex=True, sharey=True, squeeze=False
     )
     for axis, (data, rows) in zip(axes[0], panels.items(), strict=True):
         whole, chance = (frame.xs((data, name), level=("data", "variant")).iloc[0] for name in ("all", CHANCE))
@@ -396,7 +396,7 @@ def controls(frame: pd.DataFrame, note: str = "") -> Figure:
             if len(seeds) > 1:
                 axis.plot(seeds, np.full(len(seeds), y), "|", color=GREY, ms=3.5, mew=0.7)
             _interval(axis, y, row)
-        axis.set(ylim=(len(order) - 0.4, -0.6), title=textwrap.fill(data, 18), xlabel="points")
+        axis.set(ylim=(len(order) - 0.4, -0.6), title=textwrap.fill(data, max(18, 60 // len(panels))), xlabel="points")
         axis.tick_params(axis="y", length=0)
     axes[0, 0].set_yticks(range(len(order)), labels)
     for variant, label in zip(order, axes[0, 0].get_yticklabels(), strict=True):
