@@ -101,7 +101,8 @@ def load(
     except Exception as error:  # each architecture fails in ways of its own
         raise ValueError(f"llm={str(checkpoint)!r}: damaged or unusable checkpoint: {error}") from error
     own, prefix = dict(model.named_children()), f"{model.base_model_prefix}."  # the head is no part of the base model
-    extra = {key for key in info["unexpected_keys"] if key.removeprefix(prefix).partition(".")[0] in own}
+    unread = {key for key in info["unexpected_keys"] if "lm_head" not in key}
+    extra = {key for key in unread if key.removeprefix(prefix).partition(".")[0] in own}
     for keys, problem in ((info["missing_keys"], "are missing"), (extra, "have no place in the model of config.json")):
         if keys:
             names = ", ".join(sorted(keys)[:3])
@@ -248,6 +249,9 @@ class LLMReasoner(nn.Module):
         self.adapter: Adapter | None = None
         if adapt == "lora":
             made = config(kind=adapter, r=lora_r, alpha=lora_alpha, dropout=lora_dropout, targets=lora_targets)
+            text_part = set(base.get_decoder().modules())  # no image goes through the others of a multimodal model
+            others = [name for name, module in base.named_modules() if module not in text_part]
+            made.exclude_modules = [name for name in others if name.endswith(tuple(lora_targets))] or None
             self.adapter = Adapter(base, made)
 
     @property

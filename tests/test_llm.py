@@ -445,6 +445,31 @@ def test_other_decoders_load(tiny, tmp_path, family):
     torch.testing.assert_close(module(token), want, rtol=1e-4, atol=1e-5)
 
 
+def test_of_a_multimodal_model_the_language_model_is_used_and_adapted(tiny, tmp_path):
+    text, sight = dict(SHAPE, num_key_value_heads=2, head_dim=8), dict(SHAPE, image_size=28, patch_size=14)
+    sight.pop("vocab_size")
+    config = transformers.Gemma3Config(text_config=text, vision_config=sight, mm_tokens_per_image=4)
+    transformers.Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(tmp_path)
+    module, token = (
+        reasoner(tmp_path, token_order="prompt-first", share_prompt=True, adapter="lora"),
+        torch.randn(2, 32),
+    )
+    assert "vision_tower.encoder.layers.0.self_attn.q_proj" in dict(module.llm.named_modules())
+    assert module.adapter.names == [
+        f"language_model.layers.{i}.self_attn.{t}" for i in range(4) for t in ("q_proj", "v_proj")
+    ]
+    module(token).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in module.parameters())
+    embeds = module.llm.get_input_embeddings()(module.prompt_ids).expand(2, -1, -1)
+    frozen = LLMReasoner(
+        (module.llm, AutoTokenizer.from_pretrained(tiny)), prompt=PROMPT, token_order="prompt-first", adapt="frozen"
+    )
+    with torch.no_grad():
+        want = module.llm.language_model(inputs_embeds=torch.cat([embeds, token[:, None]], 1)).last_hidden_state[:, -1]
+    torch.testing.assert_close(frozen(token), want)
+
+
 # --- bad input
 
 

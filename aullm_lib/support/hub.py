@@ -153,7 +153,9 @@ def identity(checkpoint: str | os.PathLike, what: str = "llm") -> str:
     if options["local_files_only"]:
         check_folder(Path(source), what)
         digest = hashlib.sha256()
-        for path in sorted([*Path(source).glob("*.json"), *Path(source).glob("*.safetensors")]):
+        folder = Path(source)
+        merges = () if (folder / "tokenizer.json").is_file() else folder.glob("merges.txt")  # of vocab.json
+        for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *merges]):
             with path.open("rb") as file:
                 digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
         return digest.hexdigest()

@@ -147,6 +147,9 @@ def test_a_vocabulary_without_its_merges(folder):
         hub.check(folder)
     (folder / "merges.txt").write_text("".join(f"{' '.join(pair)}\n" for pair in content["merges"]), encoding="utf-8")
     assert load(folder)[1]("请 Analyze")["input_ids"] == want
+    before = hub.identity(folder)
+    (folder / "merges.txt").write_text("")
+    assert hub.identity(folder) != before
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"a": "\xff"}', b"<html>404</html>"])
