@@ -13,7 +13,8 @@ from aullm_lib.recipe import Settings
 AU_LLM = "au-llm"
 FAMILIES = {AU_LLM: "aullm_lib.model"} | dict.fromkeys(baselines.METHODS, "aullm_lib.baselines")
 """Method -> the module that makes its models. Each has ``recipe_type(method)``, ``reads_colour(method)``,
-``check(experiment, store)``, ``sources(experiment)`` and ``build(experiment, llm)``; ``engine`` trains each family."""
+``check(experiment, store)``, ``subjects(experiment)``, ``sources(experiment)`` and ``build(experiment, llm)``;
+``engine`` trains each family."""
 
 
 def family(method: str) -> ModuleType:

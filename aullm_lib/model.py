@@ -37,6 +37,7 @@ class Parts:
     llm: str = "lora"  # how it is adapted: "lora", "frozen", "prompts" (learned context), or "none" for no LLM
     random_llm: bool = False  # the LLM's architecture with random weights
     recipe: Mapping[str, Any] = field(default_factory=dict)  # fields of the recipe that it sets
+    subjects: float = 1.0  # share of the training subjects, in (0, 1]
     switch: str = ""  # a field of the recipe that takes the value of the other recipe
 
 
@@ -58,6 +59,8 @@ VARIANTS: dict[str, Parts] = {
     **{f"llm-layers-{k}": Parts(recipe={"llm_layers": k}) for k in (1, 2, 4, 8, 16)},  # the first k, then the norm
     "backbone": Parts(mid=False, projector="none", llm="none"),  # F_high straight to the head
     "3d-cnn": Parts(mid=False, projector="none", llm="none", recipe={"led": "raw", "se": False}),  # Fig. 3b: plain
+    "subjects-25": Parts(subjects=0.25),  # a quarter of each fold's training subjects
+    "subjects-50": Parts(subjects=0.5),
     # ours: the other parts
     "visual-first": Parts(recipe={"token_order": "visual-first"}),
     "visual-last": Parts(recipe={"token_order": "prompt-first"}),
@@ -190,6 +193,10 @@ class AULLM(nn.Module):
         token = features.high if self.efp is None else self.efp(*features)  # b d
         return token if self.scale == 1 else token * self.scale
 
+    def total_parameters(self) -> int:
+        """The number of parameters, the frozen LLM's included, which are none of this module's own."""
+        return sum(p.numel() for p in self.parameters()) + (self.llm.frozen_parameters() if self.llm else 0)
+
     def forward(self, clips: Tensor) -> Tensor:
         """`[b, t, h, w]` grey levels 0..255, uint8 or float -> logits `[b, n_aus]`."""
         token = self.token(clips)  # b d
@@ -219,6 +226,11 @@ def check(experiment: Any, store: ClipStore) -> None:
     recipe = recipe_of(experiment.variant, experiment.recipe)
     if needs_llm(experiment.variant):
         decoder_config(experiment.llm, recipe.llm_layers)
+
+
+def subjects(experiment: Any) -> float:
+    """The share of a fold's training subjects that an experiment trains on, in (0, 1]."""
+    return parts_of(experiment.variant).subjects
 
 
 def sources(experiment: Any) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Who is tested on what: leave-one-subject-out (paper 4.1), cross-domain (Table 4), and the guard against leaks."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -64,6 +65,29 @@ def refuse_leak(fold: Fold, table: pd.DataFrame) -> None:
         if len(twins):
             twin = test.index[test["sha256"] == train.loc[twins[0], "sha256"]][0]
             raise Leak(f"fold {fold.name}: {twins[0]} (train) and {twin} (test) hold the same frames; drop one of them")
+
+
+def fewer_subjects(folds: Sequence[Fold], table: pd.DataFrame, share: float, seed: int) -> list[Fold]:
+    """The folds with a share of each one's training subjects; who is tested stays.
+
+    The subjects are put in an order that depends on the seed and their names only, and each fold keeps the first of its
+    own in that order: a smaller share's subjects are among a larger one's, and the folds keep nearly the same ones.
+
+    Args:
+        folds: On whom, and who is tested.
+        table: Subjects, by clip id.
+        share: In (0, 1]; of the number of subjects, rounded, at least one.
+        seed: The experiment's.
+    """
+    person = table["dataset"] + "-" + table["subject"]
+    order = sorted(person.unique(), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    reduced = []
+    for fold in folds:
+        of_clip = person[list(fold.train)]
+        ordered = [name for name in order if name in set(of_clip)]
+        kept = set(ordered[: max(1, round(share * len(ordered)))])
+        reduced.append(fold._replace(train=tuple(c for c, name in of_clip.items() if name in kept)))
+    return reduced
 
 
 def described(folds: Sequence[Fold], table: pd.DataFrame) -> dict[str, Any]:

@@ -6,7 +6,7 @@
       folds/<fold>/        one fold, written whole under a temporary name, then renamed
         predictions.csv    clip_id, subject, au, label, probability
         log.csv            epoch, loss
-        fold.json          sizes, seconds, device, threads, the LLM's dtype, versions, git revision
+        fold.json          sizes, parameters, seconds, peak memory, device, threads, LLM's dtype, versions, git revision
         weights.safetensors  what training changed, if it was to be kept: LED, CNN, projector, head
         adapter/           the LLM's adapter in peft's own format, beside it
         probe.csv          epoch, norms and spreads between clips of visual token and hidden state (AU-LLM only)

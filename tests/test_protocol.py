@@ -54,6 +54,29 @@ def test_cross_domain_trains_on_one_release_and_tests_on_the_other():
         protocol.cross_domain(a, b[:0])
 
 
+def test_fewer_subjects_are_nested_follow_the_seed_and_leave_the_test_alone():
+    names = [f"p{i}" for i in range(9)]
+    frame = table([name for name in names for _ in range(1 + int(name[1:]) % 3)])
+    person, kept = frame["subject"], {}
+    for share, count in ((0.25, 2), (0.5, 4), (1.0, 8)):
+        folds = protocol.fewer_subjects(protocol.loso(frame), frame, share, seed=1)
+        assert [(f.name, f.test) for f in folds] == [(f.name, f.test) for f in protocol.loso(frame)]
+        for fold in folds:
+            protocol.refuse_leak(fold, frame)
+            kept[share, fold.name] = set(person[list(fold.train)])
+            assert len(kept[share, fold.name]) == count
+            assert fold.train == tuple(frame.index[person.isin(kept[share, fold.name])])  # all of their clips, in order
+    for fold in protocol.loso(frame):
+        assert kept[0.25, fold.name] < kept[0.5, fold.name] < kept[1.0, fold.name]
+        assert kept[1.0, fold.name] == {name for name in names if fold.name != f"x-{name}"}
+    assert len(set.union(*(kept[0.25, f"x-{name}"] for name in names))) == 3  # of 9: nearly the same in every fold
+    assert protocol.fewer_subjects(protocol.loso(frame), frame, 1.0, seed=1) == protocol.loso(frame)
+    chosen = [protocol.fewer_subjects(protocol.loso(frame), frame, 0.25, seed) for seed in (1, 1, 2)]
+    assert chosen[0] == chosen[1] != chosen[2]
+    (one,) = protocol.fewer_subjects(protocol.loso(frame)[:1], frame, 0.01, seed=1)
+    assert len(set(person[list(one.train)])) == 1
+
+
 def test_folds_are_described_by_release_and_protocol():
     one, other = table(["a", "a", "b", "c"]), table(["d", "e"]).assign(dataset="y")
     both = pd.concat([one, other])

@@ -87,6 +87,11 @@ def check(experiment: Any, store: "ClipStore") -> None:
         model.check(experiment.recipe, store)
 
 
+def subjects(experiment: Any) -> float:
+    """The share of a fold's training subjects that an experiment trains on: all."""
+    return 1.0
+
+
 def sources(experiment: Any) -> dict[str, str]:
     """The identity of every file beside the clips that training rests on, by the recipe's field."""
     model = module(experiment.method).Model

@@ -26,7 +26,7 @@ from aullm_lib.model import AULLM, build, load_llm, needs_llm, parts_of, recipe_
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Diverged, Result
-from aullm_lib.support.memory import explained_memory
+from aullm_lib.support.memory import begin_peak, explained_memory, peak_mb
 from aullm_lib.support.randomness import Stream, fold_seed
 
 SIDE_BY_SIDE = True  # folds train together against one frozen LLM
@@ -93,6 +93,7 @@ def train_folds(
         OutOfMemory: The folds do not fit.
     """
     started = time.perf_counter()
+    begin_peak(device)
     recipe = recipe_of(experiment.variant, experiment.recipe)
     size = recipe.llm_batch if llm_batch is None else llm_batch
     llm = llm or load_llm(experiment.variant, recipe, experiment.llm, device)  # one for all folds
@@ -247,7 +248,9 @@ class _Learner:
         info = {
             "seed": self.seed,
             "trained_parameters": sum(p.numel() for p in self.parameters),
+            "total_parameters": self.model.total_parameters(),
             "seconds": round(seconds, 3),
+            "peak_memory_mb": peak_mb(self.device),
             "side_by_side": together,
             "device": str(self.device),
         } | ({"llm_dtype": self.dtype} if self.dtype else {})

@@ -14,7 +14,7 @@ from aullm_lib.engine.fold import Progress, columns, finished
 from aullm_lib.experiment import Experiment
 from aullm_lib.protocol import Fold
 from aullm_lib.runs import Diverged, Result
-from aullm_lib.support.memory import explained_memory
+from aullm_lib.support.memory import begin_peak, explained_memory, peak_mb
 from aullm_lib.support.randomness import Stream, fold_seed
 
 SIDE_BY_SIDE = False  # one fold after the other
@@ -58,6 +58,7 @@ def _train(
     trace: bool, progress: Progress,
 ) -> Result | Diverged:  # fmt: skip
     started, recipe = time.perf_counter(), experiment.recipe
+    begin_peak(device)
     inputs = _inputs(experiment.method, recipe, store, device)
     rows, test = store.positions(fold.train), store.positions(fold.test)
     targets = labels(table, fold.train, experiment.aus).to(device)
@@ -92,10 +93,15 @@ def _train(
             {"fold": fold.name, "epoch": epoch, "step": 0, "clips": []},
             state,
         )
+    parameters = list(model.parameters()) or list(state.values())  # support vector machines have buffers only
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    total = sum(p.numel() for p in parameters)
     info = {
         "seed": seed,
-        "trained_parameters": sum(value.numel() for value in state.values()),
+        "trained_parameters": total - frozen,
+        "total_parameters": total,
         "seconds": round(time.perf_counter() - started, 3),
+        "peak_memory_mb": peak_mb(device),
         "side_by_side": 1,
         "device": device,
     }

@@ -108,11 +108,14 @@ def run(
     else:
         for fold in folds:
             protocol.refuse_leak(fold, table)
+    split = protocol.described(folds, table)  # also of a run that trains on a share of the subjects
+    if (share := family(experiment.method).subjects(experiment)) < 1:
+        folds = protocol.fewer_subjects(folds, table, share, experiment.seed)
     data = {"fingerprint": store.fingerprint, "clips": len(table), **store.info["settings"]["release"]}
     data |= family(experiment.method).sources(experiment)
     about = {k: v for k, v in store.info["settings"].items() if k not in ("release", "clips", "files")}
     about |= {"median_frames": float(table["n_frames"].median()), "samples": _samples(experiment, table)}
-    record = Run.open(out, experiment, folds, data, about, protocol.described(folds, table))
+    record = Run.open(out, experiment, folds, data, about, split)
     missing = set(record.missing)
     now = {k: v for k, v in provenance().items() if k in MADE_BY and k != "platform"}
     if missing and any(made | now != made for made in record.made_by()):

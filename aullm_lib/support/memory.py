@@ -1,7 +1,10 @@
-"""Refusals of memory, by a device or the system, as one error that says which setting to lower."""
+"""Memory: the most that was in use, and refusals of it as one error that says which setting to lower."""
 
+import resource
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -10,6 +13,25 @@ REFUSALS = ("allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED")  # of the sy
 
 class OutOfMemory(RuntimeError):
     """The batch does not fit; the message says which setting to lower."""
+
+
+def begin_peak(device: str | torch.device) -> None:
+    """From now on, ``peak_mb`` counts anew: of a GPU, and of a process on Linux; elsewhere a process's peak stays."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): the peak becomes what is in use
+
+
+def peak_mb(device: str | torch.device) -> int:
+    """The most memory in use at once since ``begin_peak``, in MiB, rounded.
+
+    Of a GPU what PyTorch allocated on it; else the resident memory of the whole process, libraries and clips included.
+    """
+    if torch.device(device).type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from aullm_lib.clips import ClipStore
 from aullm_lib.engine import aullm, baseline
 from aullm_lib.experiment import Experiment
 from aullm_lib.lora import applied
+from aullm_lib.model import AULLM
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
@@ -89,6 +91,33 @@ def test_a_run_describes_itself(experiment, hand_store, tmp_path):
         assert row == {"name": fold.name, "train_clips": 8, "test_clips": 4, "sha256": clips}
     some = Run(engine.run(experiment, hand_store, out=tmp_path, folds=folds[:1]))
     assert some.info["protocol"] == "custom" and some.info["folds"] == info["folds"][:1]
+
+
+def test_a_run_on_a_share_of_the_subjects_says_so(experiment, hand_store, tiny_llm, tmp_path):
+    full = json.loads((engine.run(experiment, hand_store, out=tmp_path) / "run.json").read_text())
+    half = dataclasses.replace(experiment, variant="subjects-50", llm=tiny_llm)
+    run = Run(engine.run(half, hand_store, out=tmp_path))
+    assert run.info["protocol"] == full["protocol"] == "leave-one-subject-out"
+    folds = protocol.fewer_subjects(protocol.loso(hand_store.table), hand_store.table, 0.5, seed=1)
+    for fold, row in zip(folds, run.info["folds"], strict=True):
+        assert (row["train_clips"], row["test_clips"]) == (len(fold.train), len(fold.test)) == (4, 4)
+        assert json.loads((run.path / "folds" / fold.name / "fold.json").read_text())["train_clips"] == 4
+    assert sorted(run.predictions()["clip_id"].unique()) == sorted(hand_store.ids)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_fold_says_what_it_cost(experiment, hand_store, tiny_llm, tmp_path, together):
+    """The LLM's own parameters against its file."""
+    whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
+    run = Run(engine.run(whole, hand_store, out=tmp_path, side_by_side=together))
+    visual = sum(p.numel() for p in AULLM(whole.recipe, 3, llm=tiny_llm, variant="no-llm").parameters())
+    lora = 16 * (32 + 32) + 16 * (32 + 16)  # of the query and the value projection
+    frozen = sum(tensor.numel() for tensor in load_file(Path(tiny_llm, "model.safetensors")).values())
+    for fold in run.folds:
+        note = json.loads((run.path / "folds" / fold / "fold.json").read_text())
+        assert note["trained_parameters"] == visual + lora
+        assert note["total_parameters"] == visual + lora + frozen
+        assert 100 < note["peak_memory_mb"] < 20_000
 
 
 def test_a_run_folder_of_an_older_format_is_refused_by_name(experiment, hand_store, tmp_path):
