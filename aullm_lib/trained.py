@@ -63,7 +63,8 @@ def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment) -> No
             dropout=recipe.lora_dropout,
             targets=recipe.lora_targets,
         )
-        made.base_model_name_or_path = f"{experiment.llm} with random weights" if random else experiment.llm
+        base = f"{experiment.llm} with random weights" if random else experiment.llm
+        made.base_model_name_or_path = f"{base}, the first {recipe.llm_layers} layers" if recipe.llm_layers else base
         made.inference_mode = True
         made.save_pretrained(str(folder / ADAPTER))
 
