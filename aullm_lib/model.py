@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from aullm_lib.backbone import VisualBackbone
 from aullm_lib.clips import ClipStore
-from aullm_lib.controls import ordered
+from aullm_lib.controls import Attention, Blind, Block, mlp, ordered
 from aullm_lib.efp import EnhancedFusionProjector
 from aullm_lib.llm import LLMReasoner, Loaded, decoder_config, hidden_size, load
 from aullm_lib.recipe import RELEASED, Recipe, switched
@@ -34,8 +34,10 @@ class Parts:
     mid: bool = True  # mid-level features reach the projector
     high: bool = True  # high-level features do
     projector: str = "mlp"  # "mlp" (EFP), "linear" (EFP-) or "none" (features go on as they are)
-    llm: str = "lora"  # how it is adapted: "lora", "frozen", "prompts" (learned context), or "none" for no LLM
+    llm: str = "lora"  # how it is adapted: "lora", "frozen", "prompts" (learned context); "none" for no LLM, or in its
+    # place "attention" or "block" (``controls``) or "mlp" with as many parameters as the LoRA has
     random_llm: bool = False  # the LLM's architecture with random weights
+    blind: bool = False  # the mean of the visual tokens takes the place of each
     recipe: Mapping[str, Any] = field(default_factory=dict)  # fields of the recipe that it sets
     subjects: float = 1.0  # share of the training subjects, in (0, 1]
     switch: str = ""  # a field of the recipe that takes the value of the other recipe
@@ -52,6 +54,10 @@ VARIANTS: dict[str, Parts] = {
     "frozen-llm": Parts(llm="frozen"),  # the LLM without LoRA
     "random-llm": Parts(random_llm=True),  # random weights, LoRA as ever
     "random-frozen-llm": Parts(llm="frozen", random_llm=True),  # random weights without LoRA
+    "llm-to-attention": Parts(llm="attention"),  # one attention layer, trained, in the LLM's place
+    "llm-to-block": Parts(llm="block"),  # one transformer block
+    "llm-to-mlp": Parts(llm="mlp"),  # an MLP with as many parameters as the LoRA
+    "blind": Parts(blind=True),  # the same visual token for every clip: must score as chance does
     "no-prompt": Parts(recipe={"prompt": ""}),  # the visual token alone
     "shuffled-prompt": Parts(recipe={"prompt_control": "shuffled"}),
     "random-prompt": Parts(recipe={"prompt_control": "random"}),
@@ -74,6 +80,10 @@ VARIANTS: dict[str, Parts] = {
 } | {f"switch-{name}": Parts(switch=name) for name in RELEASED}  # ours: the two recipes' differences, one at a time
 
 
+# what stands in the LLM's place -> ``adapt`` of the reasoner whose prompt, scale and number of weights it takes over
+STAND_INS = {"attention": "frozen", "block": "frozen", "mlp": "lora"}
+
+
 def parts_of(variant: str) -> Parts:
     """What a variant is made of. Raises ValueError for a name that is not in ``VARIANTS``."""
     if variant not in VARIANTS:
@@ -82,7 +92,7 @@ def parts_of(variant: str) -> Parts:
 
 
 def needs_llm(variant: str) -> bool:
-    """Whether a variant has a language model. Raises ValueError for an unknown one."""
+    """Whether a variant has a language model, or a part made after one. Raises ValueError for an unknown one."""
     return parts_of(variant).llm != "none"
 
 
@@ -164,15 +174,20 @@ class AULLM(nn.Module):
                 activation=recipe.efp_activation,
                 linear=parts.projector == "linear",
             )
-        self.llm: LLMReasoner | None = None
+        self.blind: Blind | None = None
+        if parts.blind:
+            self.requires_grad_(False)  # backbone and projector: no gradient reaches them
+            self.blind = Blind(d)
+        reasoner: LLMReasoner | None = None
         if parts.llm != "none":
             assert llm
-            self.llm = LLMReasoner(
+            reasoner = LLMReasoner(
                 llm,
                 prompt=recipe.prompt,
                 prompt_control=recipe.prompt_control,
                 token_order=recipe.token_order,
-                share_prompt={"once": True, "each": False, "auto": None}[recipe.prompt_pass],
+                share_prompt=parts.llm not in STAND_INS
+                and {"once": True, "each": False, "auto": None}[recipe.prompt_pass],
                 context=recipe.context,
                 adapter=recipe.adapter,
                 lora_r=recipe.lora_r,
@@ -180,18 +195,21 @@ class AULLM(nn.Module):
                 lora_dropout=recipe.lora_dropout,
                 lora_targets=recipe.lora_targets,
                 dtype=recipe.llm_dtype,
-                adapt=parts.llm,
+                adapt=STAND_INS.get(parts.llm, parts.llm),
             )
         self.scale = 1.0  # of the visual token that an LLM is given
-        if recipe.token_scale and self.llm is not None and self.llm.context is None:
-            self.scale = recipe.token_scale * self.llm.embedding_norm()
+        if recipe.token_scale and reasoner is not None and reasoner.context is None:
+            self.scale = recipe.token_scale * reasoner.embedding_norm()
+        self.llm = None if parts.llm in STAND_INS else reasoner
+        self.stand_in = _stand_in(parts.llm, reasoner)
         self.head = nn.Linear(d, n_aus)
 
     def token(self, clips: Tensor) -> Tensor:
         """`[b, t, h, w]` grey levels 0..255, uint8 or float -> what the LLM, or the head, is given: `[b, d]`."""
         features = self.backbone(ordered(clips, self.frame_order, self.training))
         token = features.high if self.efp is None else self.efp(*features)  # b d
-        return token if self.scale == 1 else token * self.scale
+        token = token if self.scale == 1 else token * self.scale
+        return token if self.blind is None else self.blind(token)
 
     def total_parameters(self) -> int:
         """The number of parameters, the frozen LLM's included, which are none of this module's own."""
@@ -200,7 +218,19 @@ class AULLM(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """`[b, t, h, w]` grey levels 0..255, uint8 or float -> logits `[b, n_aus]`."""
         token = self.token(clips)  # b d
-        return self.head(token if self.llm is None else self.llm(token))  # b n_aus
+        return self.head(self.stand_in(token) if self.llm is None else self.llm(token))  # b n_aus
+
+
+def _stand_in(kind: str, reasoner: LLMReasoner | None) -> nn.Module:
+    """What takes the place of the LLM that a reasoner holds: new layers, or nothing at all."""
+    if reasoner is None or kind not in STAND_INS:
+        return nn.Identity()
+    if kind == "mlp":
+        return mlp(reasoner.d, sum(p.numel() for p in reasoner.parameters()))
+    model = reasoner.llm
+    heads = model.config.get_text_config().num_attention_heads
+    layer = Attention if kind == "attention" else Block
+    return layer(model.get_input_embeddings()(reasoner.prompt_ids.to(model.device)), heads, reasoner.token_order)
 
 
 def recipe_type(method: str) -> type[Recipe]:

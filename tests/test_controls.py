@@ -1,4 +1,4 @@
-"""Controls do what their names say: to frames, to prompts, and in the places of the LLM and the visual token."""
+"""What controls make of frames and prompts; those in the LLM's place are tested with the model."""
 
 import itertools
 

@@ -26,6 +26,7 @@ DEEP = ("llm-layers-4", "llm-layers-8", "llm-layers-16")  # more layers than the
 QUERIES = {
     f"llm.adapter.lora.{i}.{ab}.weight" for ab in "AB" for i in (0, 2)
 }  # a token alone: whatever it asks for, it gets itself
+STAND_INS = ("llm-to-attention", "llm-to-block", "llm-to-mlp")
 SHALLOW = [v for v in VARIANTS if v not in DEEP]
 
 
@@ -99,11 +100,11 @@ def test_the_parts_of_each_variant(tiny):
     assert {v for v, width in first.items() if width != d_mid + 256} == {"high", "mid"}
     assert (first["high"], first["mid"]) == (256, d_mid)
     assert isinstance(has["efp-"].efp.mlp, torch.nn.Linear) and has["efp-"].efp.mlp.in_features == d_mid + 256
-    assert {v for v, m in has.items() if m.llm is None} == {"no-llm", "backbone", "3d-cnn"}
+    assert {v for v, m in has.items() if m.llm is None} == {"no-llm", "backbone", "3d-cnn", *STAND_INS}
     assert {v for v, m in has.items() if m.efp is None} == {"backbone", "3d-cnn"}
     lora = {v for v, m in has.items() if any("lora" in n for n, _ in m.named_parameters())}
     assert set(SHALLOW) - lora == {
-        "prompt-learning", "no-llm", "frozen-llm", "random-frozen-llm", "backbone", "3d-cnn"
+        "prompt-learning", "no-llm", "frozen-llm", "random-frozen-llm", "backbone", "3d-cnn", *STAND_INS
     }  # fmt: skip
     assert [v for v, m in has.items() if any("context" in n for n, _ in m.named_parameters())] == ["prompt-learning"]
     assert [v for v, m in has.items() if not any("squeeze" in n for n, _ in m.named_parameters())] == [
@@ -220,6 +221,61 @@ def test_the_first_layers_of_the_llm_and_its_final_norm(tmp_path):
     assert len(AULLM(RECIPES["paper"], 3, llm=whole).llm.llm.layers) == 16
     with pytest.raises(ValueError, match=r"Recipe.llm_layers=17: this LLM has 16"):
         AULLM(dataclasses.replace(RECIPES["paper"], llm_layers=17), 3, llm=llm)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("variant", ["llm-to-attention", "llm-to-block"])
+def test_a_stand_in_is_given_what_the_llm_would_be(tiny, variant, recipe):
+    """Against the layer applied with a causal mask to what the whole model's LLM is given, in every position."""
+    model, seen = build(tiny, variant, recipe).eval(), []
+    base, tokenizer = load(tiny)
+    whole = AULLM(RECIPES[recipe], 3, llm=(base, tokenizer))
+    whole.llm.share_prompt = False
+    token = model.token(batch()[0])
+    handle = base.layers[0].register_forward_pre_hook(lambda m, args, kw: seen.append(args[0]), with_kwargs=True)
+    whole.llm(token)
+    handle.remove()
+    (x,) = seen
+    mask = torch.nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+    stand_in = model.stand_in
+    if variant == "llm-to-attention":
+        assert stand_in.attention.num_heads == 2
+        attended, _ = stand_in.attention(x, x, x, attn_mask=mask)
+        want = torch.nn.functional.layer_norm(x + attended, (32,))
+    else:
+        block = stand_in.block
+        assert block.self_attn.num_heads == 2 and block.linear1.out_features == 4 * 32 and block.norm_first
+        want = block(x, src_mask=mask)
+    torch.testing.assert_close(stand_in(token), want[:, -1], rtol=1e-4, atol=1e-5)
+    assert not any(name.startswith("stand_in.prompt") for name in model.state_dict())
+    assert model.total_parameters() == sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_the_mlp_has_as_many_parameters_as_the_lora(tiny):
+    base, tokenizer = load(tiny)
+    for r in (1, 4, 16):
+        recipe = dataclasses.replace(RECIPES["paper"], lora_r=r)
+        model = AULLM(recipe, 3, llm=(base, tokenizer), variant="llm-to-mlp")
+        lora = 2 * r * ((32 + 32) + (32 + 16))  # of two layers' queries and values
+        count = sum(p.numel() for p in model.stand_in.parameters())
+        assert abs(count - lora) <= 32.5  # half a hidden unit: 32 weights in, 32 out, and a bias
+    assert not any("lora" in name for name, _ in base.named_parameters())
+
+
+def test_blind_gives_every_clip_the_same(tiny):
+    model, (clips, _) = build(tiny, "blind").train(), batch(12)
+    tokens = []
+    model.blind.register_forward_pre_hook(lambda module, inputs: tokens.append(inputs[0]))
+    for part in (clips[:4], clips[4:5], clips[5:]):
+        before = torch.cat(tokens).mean(0) if tokens else torch.zeros(32)
+        torch.testing.assert_close(model.token(part), before.expand(len(part), -1))  # of the clips before, not of these
+    mean = torch.cat(tokens).mean(0)
+    logits = model.eval()(clips)
+    assert torch.equal(logits, logits[:1].expand(12, -1))
+    torch.testing.assert_close(model.token(clips[:1])[0], mean)
+    assert torch.equal(model(batch(12, seed=5)[0]), logits)
+    trains = {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad}
+    assert trains == {"llm", "head"}
 
 
 @pytest.mark.parametrize("variant", ["shuffled-frames", "reversed-frames"])

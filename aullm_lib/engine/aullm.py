@@ -274,7 +274,9 @@ def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:
         part = [i for i, token in enumerate(tokens) if start < len(token)]
         inputs = [leaves[i][start : start + piece] for i in part]
         llms = [llm for i in part if (llm := learners[i].model.llm) is not None]
-        hidden = reason(llms, inputs) if llms else inputs
+        hidden = (
+            reason(llms, inputs) if llms else [learners[i].model.stand_in(x) for i, x in zip(part, inputs, strict=True)]
+        )
         losses = [
             learners[i].loss(h, targets[i][start : start + piece]) / learners[i].share(len(tokens[i]))
             for i, h in zip(part, hidden, strict=True)
@@ -282,7 +284,7 @@ def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:
         torch.stack(losses).sum().backward()  # the folds share no parameter: each gets its own gradient
         for i, loss in zip(part, losses, strict=True):
             totals[i] += loss.detach() * learners[i].share(len(tokens[i]))
-    if len(pieces) > 1:
+    if len(pieces) > 1 and tokens[0].requires_grad:
         torch.autograd.backward(tokens, [leaf.grad for leaf in leaves])
     for learner, total in zip(learners, totals, strict=True):
         learner.update(step, total)

@@ -20,6 +20,7 @@ import pytest
 import torch
 from helpers import AUS
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
 from transformers import AutoTokenizer, OPTConfig, OPTModel
 
 from aullm_lib import asl, baselines, datasets, engine, metrics, preprocess, protocol, runs, trained
@@ -471,6 +472,7 @@ def test_a_rate_that_is_far_too_large_is_named(experiment, hand_store, tmp_path)
 TOGETHER = [
     "backbone", "all", "visual-first", "prompt-learning", "random-frozen-llm", "no-prompt", "shuffled-prompt",
     "random-prompt", "unrelated-prompt", "llm-layers-1", "shuffled-frames", "reversed-frames",
+    "llm-to-attention", "llm-to-block", "llm-to-mlp", "blind", "subjects-25",
 ]  # fmt: skip
 
 
@@ -486,7 +488,38 @@ def test_folds_side_by_side_give_the_numbers_of_one_after_the_other(
     assert (a.drop(columns="probability") == b.drop(columns="probability")).all(axis=None)
     assert (a["probability"] - b["probability"]).abs().max() < 1e-4
     assert (alone.logs()["loss"] - together.logs()["loss"]).abs().max() < 1e-3
-    assert a["probability"].nunique() > 10
+    assert a["probability"].nunique() > 10 or variant == "blind"
+
+
+@pytest.mark.parametrize("variant", TOGETHER[4:])
+def test_a_controls_kept_weights_give_its_logits_again(experiment, hand_store, tiny_llm, tmp_path, variant):
+    run = Run(
+        engine.run(
+            dataclasses.replace(experiment, variant=variant, llm=tiny_llm),
+            hand_store,
+            out=tmp_path,
+            keep_weights=True,
+            side_by_side=3,
+        )
+    )
+    for fold, rows in run.predictions().groupby("fold"):
+        ids = tuple(dict.fromkeys(rows["clip_id"]))
+        again = aullm.predict(trained.load(run, fold), hand_store, ids, 6, 4)
+        assert again.flatten().tolist() == rows["probability"].tolist()
+
+
+@pytest.mark.parametrize("llm_batch", [0, 3])
+def test_blind_scores_as_chance_does(experiment, hand_store, tiny_llm, tmp_path, llm_batch):
+    recipe = dataclasses.replace(experiment.recipe, epochs=6, llm_batch=llm_batch)
+    whole = dataclasses.replace(experiment, variant="blind", llm=tiny_llm, recipe=recipe)
+    table = Run(engine.run(whole, hand_store, out=tmp_path)).predictions()
+    assert (table.groupby(["fold", "au"])["probability"].nunique() == 1).all()
+    for _, rows in table.groupby(["fold", "au"]):
+        if len(set(rows["label"])) == 2:
+            assert roc_auc_score(rows["label"], rows["probability"]) == 0.5
+    score = metrics.score(table, resamples=0).loc["mean", "f1_macro"]
+    chance = {name: scores.loc["mean", "f1_macro"] for name, scores in metrics.trivial(table).items()}
+    assert score <= max(chance["always-negative"], chance["always-positive"], chance["base-rate random"])
 
 
 def test_the_llm_in_pieces_gives_the_same_gradients(experiment, hand_store, tiny_llm, tmp_path):
