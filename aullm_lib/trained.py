@@ -130,15 +130,13 @@ def _load(path: Path, llm: str | Loaded | None) -> Any:
     needed = state(module)
     if wrong := weights.keys() ^ needed.keys():
         raise ValueError(f"{path}: does not fit the model of its experiment ({min(wrong)})")
-    for name, value in weights.items():
-        if value.shape != needed[name].shape:  # as with an LLM of another width
-            shapes = f"{name} is {list(value.shape)}, needs {list(needed[name].shape)}"
-            raise ValueError(f"{path}: does not fit the model of its experiment ({shapes})")
-    if adapter is not None:
-        adapter.load({name: value for name, value in weights.items() if name.startswith(PREFIX)})
-    module.load_state_dict(
-        {name: value for name, value in weights.items() if not name.startswith(PREFIX)}, strict=False
-    )
+    try:
+        module.load_state_dict({k: value for k, value in weights.items() if not k.startswith(PREFIX)}, strict=False)
+        if adapter is not None:
+            adapter.load({k: value for k, value in weights.items() if k.startswith(PREFIX)})
+    except RuntimeError as error:  # another shape, as with an LLM of another width
+        why = " ".join(str(error).split("\n\t")[-1].split())
+        raise ValueError(f"{path}: does not fit the model of its experiment ({why})") from None
     return module.eval()
 
 

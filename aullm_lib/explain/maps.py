@@ -48,7 +48,8 @@ def grad_cam(model: AULLM, clips: Tensor, au_index: int | Tensor, *, at_once: in
         `[b, t-1, h, w]`, at least 0, for the frames 1..t-1.
 
     Raises:
-        ValueError: a model in training mode, or an AU that it does not have.
+        ValueError: a model in training mode, one that is not given the frames in their order, or an AU that it does
+            not have.
     """
     from captum.attr import LayerAttribution, LayerGradCam  # captum takes a second to import
 
@@ -142,6 +143,8 @@ def _in_parts(
     """Attributes ``at_once`` clips at a time, on the model's device and in the type of its CNN."""
     if model.training:
         raise ValueError("the model is in training mode, where dropout is random: call model.eval() first")
+    if model.frame_order != "forward" or model.blind is not None:
+        raise ValueError("the model is not given the frames of the clip in their order: a map of them says nothing")
     weight, count = model.head.weight, model.head.out_features
     aus = torch.as_tensor(au_index, device=weight.device).expand(len(clips))
     if len(aus) and not 0 <= int(aus.min()) <= int(aus.max()) < count:

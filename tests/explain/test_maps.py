@@ -149,6 +149,9 @@ def test_what_cannot_be_explained_is_refused(tiny):
         for unit in (3, -1, torch.tensor([0, 1, 3])):
             with pytest.raises(ValueError, match=r"the model has the AUs 0\.\.2"):
                 method(model.eval(), clips(), unit)
+    for variant in ("reversed-frames", "shuffled-frames", "blind"):
+        with pytest.raises(ValueError, match="not given the frames"):
+            explain.grad_cam(AULLM(Recipe.paper(**SMALL), 3, llm=tiny, variant=variant).eval(), clips(), 0)
 
 
 @pytest.fixture(scope="module")
