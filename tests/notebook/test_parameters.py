@@ -2,6 +2,7 @@
 
 import pytest
 
+from aullm_lib import model
 from aullm_lib.notebook import parameters
 from aullm_lib.notebook.parameters import ParameterError, check, licensed
 
@@ -31,6 +32,14 @@ def test_shipped_profiles_are_sound_and_hold_only_differences(name):
             assert value != schema[key], f"{name}.yaml: {book}.{key} repeats the default"
     for key, value in shared.items():
         assert any(value != parameters.defaults(book).get(key, value) for book in plan), f"{name}.yaml: {key}"
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-full", "paper"])
+def test_shipped_profiles_name_variants_that_there_are(name):
+    plan = parameters.profile(name)
+    lists = [plan["04_ablations"]["ablations"], *plan["04_ablations"]["more_ablations"].values()]
+    for variants in [*lists, plan["05_cross_domain"]["cross_variants"]]:
+        assert set(variants) <= set(model.VARIANTS)
 
 
 def test_parameters_of_the_same_name_have_the_same_default():
@@ -109,6 +118,7 @@ def test_licensed_data_need_their_roots(tmp_path):
         ({"releases": ["mmew"], "other_roots": {}}, r"other_roots is not set; .*other_roots=\{'mmew': ...\}"),
         ({"options": {"casme2": {"errate": False}}}, "casme2 has no option 'errate'; it has variant, images, errata"),
         ({"options": {"smic": {}}}, "unknown 'smic'"),
+        ({"more_ablations": {"casme": []}}, "more_ablations: unknown 'casme'; choose from casme2, samm"),
         ({"align": "face"}, "align is 'face'; choose one of none, whole-frame, crop, similarity, or ''"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
-from aullm_lib import metrics
+from aullm_lib import metrics, model
 from aullm_lib.report import controls, figures
 from aullm_lib.runs import Run
 
@@ -24,6 +24,11 @@ def said(load):
         return verdicts.set_index("control")["verdict"], controls.conclusion(verdicts)
 
     return say
+
+
+def test_every_variant_in_the_table_and_in_the_rules_is_one_of_the_models():
+    assert set(controls.PLACES) - {controls.CHANCE} <= set(model.VARIANTS)
+    assert {rule.control for rule in (*controls.RULES, controls.BLIND)} <= set(controls.PLACES)
 
 
 def test_scores_differences_and_costs_are_means_over_seeds_and_folds(record, load):
