@@ -183,12 +183,12 @@ def test_the_table_as_a_page_and_as_a_figure(record, load):
     record(variant="random-llm", skill=BLIND, seed=2, synthetic=True, costs=costs, **llm)
     record(variant="bce", skill=FAIR, synthetic=True, **llm)
     record(variant="bce", skill=PERFECT, seed=2, synthetic=True, **llm)
-    record(variant="bce", release="casme2 → samm", folds=3, synthetic=True, **llm)
+    record(variant="no-llm", release="casme2 → samm", folds=3, synthetic=True, **llm)
     table = controls.table(load())
     page = BeautifulSoup(controls.page(table), "html.parser")
     assert not page("b")
     rows = {row("th")[-1].text: [cell.text for cell in row("td")] for row in page("tr") if row("td")}
-    assert list(rows) == ["all", "base-rate random", "random-llm", "bce"]
+    assert list(rows) == ["all", "base-rate random", "no-llm", "random-llm", "bce"]
     row = table.xs("random-llm", level="variant").iloc[0]
     low, high = (f"−{abs(row[end])}" for end in ("low", "high"))
     assert rows["random-llm"] == [
@@ -202,7 +202,9 @@ def test_the_table_as_a_page_and_as_a_figure(record, load):
     first, second = figure.axes
     assert [axis.get_title() for axis in (first, second)] == ["synthetic, as SAMM", "synthetic, as CASME II → SAMM"]
     labels = [label.get_text() for label in first.get_yticklabels()]
-    assert labels == ["weights of the LLM", "random, with LoRA", "other parts", "bce"]
+    assert labels == [
+        "LLM taken away or replaced", "no LLM", "weights of the LLM", "random, with LoRA", "other parts", "bce"
+    ]  # fmt: skip
     dots = {float(line.get_xdata()[0]): line for line in first.lines if line.get_marker() == "o"}
     assert set(dots) == set(table.xs("synthetic, as SAMM", level="data")["difference"][2:])
     assert dots[row["difference"]].get_markerfacecolor() != "white"

@@ -377,7 +377,8 @@ def controls(frame: pd.DataFrame, note: str = "") -> Figure:
         frame: The rows of one model in ``controls.table``, with at least one variant.
     """
     variants = frame[frame["group"] != "reference"]
-    panels = {str(data): rows.droplevel(["model", "data"]) for data, rows in variants.groupby("data", sort=False)}
+    parts = {data: rows.droplevel(["model", "data"]) for data, rows in variants.groupby(level="data")}
+    panels = {data: parts[data] for data in frame.index.unique("data") if data in parts}
     labels: list[str] = []
     order: list[str] = []  # the variants from above, "" for a heading
     for group, rows in variants.droplevel(["model", "data"]).groupby("group", sort=False):
