@@ -158,7 +158,7 @@ def table(results: Sequence[Result]) -> pd.DataFrame:
         - ``difference`` to the whole model in points, ``low``, ``high``, ``p (Holm)``, ``supported`` of
           ``against_whole``; that of chance level has the interval of the whole model's score, and no p;
         - of a fold, means over folds and seeds, NaN where no run noted it: ``trained`` and ``total`` parameters,
-          ``seconds``, and ``MB``, the peak of memory.
+          ``seconds``, and ``MB``, the peak of memory: a GPU's, else that of the whole process.
     """
     rows: dict[tuple[str, str, str], dict] = {}
     for one, every in _models(results):
