@@ -64,9 +64,9 @@ def load(
     Only safetensors weights are read and no code from the checkpoint is run. HF_HUB_OFFLINE=1 keeps it off the network.
 
     Args:
-        checkpoint: a folder, or a hub name such as "Qwen/Qwen2.5-1.5B" (of the commit in ``REVISIONS``) or
-            "owner/name@commit". What exists, starts with ".", "/" or "~", or has more than one separator is a folder,
-            and is never looked up in the hub.
+        checkpoint: "smollm2" (``support.smollm2``), a folder, or a hub name such as "Qwen/Qwen2.5-1.5B" (of the commit
+            in ``REVISIONS``) or "owner/name@commit". What exists, starts with ".", "/" or "~", or has more than one
+            separator is a folder, and is never looked up in the hub.
         dtype: of the weights, one of ``DTYPES``; or "auto": float16 for a GPU, as the released script has it, float32
             for a CPU, where the LLM takes 10 to 17 times as long in float16.
         device: where the model will be put: what "auto" means is decided by it.
@@ -265,8 +265,9 @@ class LLMReasoner(nn.Module):
 
     def embedding_norm(self) -> float:
         """The median over the vocabulary of the Euclidean norm of a token embedding."""
-        weight = self.llm.get_input_embeddings().weight  # v d
-        return torch.linalg.vector_norm(weight, dim=-1, dtype=torch.float32).median().item()
+        embeddings = self.llm.get_input_embeddings()
+        norms = torch.linalg.vector_norm(embeddings.weight, dim=-1, dtype=torch.float32)  # v
+        return norms.median().item() * float(getattr(embeddings, "embed_scale", 1))  # of Gemma
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self.llm._apply(fn)

@@ -65,6 +65,7 @@ class Adapter(nn.Module):
         refuse_targets(model, config.target_modules or ())
         self.config, self.key = config, f"fold{next(_numbers):08d}"  # of one width: no name is the start of another
         config._register_custom_module({nn.Linear: FoldLinear})
+        weakref.finalize(self, _remove, model, self.key).atexit = False
         trains = [(weight, weight.requires_grad) for weight in model.parameters()]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what is wanted
@@ -82,7 +83,6 @@ class Adapter(nn.Module):
             self.lora.append(nn.ModuleDict({n: part[self.key] for n, part in parts.items() if self.key in part}))
         self.lora.requires_grad_(True)
         self._model = (model,)  # no part of this module
-        weakref.finalize(self, _remove, model, self.key).atexit = False
 
     def weights(self) -> dict[str, Tensor]:
         """The adapter's weights by the names that peft's files have."""
@@ -101,7 +101,7 @@ def _remove(model: Any, key: str) -> None:
         if isinstance(layer, FoldLinear):
             layer._active_adapter = []  # else peft chooses another one, and warns
             layer.delete_adapter(key)
-    model.peft_config.pop(key, None)
+    getattr(model, "peft_config", {}).pop(key, None)
 
 
 def refuse_targets(model: nn.Module, targets: Sequence[str] | set[str]) -> None:

@@ -41,6 +41,7 @@ def shared(experiment: Experiment, data: dict, device: str) -> dict[str, Any]:
         device: Where the folds train.
     """
     if not needs_llm(experiment.variant):
+        _loaded.cache_clear()  # nor is another run's LLM kept in memory
         return {}
     recipe, random = recipe_of(experiment.variant, experiment.recipe), parts_of(experiment.variant).random_llm
     options = (recipe.llm_dtype, torch.device(device).type, random, recipe.llm_layers)

@@ -42,8 +42,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "unrelated-prompt": "unrelated text",
         "switch-prompt": "in the other language",
         "prompt-learning": "learned, without LoRA",
-        "visual-first": "after the visual token",
-        "visual-last": "before the visual token",
+        "switch-token_order": "on the other side of the visual token",
     },
     "depth": {f"llm-layers-{k}": f"first {k} layers" if k > 1 else "first layer" for k in (1, 2, 4, 8, 16)},
     "input frames": {
@@ -112,10 +111,18 @@ def _models(results: Iterable[Result]) -> list[tuple[Result, dict[str, Result]]]
     models = [r for r in ours if r.variant == "all" and not r.why]
     out = []
     for one in sorted(models, key=lambda r: order.index(r.test_set) if r.test_set in order else len(order)):
-        same = [r for r in ours if (r.test_set, r.recipe) == (one.test_set, one.recipe)]
+        same = [r for r in ours if r.test_set == one.test_set and _recipe(r) == _recipe(one)]
         free = {r.variant: r for r in same if "llm" not in r.runs[0].info["data"]}
         out.append((one, free | {r.variant: r for r in same if r.llm == one.llm}))
     return [(one, variants) for one, variants in out if len(variants) > 1]
+
+
+def _recipe(result: Result) -> Any:
+    return result.runs[0].experiment.recipe
+
+
+def _seeds(result: Result) -> dict[int, pd.DataFrame]:
+    return dict(zip((run.experiment.seed for run in result.runs), result.predictions, strict=True))
 
 
 def _data(result: Result) -> str:
@@ -123,7 +130,7 @@ def _data(result: Result) -> str:
 
 
 def against_whole(results: Iterable[Result], variants: Callable[[str], bool] = bool) -> pd.DataFrame:
-    """Variants of AU-LLM against the whole model: ``evidence.paired`` of the averages over seeds.
+    """Variants of AU-LLM against the whole model: ``evidence.paired`` of the averages over the seeds that both have.
 
     Args:
         results: Of ``results.load``.
@@ -136,9 +143,13 @@ def against_whole(results: Iterable[Result], variants: Callable[[str], bool] = b
     frames = [evidence.paired({}, KEY)]
     for one, every in _models(results):
         others = {name: r for name, r in every.items() if r is not one and variants(name)}
-        pairs: evidence.Pairs = {
-            (one.name, _data(one), name): r.why or (r.predictions, one.predictions) for name, r in others.items()
-        }
+        pairs: evidence.Pairs = {}
+        for name, r in others.items():
+            these, those = ({}, {}) if r.why else (_seeds(r), _seeds(one))
+            common = [seed for seed in these if seed in those]
+            why = r.why or "" if common else "it has no seed in common with the whole model"
+            pair = [these[seed] for seed in common], [those[seed] for seed in common]
+            pairs[one.name, _data(one), name] = r.why or why or pair
         frames.append(evidence.paired(pairs, KEY))
     return pd.concat([frame for frame in frames if len(frame)] or frames)
 
@@ -216,7 +227,10 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         here = rows.droplevel(["model", "data"])
         for rule in (*RULES, BLIND):
             facts = {"control": rule.control, "synthetic": bool(here["synthetic"].any()), "verdict": MISSING}
-            if rule.control in here.index:
+            if (
+                rule.control in here.index
+                and here["difference" if rule is not BLIND else "score"].notna()[rule.control]
+            ):
                 row, level = here.loc[rule.control], here.loc[CHANCE, "score"]
                 facts |= _at_chance(row, level) if rule is BLIND else _better(row)
             out[model, data, rule.subject, rule.claim] = facts
@@ -251,7 +265,7 @@ def in_short(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def conclusion(verdicts: pd.DataFrame) -> list[str]:
-    """One sentence for each model and data on which some control was run, from the verdicts alone.
+    """One sentence for each model and data on which some control was run, from the verdicts alone, escaped for HTML.
 
     A part of the model helps where every control that was run in its place says so, and does harm where each says the
     opposite. Nothing follows where the protocol leaks, or the whole model is not above chance level.
@@ -271,7 +285,7 @@ def conclusion(verdicts: pd.DataFrame) -> list[str]:
             blind = [CHANCE_LEVEL[verdict] for verdict in protocol["verdict"]]
             text = "; ".join([*(_sentence(subject, part) for subject, part in parts.items()), *blind])
         rehearsal = "; a rehearsal, no result on a release" * bool(rows["synthetic"].any())
-        sentences.append(f"{model} ({data}{rehearsal}): {text}.")
+        sentences.append(html.escape(f"{model} ({data}{rehearsal}): {text}."))
     return sentences
 
 
@@ -284,34 +298,34 @@ def _sentence(subject: str, rows: pd.DataFrame) -> str:
 
 
 def page(frame: pd.DataFrame) -> str:
-    """``table`` as HTML, one table per model; a difference that is not supported is grey. Text from data is escaped."""
-    return "\n".join(_page(str(model), rows) for model, rows in frame.groupby(level="model", sort=False))
+    """``table`` as HTML, one table per model, with a star at what is supported. Text from data is escaped."""
+    models = enumerate(frame.groupby(level="model", sort=False))
+    return "\n".join(_page(str(model), rows, f"controls{number}") for number, (model, rows) in models)
 
 
-def _page(model: str, frame: pd.DataFrame) -> str:
+def _page(model: str, frame: pd.DataFrame, uuid: str) -> str:
     keys = ["group", "what", "variant"]
     rows = frame.reset_index().set_index(keys)
-    order, cells, faded = rows.index.drop_duplicates(), {}, {}
+    order, cells = rows.index.drop_duplicates(), {}
     for data, here in rows.groupby("data", sort=False):
         apart = [
-            "" if np.isnan(difference) else f"{tables.number(difference, signed=True)} {tables.interval(low, high)}"
-            for difference, low, high in here[DIFFERENCE[:3]].to_numpy(dtype=float)
+            f"{tables.number(row['difference'], signed=True)} {tables.interval(row['low'], row['high'])}"
+            f"{' *' if row['supported'] == 'yes' else ''}"
+            if row["difference"] == row["difference"]
+            else ""
+            for _, row in here.iterrows()
         ]
         cells[data, "score"] = here["score"].map(tables.number, na_action="ignore")
         cells[data, "difference"] = pd.Series(apart, here.index)
-        faded[data, "difference"] = here["supported"].reindex(order) != "yes"
     by_variant = rows.groupby(level=keys, sort=False)
     cells["", "seeds"] = by_variant["seeds"].max().map("{:.0f}".format, na_action="ignore")
     for name, heading in {"trained": "trained", "total": "in all"}.items():
         cells["parameters (M)", heading] = (by_variant[name].first() / 1e6).map("{:,.2f}".format, na_action="ignore")
-    for name in ("seconds", "MB"):
-        cells["a fold", name] = by_variant[name].first().map("{:,.0f}".format, na_action="ignore")
+    for name, heading in {"seconds": "seconds a fold", "MB": "MB, folds side by side together"}.items():
+        cells["cost", heading] = by_variant[name].first().map("{:,.0f}".format, na_action="ignore")
     wide = pd.DataFrame(cells, order).dropna(axis="columns", how="all")
-    css = pd.DataFrame("", wide.index, wide.columns)
-    for column, is_faded in faded.items():
-        css[column] = np.where(is_faded, "opacity: .6", "")
-    styler = Styler(wide, uuid="controls").format(na_rep="", escape="html").format_index(escape="html")
-    styler = styler.format_index(escape="html", axis="columns").apply(lambda _: css, axis=None)
+    styler = Styler(wide, uuid=uuid).format(na_rep="", escape="html").format_index(escape="html")
+    styler = styler.format_index(escape="html", axis="columns")
     styler = styler.set_table_styles([{"selector": "td", "props": "white-space: nowrap"}])
-    caption = f"{model}: two-class macro F1 (%), and the difference to the whole model [95 % interval]"
+    caption = f"{model}: two-class macro F1 (%), and the difference to the whole model [95 % interval], * supported"
     return styler.set_caption(html.escape(caption)).to_html()
