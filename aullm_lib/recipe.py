@@ -187,7 +187,11 @@ RELEASED: dict[str, Any] = {  # where the released script does not do what the p
 }
 
 TUNED: dict[str, Any] = {"token_scale": 20.0}
-"""What ours changes of ``RELEASED``, chosen on a synthetic release with SmolLM2-135M."""
+"""What ours changes of ``RELEASED``: with it SmolLM2-135M trains as well as with random weights.
+
+Chosen on a synthetic release of its own (``synthesize(..., seed=11)``, two folds of four subjects, one model seed) from
+the factors 0, 4, 20 and 80; 0 is 12 points worse, 80 one.
+"""
 
 
 def compared() -> list[tuple[str, Any, Any, str]]:
