@@ -29,7 +29,10 @@ from aullm_lib.runs import Diverged, Result
 from aullm_lib.support.memory import begin_peak, explained_memory, peak_mb
 from aullm_lib.support.randomness import Stream, fold_seed
 
-SIDE_BY_SIDE = True  # folds train together against one frozen LLM
+
+def side_by_side(experiment: Experiment) -> bool:
+    """Whether folds may train together against one frozen LLM: DoRA's forward is peft's, for one fold at a time."""
+    return experiment.recipe.adapter != "dora"
 
 
 def shared(experiment: Experiment, data: dict, device: str) -> dict[str, Any]:

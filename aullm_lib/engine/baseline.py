@@ -17,7 +17,10 @@ from aullm_lib.runs import Diverged, Result
 from aullm_lib.support.memory import begin_peak, explained_memory, peak_mb
 from aullm_lib.support.randomness import Stream, fold_seed
 
-SIDE_BY_SIDE = False  # one fold after the other
+
+def side_by_side(experiment: Experiment) -> bool:
+    """Whether folds may train together: a baseline's train one after the other."""
+    return False
 
 
 class _NotFinite(ArithmeticError):

@@ -24,7 +24,7 @@ from aullm_lib.runs import Diverged, Run
 from aullm_lib.support.memory import OutOfMemory
 
 TRAINERS: dict[ModuleType, Any] = {model: aullm, baselines: baseline}
-"""Family of methods -> how it is trained: ``SIDE_BY_SIDE``, ``shared``, ``clips_at_once`` and ``train_folds``."""
+"""Family of methods -> how it is trained: ``side_by_side``, ``shared``, ``clips_at_once`` and ``train_folds``."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
     shared = trainer.shared(experiment, record.info["data"], job.device)
     if torch.device(job.device).type == "cuda":  # as the released script does
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    together, failed = job.side_by_side if trainer.SIDE_BY_SIDE else 1, list[Diverged]()
+    together, failed = job.side_by_side if trainer.side_by_side(experiment) else 1, list[Diverged]()
 
     def note(fold: str, epoch: int, loss: float) -> None:
         record.note_epoch(fold, epoch, loss)

@@ -619,7 +619,10 @@ def test_peft_alone_opens_a_fold_and_gives_the_same_hidden_states_to_the_bit(
 ):
     recipe = dataclasses.replace(experiment.recipe, adapter=kind)
     whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm, recipe=recipe)
-    run = Run(engine.run(whole, hand_store, out=tmp_path, keep_weights=True, folds=protocol.loso(hand_store.table)[:1]))
+    folds = protocol.loso(hand_store.table)[:2]
+    run = Run(engine.run(whole, hand_store, out=tmp_path, keep_weights=True, folds=folds, side_by_side=2))
+    together = json.loads((run.path / "folds" / run.folds[0] / "fold.json").read_text())["side_by_side"]
+    assert together == (1 if kind == "dora" else 2)  # peft's own forward takes one fold at a time
     folder, embeds = run.path / "folds" / run.folds[0], torch.randn(2, 5, 32)
     files = {
         path.name: stat.S_IMODE(path.stat().st_mode)
