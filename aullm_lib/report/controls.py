@@ -327,5 +327,8 @@ def _page(model: str, frame: pd.DataFrame, uuid: str) -> str:
     styler = Styler(wide, uuid=uuid).format(na_rep="", escape="html").format_index(escape="html")
     styler = styler.format_index(escape="html", axis="columns")
     styler = styler.set_table_styles([{"selector": "td", "props": "white-space: nowrap"}])
-    caption = f"{model}: two-class macro F1 (%), and the difference to the whole model [95 % interval], * supported"
+    caption = (
+        f"{model}: two-class macro F1 (%), and the difference to the whole model [95 % interval], * supported; "
+        f"parameters and cost of {rows['data'].iloc[0]}, where that was run"
+    )
     return styler.set_caption(html.escape(caption)).to_html()
