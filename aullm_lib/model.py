@@ -197,8 +197,8 @@ class AULLM(nn.Module):
                 dtype=recipe.llm_dtype,
                 adapt=STAND_INS.get(parts.llm, parts.llm),
             )
-        self.scale = 1.0  # of the visual token that an LLM is given
-        if recipe.token_scale and reasoner is not None and reasoner.context is None:
+        self.scale = 1.0  # of the visual token that stands beside token embeddings
+        if recipe.token_scale and reasoner is not None and reasoner.context is None and parts.llm != "mlp":
             self.scale = recipe.token_scale * reasoner.embedding_norm()
         self.llm = None if parts.llm in STAND_INS else reasoner
         self.stand_in = _stand_in(parts.llm, reasoner)

@@ -145,8 +145,9 @@ def test_the_visual_token_is_scaled_by_the_norm_of_the_token_embeddings(tiny):
     plain, scaled = models
     norms = sorted(row.norm().item() for row in plain.llm.llm.embed_tokens.weight)
     torch.testing.assert_close(scaled.token(clips), plain.token(clips) * 3.0 * norms[(len(norms) - 1) // 2])
-    without = AULLM(Recipe.released(**SMALL, token_scale=3.0), 3, llm=tiny, variant="no-llm").eval()
-    assert without.scale == 1  # there is nothing to compare with
+    for variant in ("no-llm", "llm-to-mlp", "prompt-learning"):  # where no token embedding stands beside it
+        without = AULLM(Recipe.released(**SMALL, token_scale=3.0), 3, llm=tiny, variant=variant).eval()
+        assert without.scale == 1
 
 
 def test_learned_prompts_answer_every_clip_alike(tiny):
