@@ -25,6 +25,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Self
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -263,6 +264,7 @@ class LLMReasoner(nn.Module):
         """The number of the LLM's own weights, without any adapter."""
         return sum(weight.numel() for name, weight in self.llm.named_parameters() if ".lora_" not in name)
 
+    @cached_property
     def embedding_norm(self) -> float:
         """The median over the vocabulary of the Euclidean norm of a token embedding."""
         embeddings = self.llm.get_input_embeddings()

@@ -82,16 +82,14 @@ class Adapter(nn.Module):
             parts = {"A": layer.lora_A, "B": layer.lora_B, "magnitude": layer.lora_magnitude_vector}
             self.lora.append(nn.ModuleDict({n: part[self.key] for n, part in parts.items() if self.key in part}))
         self.lora.requires_grad_(True)
-        self._model = (model,)  # no part of this module
+        self._model, self._layers = (model,), tuple(layers.values())  # in tuples, they are no part of this module
 
     def weights(self) -> dict[str, Tensor]:
         """The adapter's weights by the names that peft's files have."""
         return {PREFIX + name: w for name, w in get_peft_model_state_dict(*self._model, adapter_name=self.key).items()}
 
     def load(self, weights: dict[str, Tensor]) -> None:
-        """Takes the values of ``weights``. Raises KeyError or RuntimeError where names or shapes differ."""
-        if lost := weights.keys() ^ self.weights().keys():
-            raise KeyError(min(lost))
+        """Takes the values of what ``weights`` gave, name by name. Raises RuntimeError where shapes differ."""
         named = {name.removeprefix(PREFIX): weight for name, weight in weights.items()}
         set_peft_model_state_dict(*self._model, named, adapter_name=self.key)
 
@@ -147,7 +145,7 @@ class FoldLinear(Linear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """`[n, l, in]` -> `[n, l, out]`."""
-        if self.served is None or self.served.keys[0] not in self.lora_A:
+        if self.served is None:
             return self.base_layer(x)
         keys, rows, mask = self.served
         if mask is None:
@@ -172,6 +170,8 @@ class FoldLinear(Linear):
 def applied(model: nn.Module, folds: Sequence[Adapter], rows: Sequence[int]) -> Iterator[None]:
     """Inside, the model's layers have the folds' adapters: the first ``rows[0]`` rows of a batch those of the first.
 
+    The adapters are in the same layers of this model.
+
     Raises:
         ValueError: Several folds with an adapter that only peft's own forward has.
     """
@@ -183,11 +183,11 @@ def applied(model: nn.Module, folds: Sequence[Adapter], rows: Sequence[int]) -> 
         fold = torch.repeat_interleave(torch.arange(len(folds)), counts)  # n
         own = (fold[:, None] == torch.arange(len(folds))).repeat_interleave(r, 1)  # n k*r
         mask = own[:, None].to(next(model.parameters()).device)  # n 1 k*r
-    layers = [layer for layer in model.modules() if isinstance(layer, FoldLinear)]
+    served = Served([fold.key for fold in folds], list(rows), mask)
     try:
-        for layer in layers:
-            layer.served = Served([fold.key for fold in folds], list(rows), mask)
+        for layer in folds[0]._layers:
+            layer.served = served
         yield
     finally:
-        for layer in layers:
+        for layer in folds[0]._layers:
             layer.served = None

@@ -199,7 +199,7 @@ class AULLM(nn.Module):
             )
         self.scale = 1.0  # of the visual token that stands beside token embeddings
         if recipe.token_scale and reasoner is not None and reasoner.context is None and parts.llm != "mlp":
-            self.scale = recipe.token_scale * reasoner.embedding_norm()
+            self.scale = recipe.token_scale * reasoner.embedding_norm
         self.llm = None if parts.llm in STAND_INS else reasoner
         self.stand_in = _stand_in(parts.llm, reasoner)
         self.head = nn.Linear(d, n_aus)

@@ -37,10 +37,14 @@ MODEL = "adapter_model.safetensors"  # in that folder
 
 def state(module: nn.Module) -> dict[str, Tensor]:
     """What training changed of a model, by name, as copies on the CPU; an adapter's weights by peft's names."""
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in _kept(module).items()}
+
+
+def _kept(module: nn.Module) -> dict[str, Tensor]:
     kept, adapter = module.state_dict(), _adapter(module)
-    if adapter is not None:
-        kept = {name: value for name, value in kept.items() if not name.startswith("llm.adapter.")} | adapter.weights()
-    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in kept.items()}
+    if adapter is None:
+        return kept
+    return {name: value for name, value in kept.items() if not name.startswith("llm.adapter.")} | adapter.weights()
 
 
 def _adapter(module: nn.Module) -> Adapter | None:
@@ -127,8 +131,7 @@ def _load(path: Path, llm: str | Loaded | None) -> Any:
     if (adapter := _adapter(module)) is not None:
         with _reading(path.parent / ADAPTER / MODEL) as file:
             weights |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    needed = state(module)
-    if wrong := weights.keys() ^ needed.keys():
+    if wrong := weights.keys() ^ _kept(module).keys():
         raise ValueError(f"{path}: does not fit the model of its experiment ({min(wrong)})")
     try:
         module.load_state_dict({k: value for k, value in weights.items() if not k.startswith(PREFIX)}, strict=False)

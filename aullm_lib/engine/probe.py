@@ -45,7 +45,7 @@ def measure(model: AULLM, clips: Tensor) -> dict[str, float]:
     if model.llm is not None:
         hidden = model.llm(token)  # b d
         values |= {"hidden_norm": _norm(hidden), "hidden_spread": _spread(hidden)}
-        values["embedding_norm"] = model.llm.embedding_norm()
+        values["embedding_norm"] = model.llm.embedding_norm
         values["passed_through"] = cosine_similarity(token - token.mean(0), hidden - hidden.mean(0)).mean().item()
     model.train(was_training)
     return values

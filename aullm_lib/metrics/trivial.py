@@ -16,6 +16,8 @@ from aullm_lib.metrics.f1 import f1
 from aullm_lib.metrics.scores import decided, score, table
 from aullm_lib.metrics.thresholds import GRID, tuned
 
+CHANCE = "base-rate random"  # the classifier whose score is called chance level
+
 
 def trivial(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, pd.DataFrame]:
     """Scores of the trivial classifiers on the labels of some predictions, whose probabilities are not used.
@@ -70,7 +72,7 @@ def trivial_of_counts(
     tp, fp = (rng.binomial(k, present / n, (draws, len(aus))) for k in (present, absent))
     guessed = np.stack([tp, fp, present - tp, absent - fp], -1)  # draws a 4
     best = tuned(_random_scores(present, absent, draws, seed))
-    for name, counts in {"base-rate random": guessed, "random scores, test-tuned": best}.items():
+    for name, counts in {CHANCE: guessed, "random scores, test-tuned": best}.items():
         unranked = np.full((*counts.shape[:-1], ranks.shape[-1]), np.nan)
         scores = bootstrap.with_mean(np.concatenate([decided(counts), unranked], -1))
         out[name] = table(aus, scores.mean(0), scores, counts.mean(0))

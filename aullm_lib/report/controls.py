@@ -15,10 +15,10 @@ from pandas.io.formats.style import Styler
 
 from aullm_lib import metrics
 from aullm_lib.experiment import AU_LLM
+from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.report import evidence, tables
 from aullm_lib.report.results import CROSS_DOMAIN, RELEASES, Result, title
 
-CHANCE = "base-rate random"  # of ``metrics.trivial``: chance level
 REFERENCE, OTHER = "reference", "other parts"
 GROUPS: dict[str, dict[str, str]] = {
     REFERENCE: {"all": "the whole model", CHANCE: "chance level"},
@@ -121,8 +121,11 @@ def _recipe(result: Result) -> Any:
     return result.runs[0].experiment.recipe
 
 
-def _seeds(result: Result) -> dict[int, pd.DataFrame]:
-    return dict(zip((run.experiment.seed for run in result.runs), result.predictions, strict=True))
+def _common(r: Result, one: Result) -> tuple[list[pd.DataFrame], list[pd.DataFrame]] | str:
+    """The predictions of two results for the seeds that both have, or that there is none."""
+    seeds = [seed for seed in r.by_seed if seed in one.by_seed]
+    pair = [r.by_seed[seed] for seed in seeds], [one.by_seed[seed] for seed in seeds]
+    return pair if seeds else "it has no seed in common with the whole model"
 
 
 def _data(result: Result) -> str:
@@ -143,13 +146,7 @@ def against_whole(results: Iterable[Result], variants: Callable[[str], bool] = b
     frames = [evidence.paired({}, KEY)]
     for one, every in _models(results):
         others = {name: r for name, r in every.items() if r is not one and variants(name)}
-        pairs: evidence.Pairs = {}
-        for name, r in others.items():
-            these, those = ({}, {}) if r.why else (_seeds(r), _seeds(one))
-            common = [seed for seed in these if seed in those]
-            why = r.why or "" if common else "it has no seed in common with the whole model"
-            pair = [these[seed] for seed in common], [those[seed] for seed in common]
-            pairs[one.name, _data(one), name] = r.why or why or pair
+        pairs: evidence.Pairs = {(one.name, _data(one), name): r.why or _common(r, one) for name, r in others.items()}
         frames.append(evidence.paired(pairs, KEY))
     return pd.concat([frame for frame in frames if len(frame)] or frames)
 

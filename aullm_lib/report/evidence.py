@@ -13,6 +13,7 @@ from pandas.io.formats.style import Styler
 
 from aullm_lib import metrics
 from aullm_lib.metrics import calibration
+from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.report import tables
 from aullm_lib.report.results import RELEASES, Result, au_llm, in_words
 
@@ -69,7 +70,7 @@ def _pairs(result: Result, other: Result, key: tuple[str, ...]) -> Pairs:
     """A result against another, seed by seed: averaged, seeds that disagree would look like one finding."""
     if result.why:
         return {(*key, ""): result.why}
-    one, two = (dict(zip((run.experiment.seed for run in r.runs), r.predictions, strict=True)) for r in (result, other))
+    one, two = result.by_seed, other.by_seed
     return {
         (*key, seed): (frame, two[seed]) if seed in two else f"{other.name} was not run with seed {seed}"
         for seed, frame in one.items()
@@ -194,6 +195,6 @@ def leak(points: pd.DataFrame) -> tuple[bool | None, str]:
         return None, "not run"
     if still["f1_macro_low"].isna().all():
         return None, "too few subjects to tell whether the labels leak"
-    if (still["f1_macro_low"] > still["base-rate random"]).any():
+    if (still["f1_macro_low"] > still[CHANCE]).any():
         return True, "THE LABELS LEAK, do not trust any score of this copy of the kit"
     return False, "no sign of a leak"

@@ -16,6 +16,7 @@ import pandas as pd
 from aullm_lib import metrics
 from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import AU_LLM
+from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.report import published
 from aullm_lib.runs import FORMAT, Run
 from aullm_lib.support import files
@@ -97,6 +98,11 @@ class Result:
     def predictions(self) -> list[pd.DataFrame]:
         """One frame per seed."""
         return [run.predictions() for run in self.runs]
+
+    @property
+    def by_seed(self) -> dict[int, pd.DataFrame]:
+        """``predictions`` by their seeds."""
+        return dict(zip((run.experiment.seed for run in self.runs), self.predictions, strict=True))
 
     @cached_property
     def samples(self) -> str:
@@ -244,7 +250,7 @@ def summary(runs: Iterable[Run | str | Path]) -> pd.DataFrame:
         rows.append(
             {"two-class macro F1": mean["f1_macro"], "low": mean["f1_macro_low"], "high": mean["f1_macro_high"]}
             | {"F1 of Eq. 5": mean["f1"]}
-            | {name: 100 * trivial[name].loc["mean", "f1_macro"] for name in ("always-negative", "base-rate random")}
+            | {name: 100 * trivial[name].loc["mean", "f1_macro"] for name in ("always-negative", CHANCE)}
             | {"seconds per fold": run.seconds() / len(run.folds)}
         )
     names = ["test set", "method", "variant", "LLM", "recipe", "seed"]

@@ -21,6 +21,7 @@ from aullm_lib import facs
 from aullm_lib.datasets import TITLES
 from aullm_lib.explain.probes import WEAK
 from aullm_lib.facs import au_columns
+from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.report.figures.canvas import HEAT
 from aullm_lib.report.figures.style import (
     BLUE,
@@ -38,7 +39,6 @@ from aullm_lib.report.figures.style import (
 )
 
 F1 = "two-class macro F1 (%)"
-CHANCE = "base-rate random"
 TRIVIAL = {"always-negative": "--", CHANCE: ":", "random scores, test-tuned": "-."}  # and their lines
 
 
