@@ -1,4 +1,4 @@
-"""Both definitions of F1 in use: that of the positive class (paper Eq. 5), and the mean over the two classes."""
+"""Both definitions of F1 in use: of the positive class (paper Eq. 5), and of both classes; and the mean over AUs."""
 
 import numpy as np
 
@@ -14,3 +14,19 @@ def f1(counts: np.ndarray) -> np.ndarray:
     positive, negative = tp + fn > 0, tn + fp > 0
     macro = np.where(positive & negative, (present + absent) / 2, np.nan)
     return np.stack([np.where(positive, present, np.nan), macro], -1)
+
+
+def with_mean(scores: np.ndarray, over: np.ndarray | None = None) -> np.ndarray:
+    """Appends the mean over AUs: [..., a, m] -> [..., a + 1, m].
+
+    Args:
+        scores: NaN where undefined; the mean is over the defined AUs, NaN where there is none.
+        over: bool [a, m], AUs without which the mean is undefined too. A resample without positives of some AU has
+            no mean over all AUs.
+    """
+    defined = ~np.isnan(scores)
+    mean = np.where(defined, scores, 0).sum(-2) / np.maximum(defined.sum(-2), 1)
+    undefined = ~defined.any(-2)
+    if over is not None:
+        undefined |= (over & ~defined).any(-2)
+    return np.concatenate([scores, np.where(undefined, np.nan, mean)[..., None, :]], -2)

@@ -1,7 +1,7 @@
 """Predictions: the schema of the table that every method returns, its checks, and its arrays."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 
@@ -147,3 +147,12 @@ class Arrays:
         cells = np.stack([present & true, present & ~true, ~present & true, ~present & ~true], -1)  # n ... a 4
         member = (np.arange(len(self.subjects))[:, None] == self.subject).astype(float)  # s n
         return (member @ cells.reshape(len(cells), -1)).reshape(-1, *cells.shape[1:])
+
+    def positive_subjects(self) -> np.ndarray:
+        """How many subjects show each AU: int [a]."""
+        member = np.arange(len(self.subjects))[:, None] == self.subject  # s n
+        return (member @ self.label).sum(0)
+
+    def by_rank(self) -> "Arrays":
+        """The same with each AU's probabilities replaced by their ranks, from 0 to 1, equal ones by their mean."""
+        return replace(self, probability=pd.DataFrame(self.probability).rank(pct=True).to_numpy())

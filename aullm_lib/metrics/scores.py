@@ -3,18 +3,17 @@
 The paper words its measure as the F1 of Eq. 5, averaged over AUs; its released script, like the LED baseline, takes for
 each AU the mean of the F1 of "present" and the F1 of "absent" (two-class macro F1). Both are given, always from
 predictions that are pooled over folds: a mean of per-subject F1s would average over folds that hold one class.
-``thresholds`` says where the threshold comes from, and ``bootstrap`` what an interval means.
+``thresholds`` says where the threshold comes from, and ``significance`` what intervals and p values mean.
 """
 
 from collections.abc import Sequence
-from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from aullm_lib.metrics import bootstrap
-from aullm_lib.metrics.f1 import f1
+from aullm_lib.metrics import bootstrap, significance
+from aullm_lib.metrics.f1 import f1, with_mean
 from aullm_lib.metrics.predictions import Arrays
 from aullm_lib.metrics.thresholds import limits, on_grid, tuned
 
@@ -22,87 +21,135 @@ COUNTS = ["TP", "FP", "FN", "TN"]
 SCORES = ["f1", "f1_macro"]
 RANKS = ["roc_auc", "average_precision"]
 MEASURES = [*SCORES, "precision", "recall", *RANKS]
+INTERVALS = ("jackknife", "bootstrap", "none")
+FEWEST_POSITIVE = 3
+"""Subjects with a positive below which an AU has no interval."""
+
+Predictions: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]  # of one run, or of several that differ in their seed
 
 
 def score(
-    predictions: pd.DataFrame, threshold: float = 0.5, *, policy: str = "fixed", resamples: int = 1000, seed: int = 0
-) -> pd.DataFrame:
-    """Scores pooled over folds, with 95 % percentile bootstrap intervals over subjects.
+    predictions: Predictions, threshold: float = 0.5, *, policy: str = "fixed", interval: str = "jackknife",
+    resamples: int = 1000, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Scores pooled over folds, with 95 % intervals over subjects.
 
     Args:
-        predictions: One row per (clip, AU), such as ``Run.predictions()``; see ``predictions.COLUMNS``.
+        predictions: One row per (clip, AU), such as ``Run.predictions()`` (see ``predictions.COLUMNS``); or several
+            such tables of the same clips, one per seed, whose scores are averaged.
         threshold: An AU is predicted present where its probability is at least this; for "fixed" only.
         policy: Where the threshold comes from; see ``thresholds.chosen``.
-        resamples: Bootstrap resamples; 0 gives no intervals.
-        seed: Of the resamples.
+        interval: "jackknife" leaves out one subject at a time (``significance.jackknife``; of several seeds it carries
+            their variance too), "bootstrap" gives percentiles, which are too narrow with few subjects, "none" none.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
 
     Returns:
         One row per AU and the row "mean" (unweighted, over the AUs where the measure is defined). Columns, 0 to 1:
         ``f1`` (Eq. 5), ``f1_macro`` (two-class), ``precision``, ``recall``, and without a threshold ``roc_auc`` and
-        ``average_precision``, each with ``_low`` and ``_high``; then TP, FP, FN, TN, summed in the last row. All are
+        ``average_precision``, each with ``_low`` and ``_high``; then TP, FP, FN, TN (means over seeds), summed in the
+        last row, and ``positive_subjects``, in how many subjects the AU occurs, the fewest in the last row. All are
         NaN for an AU without a positive, ``f1_macro`` and ``roc_auc`` also for one without a negative; precision is 0
-        where no clip is predicted present. Intervals are NaN for one subject; the mean's is over resamples that hold
-        every AU.
+        where no clip is predicted present.
 
-        With "nested" the thresholds belong to a fold's predictor, and resamples keep them. With "test-tuned" every
-        resample is tuned anew: the interval shows how much a tuned number varies, and is as biased upwards.
+        There is no interval (NaN) with fewer than six subjects, of an AU with positives in fewer than three, and of
+        decisions without a true positive: that would tell how label counts vary, and nothing else. The mean has none
+        where leaving out one subject leaves an AU undefined. (Intervals of single rare AUs are a little too narrow.)
+
+        With "nested" the thresholds belong to a fold's predictor and stay with it. With "test-tuned" they are tuned
+        anew without each subject: the interval shows how much a tuned number varies, and is as biased upwards.
 
     Raises:
-        ValueError: As ``thresholds.chosen``; a negative number of resamples.
+        ValueError: As ``thresholds.chosen``; an unknown ``interval``; a negative number of resamples; no table, or the
+            first sample in which two seeds differ.
     """
-    arrays = Arrays.of(predictions)
-    (point,), (counts,) = _scores(arrays, policy, threshold, np.ones((1, len(arrays.subjects))))
-    drawn, _ = _scores(arrays, policy, threshold, bootstrap.draws(len(arrays.subjects), resamples, seed))
-    resampled = bootstrap.with_mean(drawn, over=~np.isnan(point))
-    return table(arrays.aus, bootstrap.with_mean(point), resampled, counts.astype(int))
+    if interval not in INTERVALS:
+        raise ValueError(f"interval={interval!r}: expected one of {list(INTERVALS)}")
+    runs = _runs(predictions, policy, threshold)
+    first, subjects = runs[0].arrays, len(runs[0].arrays.subjects)
+
+    def scored(weights: np.ndarray) -> np.ndarray:  # r s -> k r a m
+        return np.stack([_scores([(run, weights)])[0] for run in runs])
+
+    everyone = np.ones((1, subjects))
+    counts = np.mean([_scores([(run, everyone)], ranked=False)[1][0] for run in runs], axis=0)
+    point = scored(everyone)[:, 0]  # k a m
+    defined, of_seeds = ~np.isnan(point[0]), with_mean(point)
+    spread = np.full((2, *of_seeds.shape[1:]), np.nan)
+    if interval == "jackknife" and subjects >= significance.FEWEST:
+        left_out = with_mean(scored(1 - np.eye(subjects)).mean(0), over=defined)
+        spread = np.clip(significance.jackknife(of_seeds.mean(0), left_out, of_seeds)[:2], 0, 1)
+    elif interval == "bootstrap":
+        drawn = scored(bootstrap.draws(subjects, resamples, seed)).mean(0)
+        spread = bootstrap.interval(with_mean(drawn, over=defined))
+    positive = first.positive_subjects()
+    if interval == "jackknife":
+        decisions = np.arange(len(MEASURES)) < MEASURES.index("roc_auc")
+        silent = (positive < FEWEST_POSITIVE)[:, None] | (counts[:, :1] == 0) & decisions  # a m
+        spread[:, :-1][:, silent] = np.nan
+    out = table(first.aus, of_seeds.mean(0), spread, counts if len(runs) > 1 else counts.astype(int))
+    return out.assign(positive_subjects=[*positive, positive.min()])
 
 
 def compare(
-    a: pd.DataFrame | Sequence[pd.DataFrame], b: pd.DataFrame | Sequence[pd.DataFrame], *, measure: str = "f1_macro",
-    policy: str = "fixed", threshold: float = 0.5, resamples: int = 10_000, seed: int = 0,
+    a: Predictions, b: Predictions, *, measure: str = "f1_macro", policy: str = "fixed", threshold: float = 0.5,
+    draws: int = 20_000,
 ) -> pd.DataFrame:  # fmt: skip
     """The paired difference between two methods on the same clips and folds.
 
     Args:
-        a: Predictions of the first method; or several, one per seed, whose scores are averaged.
-        b: Those of the second, of the same clips, subjects, folds, AUs and labels.
+        a: Predictions of the first method; or several, one per seed, whose scores are averaged before anything is
+            tested.
+        b: Those of the second, as many, of the same clips, subjects, folds, AUs and labels.
         measure: One of MEASURES.
-        policy: As ``score``, for both; so are threshold, resamples and seed.
+        policy: As ``score``, for both; so is threshold.
+        draws: Patterns of swapped subjects, where there are too many to try all (``significance.patterns``).
 
     Returns:
-        One row per AU and the row "mean": ``difference`` (a - b, -1 to 1), ``low`` and ``high`` (95 % percentile
-        interval over subjects; both methods on the same resamples), ``p`` (``bootstrap.p_value``; correct several with
-        ``holm``), ``supported`` (the interval excludes 0). NaN and not supported where the measure is undefined.
+        One row per AU and the row "mean": ``difference`` (a - b, -1 to 1); ``low`` and ``high`` (95 % jackknife, as
+        ``score``); ``p`` of the test that swaps whole subjects between the methods (correct several with ``holm``);
+        ``detectable``, the smallest difference that so many subjects would show with a power of 80 %; and ``subjects``.
+        NaN where the measure is undefined. For ``roc_auc`` and ``average_precision`` probabilities count by their rank
+        within a method, which changes neither, so that methods of different scales can be swapped.
 
     Raises:
-        ValueError: As ``score``; an unknown measure; the first AU, clip, subject, fold or label that differs.
+        ValueError: As ``score``; an unknown measure; more seeds on one side; the first AU, clip, subject, fold or label
+            that differs.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure={measure!r}: expected one of {MEASURES}")
-    sides = [[Arrays.of(frame) for frame in ([x] if isinstance(x, pd.DataFrame) else x)] for x in (a, b)]
-    (first, *_), k, ranked = sides[0], MEASURES.index(measure), measure in RANKS
-    for side in chain(*sides):
-        first.same_samples(side)
+    k, ranked = MEASURES.index(measure), measure in RANKS
+    ones, twos = (_runs(side, policy, threshold) for side in (a, b))
+    if len(ones) != len(twos):
+        raise ValueError(f"{len(ones)} seeds of one method and {len(twos)} of the other: expected as many of both")
+    first, subjects = ones[0].arrays, len(ones[0].arrays.subjects)
+    first.same_samples(twos[0].arrays)
+    if ranked:
+        ones, twos = ([run._replace(arrays=run.arrays.by_rank()) for run in runs] for runs in (ones, twos))
 
-    def mean(side: list[Arrays], weights: np.ndarray) -> np.ndarray:
-        scores = [_scores(seed, policy, threshold, weights, ranked=ranked)[0][..., k : k + 1] for seed in side]
-        return np.mean(scores, axis=0)
+    def apart(own: np.ndarray, swapped: np.ndarray) -> np.ndarray:  # weights r s, twice -> k r a 1
+        """The first minus the second, each with ``swapped`` of the other's subjects in the place of its own."""
+        mixed = [
+            [_scores([(run, own), (other, swapped)], ranked=ranked)[0][..., k : k + 1] for run, other in pair]
+            for pair in (zip(ones, twos, strict=True), zip(twos, ones, strict=True))
+        ]
+        return np.subtract(*map(np.stack, mixed))
 
-    subjects = len(first.subjects)
-    (point, drawn) = (
-        mean(sides[0], weights) - mean(sides[1], weights)
-        for weights in (np.ones((1, subjects)), bootstrap.draws(subjects, resamples, seed))
-    )  # 1 a 1, r a 1
-    difference = bootstrap.with_mean(point)[0, :, 0]  # a + 1
-    resampled = bootstrap.with_mean(drawn, over=~np.isnan(point[0]))[..., 0]  # r a + 1
-    low, high = bootstrap.interval(resampled)
-    return pd.DataFrame(
-        {
-            "difference": difference, "low": low, "high": high, "p": bootstrap.p_value(resampled),
-            "supported": (low > 0) | (high < 0),
-        },
-        index=pd.Index([*first.aus, "mean"], name="au"),
-    )  # fmt: skip
+    everyone, nobody = np.ones((1, subjects)), np.zeros((1, subjects))
+    of_seeds = apart(everyone, nobody)[:, 0]  # k a 1
+    defined, of_seeds = ~np.isnan(of_seeds[0]), with_mean(of_seeds)[..., 0]  # a 1, k a+1
+    left_out = with_mean(apart(1 - np.eye(subjects), 0 * np.eye(subjects)).mean(0), over=defined)[..., 0]
+    low, high, error = significance.jackknife(of_seeds.mean(0), left_out, of_seeds)
+    swaps = significance.blocks(significance.patterns(subjects, draws))
+    swapped = np.concatenate([apart(1.0 - block, 1.0 * block).mean(0) for block in swaps])
+    out = {
+        "difference": of_seeds.mean(0), "low": low, "high": high, "p": significance.p_value(with_mean(swapped)[..., 0]),
+        "detectable": significance.DETECTABLE * error,
+    }  # fmt: skip
+    frame = pd.DataFrame(out, index=pd.Index([*first.aus, "mean"], name="au"))
+    rare = [*(first.positive_subjects() < FEWEST_POSITIVE), False]
+    frame.loc[rare, ["low", "high", "detectable"]] = np.nan
+    return frame.assign(subjects=subjects)
 
 
 def per_subject_mean(predictions: pd.DataFrame, threshold: float = 0.5, *, policy: str = "fixed") -> pd.DataFrame:
@@ -131,7 +178,7 @@ def per_subject_mean(predictions: pd.DataFrame, threshold: float = 0.5, *, polic
     scores[~arrays.label.any(0)] = np.nan
     one_class = ((tp + fn == 0) | (tn + fp == 0)).sum(0)  # a
     index = pd.Index([*arrays.aus, "mean"], name="au")
-    out = pd.DataFrame(bootstrap.with_mean(scores), index=index, columns=pd.Index(SCORES))
+    out = pd.DataFrame(with_mean(scores), index=index, columns=pd.Index(SCORES))
     return out.assign(subjects=len(arrays.subjects), one_class=[*one_class, one_class.mean()])
 
 
@@ -140,7 +187,7 @@ def over_seeds(predictions: Sequence[pd.DataFrame], **options: Any) -> pd.DataFr
 
     Args:
         predictions: One table per seed, of the same clips.
-        **options: Of ``score``.
+        **options: Of ``score``, but for its interval.
 
     Returns:
         One row per AU and the row "mean" (of each seed's mean over AUs): ``f1_mean``, ``f1_std`` (n - 1; NaN for one
@@ -149,23 +196,18 @@ def over_seeds(predictions: Sequence[pd.DataFrame], **options: Any) -> pd.DataFr
     Raises:
         ValueError: As ``score``; no predictions; the first sample in which two seeds differ.
     """
-    if not len(predictions):
-        raise ValueError("no predictions: expected one frame a seed")
-    first, *others = [Arrays.of(frame) for frame in predictions]
-    for other in others:
-        first.same_samples(other)
-    tables = [score(frame, **options | {"resamples": 0})[SCORES] for frame in predictions]  # no interval is shown
+    score(predictions, **options, interval="none")  # raises for samples that differ
+    tables = [score(frame, **options, interval="none")[SCORES] for frame in predictions]
     out = pd.concat(tables).groupby(level="au", sort=False).agg(["mean", "std", "min", "max"])
     out.columns = pd.Index([f"{name}_{statistic}" for name, statistic in out.columns])
     return out.assign(seeds=len(tables))
 
 
-def table(aus: Sequence[str], point: np.ndarray, resampled: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
-    """The table of ``score`` from measures [a + 1, 6], the same per resample [r, a + 1, 6], and counts [a, 4]."""
-    low, high = bootstrap.interval(resampled)
+def table(aus: Sequence[str], point: np.ndarray, spread: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
+    """The table of ``score`` from measures [a + 1, 6], ends of their intervals [2, a + 1, 6], and counts [a, 4]."""
     out = pd.DataFrame(index=pd.Index([*aus, "mean"], name="au"))
     for i, name in enumerate(MEASURES):
-        out[name], out[f"{name}_low"], out[f"{name}_high"] = point[:, i], low[:, i], high[:, i]
+        out[name], out[f"{name}_low"], out[f"{name}_high"] = point[:, i], *spread[..., i]
     out[COUNTS] = np.vstack([counts, counts.sum(0)])
     return out
 
@@ -178,19 +220,43 @@ def decided(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([f1(counts), np.stack(shares, -1)], -1)
 
 
-def _scores(
-    arrays: Arrays, policy: str, threshold: float, weights: np.ndarray, *, ranked: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of subjects [r, s] -> MEASURES [r, a, 6] (without ``ranked`` the first 4) and counts [r, a, 4]."""
-    limit = limits(arrays, policy, threshold)  # also raises for a policy that cannot be
-    if policy == "test-tuned":
-        counts = tuned(np.tensordot(weights, on_grid(arrays), 1))
-    else:
-        counts = np.tensordot(weights, arrays.by_subject(arrays.probability >= limit[arrays.fold]), 1)
+class _Run(NamedTuple):
+    """Predictions, and confusion counts per subject at the policy's thresholds, or at each of ``thresholds.GRID``."""
+
+    arrays: Arrays
+    counts: np.ndarray  # s a 4, or s 16 a 4
+
+
+def _runs(predictions: Predictions, policy: str, threshold: float) -> list[_Run]:
+    """One or several tables, which must be of the same samples."""
+    tables = [predictions] if isinstance(predictions, pd.DataFrame) else list(predictions)
+    if not tables:
+        raise ValueError("no predictions: expected one table, or one per seed")
+    runs: list[_Run] = []
+    for arrays in map(Arrays.of, tables):
+        (runs[0].arrays if runs else arrays).same_samples(arrays)
+        limit = limits(arrays, policy, threshold)  # also raises for a policy that cannot be
+        grid = policy == "test-tuned"
+        runs.append(
+            _Run(arrays, on_grid(arrays) if grid else arrays.by_subject(arrays.probability >= limit[arrays.fold]))
+        )
+    return runs
+
+
+def _scores(parts: Sequence[tuple[_Run, np.ndarray]], *, ranked: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of the same clips, each with weights of its subjects [r, s], pooled.
+
+    Returns:
+        MEASURES [r, a, 6] (without ``ranked`` the first 4) and counts [r, a, 4].
+    """
+    counts = np.sum([np.tensordot(weights, run.counts, 1) for run, weights in parts], axis=0)
+    counts = tuned(counts) if counts.ndim == 4 else counts
     if not ranked:
         return decided(counts), counts
-    clips = weights[:, arrays.subject].astype(float)  # r n
-    ranks = [_ranked(arrays.probability[:, j], arrays.label[:, j], clips) for j in range(len(arrays.aus))]
+    arrays = [run.arrays for run, _ in parts]
+    clips = np.concatenate([weights[:, run.arrays.subject].astype(float) for run, weights in parts], 1)  # r n
+    label, probability = (np.concatenate([getattr(one, name) for one in arrays]) for name in ("label", "probability"))
+    ranks = [_ranked(probability[:, j], label[:, j], clips) for j in range(label.shape[1])]
     return np.concatenate([decided(counts), np.stack(ranks, 1)], -1), counts
 
 

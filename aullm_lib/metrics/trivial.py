@@ -12,7 +12,7 @@ import pandas as pd
 
 from aullm_lib import facs
 from aullm_lib.metrics import bootstrap
-from aullm_lib.metrics.f1 import f1
+from aullm_lib.metrics.f1 import f1, with_mean
 from aullm_lib.metrics.scores import decided, score, table
 from aullm_lib.metrics.thresholds import GRID, tuned
 
@@ -66,16 +66,16 @@ def trivial_of_counts(
         "always-positive": (present, absent, zero, zero),
     }.items():
         counts = np.stack(cells, -1)  # a 4
-        point = bootstrap.with_mean(np.concatenate([decided(counts), ranks], -1))
-        out[name] = table(aus, point, np.empty((0, *point.shape)), counts)
+        point = with_mean(np.concatenate([decided(counts), ranks], -1))
+        out[name] = table(aus, point, np.full((2, *point.shape), np.nan), counts)
     rng = np.random.default_rng(seed)
     tp, fp = (rng.binomial(k, present / n, (draws, len(aus))) for k in (present, absent))
     guessed = np.stack([tp, fp, present - tp, absent - fp], -1)  # draws a 4
     best = tuned(_random_scores(present, absent, draws, seed))
     for name, counts in {CHANCE: guessed, "random scores, test-tuned": best}.items():
         unranked = np.full((*counts.shape[:-1], ranks.shape[-1]), np.nan)
-        scores = bootstrap.with_mean(np.concatenate([decided(counts), unranked], -1))
-        out[name] = table(aus, scores.mean(0), scores, counts.mean(0))
+        scores = with_mean(np.concatenate([decided(counts), unranked], -1))
+        out[name] = table(aus, scores.mean(0), bootstrap.interval(scores), counts.mean(0))
     return out
 
 

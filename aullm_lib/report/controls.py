@@ -193,7 +193,7 @@ def _row(r: Result) -> dict[str, Any]:
     if r.why:
         return row
     mean = 100 * r.score().loc["mean", list(SCORE.values())]
-    seeds = [100 * float(metrics.score(frame, resamples=0).loc["mean", "f1_macro"]) for frame in r.predictions]
+    seeds = [100 * float(metrics.score(frame, interval="none").loc["mean", "f1_macro"]) for frame in r.predictions]
     return row | dict(zip(SCORE, mean, strict=True)) | {"of seeds": seeds}
 
 

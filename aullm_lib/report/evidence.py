@@ -127,7 +127,7 @@ def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.Dat
     if any(len(frame) != len(predictions) for frame in epochs.values()):
         raise ValueError("the trace lacks some of the predictions' clips in some epoch")
     scores = pd.Series(
-        {e: metrics.score(frame, THRESHOLD, resamples=0).loc["mean", "f1_macro"] for e, frame in epochs.items()}
+        {e: metrics.score(frame, THRESHOLD, interval="none").loc["mean", "f1_macro"] for e, frame in epochs.items()}
     )
     correct = (traced["probability"] >= THRESHOLD) == (traced["label"] == 1)
     by_fold = correct.groupby([traced["fold"], traced["epoch"]]).mean().unstack("epoch").idxmax(axis=1)  # noqa: PD010

@@ -116,10 +116,9 @@ class Result:
         return metrics.trivial(self.predictions[0])
 
     def score(self, policy: str = "fixed") -> pd.DataFrame:
-        """``metrics.score``, each number and each end of an interval averaged over the seeds."""
+        """``metrics.score`` of all seeds together."""
         if policy not in self._scores:
-            frames = [metrics.score(frame, policy=policy) for frame in self.predictions]
-            self._scores[policy] = sum(frames[1:], frames[0]) / len(frames) if len(frames) > 1 else frames[0]
+            self._scores[policy] = metrics.score(self.predictions, policy=policy)
         return self._scores[policy]
 
 

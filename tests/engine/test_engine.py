@@ -136,7 +136,7 @@ def test_reading_results_imports_no_torch(experiment, hand_store, tmp_path):
         import sys
         from aullm_lib import metrics
         from aullm_lib.runs import Run
-        metrics.score(Run(sys.argv[1]).predictions(), resamples=0)
+        metrics.score(Run(sys.argv[1]).predictions(), interval="none")
         assert "torch" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(path)], check=True)
@@ -517,7 +517,7 @@ def test_blind_scores_as_chance_does(experiment, hand_store, tiny_llm, tmp_path,
     for _, rows in table.groupby(["fold", "au"]):
         if len(set(rows["label"])) == 2:
             assert roc_auc_score(rows["label"], rows["probability"]) == 0.5
-    score = metrics.score(table, resamples=0).loc["mean", "f1_macro"]
+    score = metrics.score(table, interval="none").loc["mean", "f1_macro"]
     chance = {name: scores.loc["mean", "f1_macro"] for name, scores in metrics.trivial(table).items()}
     assert score <= max(chance["always-negative"], chance["always-positive"], chance["base-rate random"])
 

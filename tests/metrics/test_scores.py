@@ -1,4 +1,6 @@
-"""Scores against scikit-learn, a naive bootstrap, and the published constants of the label counts."""
+"""Scores against scikit-learn, a naive bootstrap, jackknife and swap test, and constants of the label counts."""
+
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -38,7 +40,7 @@ def test_equal_to_scikit_learn(seed, clips, aus, threshold, ties):
     rng = np.random.default_rng(seed)
     labels, scores = rng.integers(0, 2, (clips, aus)), rng.random((clips, aus)).round(ties)
     labels[0], labels[1] = 1, 0
-    table = metrics.score(predictions(labels, scores), threshold, resamples=5)
+    table = metrics.score(predictions(labels, scores), threshold, interval="none")
     present = (scores >= threshold).astype(int)
     for j in range(aus):
         row = table.loc[AUS[j]]
@@ -56,11 +58,11 @@ def test_equal_to_scikit_learn(seed, clips, aus, threshold, ties):
         assert table.loc["mean", name] == pytest.approx(table[name][:-1].mean())
 
 
-def test_intervals_equal_a_naive_bootstrap_over_subjects():
+def test_bootstrap_intervals_equal_naive_ones_over_subjects():
     rng = np.random.default_rng(3)
     labels, scores = rng.integers(0, 2, (30, 2)), rng.random((30, 2))
     frame = predictions(labels, scores, [f"s{i // 5}" for i in range(30)])
-    table = metrics.score(frame, resamples=400, seed=7)
+    table = metrics.score(frame, interval="bootstrap", resamples=400, seed=7)
     draws = np.random.default_rng(7).multinomial(6, np.full(6, 1 / 6), 400)
     naive, ranked, precise = [], [], []
     for draw in draws:
@@ -90,10 +92,12 @@ def test_the_interval_of_the_mean_holds_every_au():
     """AU1 is perfect, AU2 always missed and all its positives are one subject's: without it no mean is taken."""
     labels = np.array([[i % 2, int(i == 0)] for i in range(16)])
     scores = np.stack([labels[:, 0], np.zeros(16)], 1)
-    table = metrics.score(predictions(labels, scores, [f"s{i // 2}" for i in range(16)]))
+    frame = predictions(labels, scores, [f"s{i // 2}" for i in range(16)])
+    table = metrics.score(frame, interval="bootstrap")
     assert table.loc["AU1", "f1_macro"] == 1
     assert table.loc["mean", "f1_macro_high"] < 0.75 + 1e-9
     assert table.loc["mean", "f1_high"] == 0.5
+    assert np.isnan(metrics.score(frame).loc["mean", "f1_high"])
 
 
 def test_macro_f1_without_a_negative_is_undefined():
@@ -106,14 +110,12 @@ def test_macro_f1_without_a_negative_is_undefined():
 @settings(max_examples=20)
 def test_neither_the_order_of_rows_nor_the_names_of_subjects_matter(seed, policy):
     rng = np.random.default_rng(seed)
-    frame = predictions(rng.integers(0, 2, (20, 3)), rng.random((20, 3)).round(1))
-    want = metrics.score(frame, policy=policy, resamples=20)
+    frame = predictions(rng.integers(0, 2, (21, 3)), rng.random((21, 3)).round(1), [f"s{i % 7}" for i in range(21)])
+    want = metrics.score(frame, policy=policy)
     shuffled = frame.sample(frac=1, random_state=seed)
-    pd.testing.assert_frame_equal(metrics.score(shuffled, policy=policy, resamples=20), want)
-    # Other names draw other resamples: what is scored is the same.
-    renamed = frame.assign(subject=frame["subject"].map({"s0": "z", "s1": "m", "s2": "a"}))
-    points = [*metrics.MEASURES, *metrics.COUNTS]
-    pd.testing.assert_frame_equal(metrics.score(renamed, policy=policy, resamples=0)[points], want[points])
+    pd.testing.assert_frame_equal(metrics.score(shuffled, policy=policy), want)
+    renamed = frame.assign(subject=frame["subject"].map({f"s{i}": f"s{(5 * i + 1) % 7}" for i in range(7)}))
+    pd.testing.assert_frame_equal(metrics.score(renamed, policy=policy), want)
 
 
 def skilled(seed, *, skill=1.0, subjects=26, clips=8, aus=3):
@@ -128,7 +130,7 @@ def skilled(seed, *, skill=1.0, subjects=26, clips=8, aus=3):
 
 def test_a_tuned_score_is_tuned_anew_in_each_resample():
     frame = skilled(0, subjects=5, clips=6, aus=2)
-    table = metrics.score(frame, policy="test-tuned", resamples=50, seed=3)
+    table = metrics.score(frame, policy="test-tuned", interval="bootstrap", resamples=50, seed=3)
     wide = {
         k: frame.set_index(["clip_id", "au"])[k].sort_index().to_numpy().reshape(-1, 2)
         for k in ("label", "probability")
@@ -154,73 +156,108 @@ def test_a_tuned_score_is_tuned_anew_in_each_resample():
 @pytest.mark.parametrize("measure", metrics.MEASURES)
 def test_a_method_does_not_differ_from_itself(policy, measure):
     frame = skilled(1, subjects=6)
-    table = metrics.compare(frame, frame.sample(frac=1, random_state=0), measure=measure, policy=policy, resamples=50)
-    assert (table[["difference", "low", "high"]] == 0).all(axis=None)
+    table = metrics.compare(frame, frame.sample(frac=1, random_state=0), measure=measure, policy=policy)
+    assert (table[["difference", "low", "high", "detectable"]] == 0).all(axis=None)
     assert (table["p"] == 1).all()
-    assert not table["supported"].any()
 
 
-def test_a_paired_comparison_equals_a_naive_one():
-    labels = np.random.default_rng(0).integers(0, 2, (24, 2))
+def naive_scores(measure, policy, frame):
+    """A measure per AU, and their mean, by scikit-learn."""
+    out = []
+    for _, of_au in frame.groupby("au"):
+        y, p = of_au["label"], of_au["probability"]
+        if policy == "test-tuned":
+            out.append(max(f1_score(y, p >= t, average="macro", zero_division=0) for t in thresholds.GRID))
+        elif measure == "f1_macro":
+            out.append(f1_score(y, p >= of_au["threshold"], average="macro", labels=[0, 1], zero_division=0))
+        else:
+            function = {"f1": f1_score, "roc_auc": roc_auc_score, "average_precision": average_precision_score}[measure]
+            out.append(function(y, p >= of_au["threshold"] if measure == "f1" else p))
+    return np.array([*out, np.mean(out)])
+
+
+@pytest.mark.parametrize(
+    ("measure", "policy"),
+    [("f1_macro", "fixed"), ("f1_macro", "nested"), ("f1_macro", "test-tuned"), ("f1", "fixed"),
+     ("roc_auc", "fixed"), ("average_precision", "fixed")],
+)  # fmt: skip
+def test_a_comparison_equals_a_naive_jackknife_and_naive_swaps(measure, policy):
+    """Two seeds of each method; subjects are left out, and swapped, whole and in both seeds at once."""
+    labels = (np.random.default_rng(0).random((36, 2)) < 0.4).astype(int)
+    subjects = [f"s{i // 6}" for i in range(36)]
     rng = np.random.default_rng(1)
-    subjects = [f"s{i // 4}" for i in range(24)]
-    one, two = rng.random((24, 2)), np.clip(rng.random((24, 2)) + 0.2 * labels, 0, 1)
-    a, b = predictions(labels, one, subjects), predictions(labels, two, subjects)
-    table = metrics.compare(a, b, resamples=200, seed=5)
-    naive = []
-    for draw in np.random.default_rng(5).multinomial(6, np.full(6, 1 / 6), 200):
-        rows = np.concatenate([np.tile(np.arange(4 * s, 4 * s + 4), n) for s, n in enumerate(draw)])
-        scores = [[f1_score(labels[rows, j], side[rows, j] >= 0.5, average="macro", labels=[0, 1], zero_division=0)
-                   for j in range(2)] for side in (one, two)]  # fmt: skip
-        naive.append(np.subtract(*scores))
-    naive = np.column_stack([naive, np.mean(naive, 1)])
-    assert table["low"].to_numpy() == pytest.approx(np.quantile(naive, 0.025, axis=0))
-    assert table["high"].to_numpy() == pytest.approx(np.quantile(naive, 0.975, axis=0))
-    sides = np.minimum((naive <= 1e-12).sum(0), (naive >= -1e-12).sum(0))
-    assert table["p"].to_numpy() == pytest.approx(np.minimum(1, 2 * (sides + 1) / 201))
-    points = [metrics.score(side, resamples=0)["f1_macro"] for side in (a, b)]
-    assert table["difference"].to_numpy() == pytest.approx((points[0] - points[1]).to_numpy())
-    reverse = metrics.compare(b, a, resamples=200, seed=5)
-    assert reverse["low"].to_numpy() == pytest.approx(-table["high"].to_numpy())
-    assert reverse["p"].tolist() == table["p"].tolist()
+    a, b = (
+        [predictions(labels, np.clip(rng.random(labels.shape) + gain * labels, 0, 1), subjects) for _ in range(2)]
+        for gain in (0.3, 0.1)
+    )
+    sides = [
+        [
+            frame.merge(
+                thresholds.chosen(frame, policy)
+                .rename_axis("subject")
+                .melt(var_name="au", value_name="threshold", ignore_index=False)
+                .reset_index()
+            )
+            for frame in side
+        ]
+        for side in (a, b)
+    ]
+    if measure in metrics.RANKS:  # methods of different scales
+        for frame in sides[1]:
+            frame["probability"] = frame["probability"] ** 3
+        ranked = [[f.assign(probability=f.groupby("au")["probability"].rank()) for f in side] for side in sides]
+    else:
+        ranked = sides
+
+    def difference(swapped=(), without=()):
+        def score(one, other):
+            mixed = pd.concat([one[~one["subject"].isin(swapped)], other[other["subject"].isin(swapped)]])
+            return naive_scores(measure, policy, mixed[~mixed["subject"].isin(without)])
+
+        return np.array([score(one, two) - score(two, one) for one, two in zip(*ranked, strict=True)])
+
+    got = metrics.compare(*sides, measure=measure, policy=policy)
+    names, seeds = sorted(set(subjects)), difference()
+    point = seeds.mean(0)
+    assert got["difference"].to_numpy() == pytest.approx(point)
+    left_out = np.array([difference(without=[name]).mean(0) for name in names])
+    error = np.sqrt(5 / 6 * ((left_out - left_out.mean(0)) ** 2).sum(0) + (seeds[0] - seeds[1]) ** 2 / 4)
+    assert got["detectable"].to_numpy() == pytest.approx(2.8 * error)
+    assert (got["high"] - point).to_numpy() == pytest.approx(2.570582 * error)  # Student's t, 5 degrees of freedom
+    assert (point - got["low"]).to_numpy() == pytest.approx(2.570582 * error)
+    every = [difference([n for n, k in zip(names, row, strict=True) if k]).mean(0) for row in product((0, 1), repeat=6)]
+    assert got["p"].to_numpy() == pytest.approx((np.abs(every) >= np.abs(point) - 1e-9).mean(0))
+    turned = metrics.compare(*sides[::-1], measure=measure, policy=policy)
+    assert turned["p"].to_numpy() == pytest.approx(got["p"].to_numpy())
+    assert turned["low"].to_numpy() == pytest.approx(-got["high"].to_numpy())
 
 
-def test_several_seeds_are_compared_by_their_mean_scores_on_the_same_resamples():
-    a, b = [skilled(2), skilled(3), skilled(4)], [skilled(5), skilled(6)]
-    labels = a[0]["label"]
-    a, b = ([frame.assign(label=labels) for frame in side] for side in (a, b))
-    table = metrics.compare(a, b, resamples=100, seed=5)
-    scores = [[metrics.score(frame, resamples=0)["f1_macro"] for frame in side] for side in (a, b)]
-    assert table["difference"].to_numpy() == pytest.approx((sum(scores[0]) / 3 - sum(scores[1]) / 2).to_numpy())
-    subjects = sorted(labels.groupby(a[0]["subject"]).size().index)
-    naive = []
-    for draw in np.random.default_rng(5).multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), 100):
-        means = []
-        for side in (a, b):
-            drawn = [
-                pd.concat(frame[frame["subject"] == s].assign(clip_id=lambda f, k=k: f["clip_id"] + f"/{k}")
-                          for s, n in zip(subjects, draw, strict=True) for k in range(n))
-                for frame in side
-            ]  # fmt: skip
-            means.append(np.mean([metrics.score(frame, resamples=0).loc["mean", "f1_macro"] for frame in drawn]))
-        naive.append(means[0] - means[1])
-    ends = np.quantile(naive, [0.025, 0.975])
-    assert table.loc["mean", ["low", "high"]].tolist() == pytest.approx(list(ends))
+def test_one_seed_against_several_is_refused_and_so_are_other_labels():
+    a, b = skilled(2), skilled(3).assign(label=skilled(2)["label"])
+    with pytest.raises(ValueError, match="2 seeds of one method and 1 of the other"):
+        metrics.compare([a, b], b)
     with pytest.raises(ValueError, match="its label differs"):
-        metrics.compare(a, [b[0], b[1].assign(label=1 - labels)])
+        metrics.compare([a, b], [b, b.assign(label=1 - b["label"])])
 
 
-def test_a_clear_difference_is_supported_and_a_chance_one_is_not():
-    labels = skilled(2)["label"]
-    good, other = (skilled(2).assign(probability=p) for p in (0.2 + 0.6 * labels, skilled(3)["probability"]))
-    assert metrics.compare(good, other, resamples=200)["supported"].all()
-    # Two methods of equal skill: "supported" about once in twenty, and as often in either direction.
+def test_a_clear_difference_has_a_small_p_and_that_of_equal_methods_is_uniform():
+    labels = skilled(2, subjects=10)["label"]
+    good, other = (skilled(2, subjects=10).assign(probability=p) for p in (0.2 + 0.6 * labels, 0.5 - 0.01 * labels))
+    assert metrics.compare(good, other).loc["mean", "p"] == 1 / 2**9
     rng = np.random.default_rng(0)
-    noise = [skilled(2).assign(probability=rng.random(len(labels))) for _ in range(300)]
-    tables = [metrics.compare(a, b, resamples=200).loc["mean"] for a, b in zip(noise[::2], noise[1::2], strict=True)]
-    signs = [row["supported"] * np.sign(row["difference"]) for row in tables]
-    assert 0.01 <= np.mean(np.abs(signs)) <= 0.11  # of 150; percentile intervals of 26 subjects are a little narrow
-    assert abs(np.mean(signs)) <= 0.06
+    noise = [skilled(2, subjects=10).assign(probability=rng.random(len(labels))) for _ in range(400)]
+    tables = [metrics.compare(a, b).loc["mean"] for a, b in zip(noise[::2], noise[1::2], strict=True)]
+    small = [np.mean([row["p"] <= level for row in tables]) for level in (0.05, 0.25, 0.5)]
+    assert small == pytest.approx([0.05, 0.25, 0.5], abs=0.09)  # of 200: 2.5 standard errors of the last one
+    signs = [np.sign(row["difference"]) for row in tables]
+    assert abs(np.mean(signs)) <= 0.2
+
+
+def test_two_methods_of_many_subjects_are_compared_by_drawn_patterns():
+    a, b = skilled(2, subjects=20), skilled(3, subjects=20)
+    b = b.assign(label=a["label"])
+    exact = metrics.compare(a, b, draws=40_000).loc["mean", "p"]
+    assert metrics.compare(a, b, draws=4_000).loc["mean", "p"] == pytest.approx(exact, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +286,8 @@ def test_an_unknown_measure_is_refused():
 
 def test_an_undefined_au_is_undefined_in_a_comparison():
     frame = predictions([[1, 0], [0, 0], [1, 0]], np.full((3, 2), 0.9))
-    table = metrics.compare(frame, frame, resamples=50)
+    table = metrics.compare(frame, frame)
     assert table.loc["AU2", ["difference", "low", "high", "p"]].isna().all()
-    assert not table.loc["AU2", "supported"]
     assert table.loc["mean", "p"] == 1
     assert metrics.holm(table["p"]).isna().tolist() == [False, True, False]
 
@@ -273,36 +309,76 @@ def test_the_mean_over_subjects_misleads():
     labels = np.array([[int(i < 5)] for i in range(50)])
     silent = predictions(labels, np.zeros((50, 1)), [f"s{i // 5}" for i in range(50)])
     assert metrics.per_subject_mean(silent).loc["AU1", "f1_macro"] == pytest.approx(0.9)
-    assert metrics.score(silent, resamples=0).loc["AU1", "f1_macro"] == pytest.approx(0.5 * 90 / 95)
+    assert metrics.score(silent, interval="none").loc["AU1", "f1_macro"] == pytest.approx(0.5 * 90 / 95)
 
 
 def test_seeds_are_summed_up():
     labels = skilled(0)["label"]
     frames = [skilled(0).assign(probability=skilled(seed)["probability"], label=labels) for seed in range(3)]
-    table = metrics.over_seeds(frames, policy="test-tuned", resamples=10)
-    each = [metrics.score(frame, policy="test-tuned", resamples=0) for frame in frames]
+    table = metrics.over_seeds(frames, policy="test-tuned")
+    each = [metrics.score(frame, policy="test-tuned", interval="none") for frame in frames]
     for name in ("f1", "f1_macro"):
         values = np.array([one[name] for one in each])
         for what, want in (("mean", values.mean(0)), ("std", values.std(0, ddof=1)), ("min", values.min(0))):
             assert table[f"{name}_{what}"].to_numpy() == pytest.approx(want)
     assert list(table.index) == list(each[0].index)
     assert metrics.over_seeds(frames[:1])["f1_std"].isna().all()
-    with pytest.raises(ValueError, match="one frame a seed"):
+    with pytest.raises(ValueError, match="one per seed"):
         metrics.over_seeds([])
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    """The truth is the score of very many subjects; 200 samples of 26 of them, 95 % intervals."""
-    truth = metrics.score(skilled(1000, subjects=3000), resamples=0).loc["mean", "f1_macro"]
-    tables = [metrics.score(skilled(seed), resamples=200).loc["mean"] for seed in range(200)]
-    covered = np.mean([row["f1_macro_low"] <= truth <= row["f1_macro_high"] for row in tables])
-    # Percentile intervals of 26 units fall a little short of 95 %; the standard error of 200 draws is 1.5 %.
-    assert 0.88 <= covered <= 0.99
+def test_intervals_cover_the_truth_nearly_as_often_as_they_say():
+    """The truth is the score of very many subjects; 120 samples of 10 of them, 95 % intervals."""
+    truth = metrics.score(skilled(1000, subjects=3000), interval="none").loc["mean", "f1_macro"]
+    covered = {}
+    for interval in ("jackknife", "bootstrap"):
+        tables = [metrics.score(skilled(seed, subjects=10), interval=interval, resamples=200) for seed in range(120)]
+        ends = np.array([table.loc["mean", ["f1_macro_low", "f1_macro_high"]] for table in tables])
+        covered[interval] = np.mean((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
+    assert covered["jackknife"] >= 0.89  # the standard error of 120 draws is 2 %
+    assert covered["jackknife"] >= covered["bootstrap"] + 0.03
 
 
-def test_without_resamples_or_with_one_subject_there_is_no_interval():
-    frame = predictions([[1, 0], [0, 1], [1, 1]], np.full((3, 2), 0.5))
-    assert metrics.score(frame, resamples=0)[["f1_low", "f1_macro_high"]].isna().all(axis=None)
-    alone = frame.assign(subject="a")
+def test_the_variance_of_seeds_is_in_the_interval_of_their_mean():
+    one = skilled(4)
+    rng = np.random.default_rng(0)
+    seeds = [one.assign(probability=np.clip(one["probability"] + rng.normal(0, 0.2, len(one)), 0, 1)) for _ in range(3)]
+    each, together = [metrics.score(frame) for frame in seeds], metrics.score(seeds)
+    assert together["f1_macro"].to_numpy() == pytest.approx(np.mean([t["f1_macro"] for t in each], axis=0))
+    assert together["TP"].to_numpy() == pytest.approx(np.mean([t["TP"] for t in each], axis=0))
+    left_out = [
+        [metrics.score(frame[frame["subject"] != s], interval="none").loc["mean", "f1_macro"] for frame in seeds]
+        for s in sorted(set(one["subject"]))
+    ]
+    variance = 25 / 26 * ((np.mean(left_out, 1) - np.mean(left_out)) ** 2).sum()
+    variance += np.var([t.loc["mean", "f1_macro"] for t in each], ddof=1) / 3
+    mean = together.loc["mean"]
+    assert mean["f1_macro_high"] - mean["f1_macro"] == pytest.approx(2.059539 * np.sqrt(variance))  # 25 degrees
+    with pytest.raises(ValueError, match="no predictions"):
+        metrics.score([])
+
+
+def test_what_cannot_be_estimated_has_no_interval():
+    frame = skilled(5, subjects=8, aus=2)
+    assert metrics.score(frame).loc["AU1", "positive_subjects"] == frame[
+        (frame["au"] == "AU1") & (frame["label"] == 1)]["subject"].nunique()  # fmt: skip
+    rare = frame.assign(label=frame["label"].where((frame["au"] != "AU2") | frame["subject"].isin(["s01", "s02"]), 0))
+    table = metrics.score(rare)
+    assert table.loc["AU2", "positive_subjects"] == table.loc["mean", "positive_subjects"] == 2
+    assert table.loc["AU2", ["f1_low", "roc_auc_high"]].isna().all()
+    assert table.loc[["AU1", "mean"], ["f1_low", "roc_auc_high"]].notna().all(axis=None)
+    silent = frame.assign(probability=frame["probability"].where(frame["au"] != "AU2", 0.0))
+    table = metrics.score(silent)
+    assert table.loc["AU2", ["f1_macro_low", "precision_low"]].isna().all()  # without a true positive
+    assert table.loc["AU2", ["roc_auc_low"]].notna().all()
+    few = frame[frame["subject"].isin([f"s{i:02}" for i in range(5)])]
+    assert metrics.score(few)[["f1_low", "f1_macro_high"]].isna().all(axis=None)
+    assert metrics.score(few, interval="bootstrap").loc["mean", ["f1_low", "f1_macro_high"]].notna().all()
+    compared = metrics.compare(few, few.assign(probability=0.7))
+    assert compared[["low", "high", "detectable"]].isna().all(axis=None)
+    assert (compared["p"] >= 1 / 2**4).all()
+    alone = frame[frame["subject"] == "s01"]
     assert metrics.score(alone)[["f1_low", "f1_macro_high"]].isna().all(axis=None)
-    assert metrics.compare(alone, alone)["p"].isna().all()
+    assert (metrics.compare(alone, alone)["p"].dropna() == 1).all()
+    with pytest.raises(ValueError, match="interval='percentile'"):
+        metrics.score(frame, interval="percentile")

@@ -58,7 +58,7 @@ def test_decisions_follow_the_thresholds_row_by_row():
     frame = predictions(0).sample(frac=1, random_state=1)
     frame.index = np.arange(len(frame)) % 7  # an index that repeats: rows are what counts
     for policy in thresholds.POLICIES:
-        limits, table = thresholds.chosen(frame, policy), metrics.score(frame, policy=policy, resamples=0)
+        limits, table = thresholds.chosen(frame, policy), metrics.score(frame, policy=policy, interval="none")
         limit = [limits.loc[s, au] for s, au in zip(frame["subject"], frame["au"], strict=True)]
         cells = frame.assign(present=frame["probability"].to_numpy() >= limit)
         for au, part in cells.groupby("au"):
@@ -66,7 +66,7 @@ def test_decisions_follow_the_thresholds_row_by_row():
             assert table.loc[au, metrics.COUNTS].tolist() == [c.sum() for c in counts]
         assert list(limits.columns) == AUS
     assert (thresholds.chosen(frame) == 0.5).all(axis=None)
-    low = metrics.score(frame, 0.3, resamples=0).drop(index="mean")
+    low = metrics.score(frame, 0.3, interval="none").drop(index="mean")
     assert (low["TP"] + low["FP"]).sum() == (frame["probability"] >= 0.3).sum()
 
 

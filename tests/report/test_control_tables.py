@@ -12,7 +12,7 @@ PERFECT, FAIR, BLIND = 0.6, 0.3, 0.0  # skills of ``record``
 
 
 def f1(path):
-    return 100 * metrics.score(Run(path).predictions(), resamples=0).loc["mean", "f1_macro"]
+    return 100 * metrics.score(Run(path).predictions(), interval="none").loc["mean", "f1_macro"]
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_calibration_errors_and_the_spread_over_seeds_are_the_librarys(record, l
     assert errors.loc["SCA", "mean"] == pytest.approx(100 * calibration.expected_error(frames[2]).mean(), abs=0.051)
     spread = evidence.spread(found)
     assert list(spread.index) == [("SAMM", "AU-Qwen2.5(1.5B)", "all", 2)]
-    scores = [100 * metrics.score(frame, resamples=0).loc["mean", "f1_macro"] for frame in frames[:2]]
+    scores = [100 * metrics.score(frame, interval="none").loc["mean", "f1_macro"] for frame in frames[:2]]
     row = spread.iloc[0]["two-class macro F1"]
     assert row["mean"] == pytest.approx(np.mean(scores), abs=0.051)
     assert row["std"] == pytest.approx(np.std(scores, ddof=1), abs=0.051)
