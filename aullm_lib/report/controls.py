@@ -64,7 +64,7 @@ GROUPS: dict[str, dict[str, str]] = {
 PLACES = {variant: (group, what) for group, variants in GROUPS.items() for variant, what in variants.items()}
 KEY = ["model", "data", "variant"]
 SCORE = {"score": "f1_macro", "score low": "f1_macro_low", "score high": "f1_macro_high"}
-DIFFERENCE = ["difference", "low", "high", "p (Holm)", "supported"]
+DIFFERENCE = [*evidence.DIFFERENCE[:5], "supported"]
 COSTS = {"trained_parameters": "trained", "total_parameters": "total", "seconds": "seconds", "peak_memory_mb": "MB"}
 
 
@@ -94,12 +94,16 @@ RULES = (
     Rule("the number of training subjects", "subjects-50", "all of them are better than half"),
 )
 BLIND = Rule("the protocol", "blind", "a model that sees no clip scores at chance level")
-SUPPORTED, OPPOSITE, UNDECIDED, MISSING, LEAKS = "supported", "the opposite", "cannot tell", "not run", "it leaks"
+SUPPORTED, OPPOSITE, NONE, UNDECIDED = "supported", "the opposite", "no effect", "cannot tell"
+MISSING, LEAKS = "not run", "it leaks"
 CHANCE_LEVEL = {
     SUPPORTED: "a model that sees no clip scores at chance level",
     UNDECIDED: "whether a model that sees no clip scores at chance level cannot be told",
 }
-HELPS = {SUPPORTED: "helps", OPPOSITE: "does harm", UNDECIDED: "is not shown to help"}
+HELPS = {
+    SUPPORTED: "helps", OPPOSITE: "does harm", UNDECIDED: "is not shown to help",
+    NONE: f"makes no difference of {evidence.SMALL:.1f} points",
+}  # fmt: skip
 
 
 def _models(results: Iterable[Result]) -> list[tuple[Result, dict[str, Result]]]:
@@ -121,13 +125,6 @@ def _recipe(result: Result) -> Any:
     return result.runs[0].experiment.recipe
 
 
-def _common(r: Result, one: Result) -> tuple[list[pd.DataFrame], list[pd.DataFrame]] | str:
-    """The predictions of two results for the seeds that both have, or that there is none."""
-    seeds = [seed for seed in r.by_seed if seed in one.by_seed]
-    pair = [r.by_seed[seed] for seed in seeds], [one.by_seed[seed] for seed in seeds]
-    return pair if seeds else "it has no seed in common with the whole model"
-
-
 def _data(result: Result) -> str:
     return "synthetic, as " * result.synthetic + title(result.test_set)
 
@@ -140,15 +137,16 @@ def against_whole(results: Iterable[Result], variants: Callable[[str], bool] = b
         variants: Which of them to compare, by name; all by default.
 
     Returns:
-        One row per model, data and variant, the levels of the index. p is corrected over the variants of one model on
-        the same data. What has no whole model with a score beside it is left out.
+        One row per model, data and variant, the levels of the index. p is corrected over the variants of a group
+        (GROUPS), which bear on one question, of one model on the same data. What has no whole model with a score beside
+        it is left out.
     """
-    frames = [evidence.paired({}, KEY)]
+    pairs: evidence.Pairs = {}
     for one, every in _models(results):
         others = {name: r for name, r in every.items() if r is not one and variants(name)}
-        pairs: evidence.Pairs = {(one.name, _data(one), name): r.why or _common(r, one) for name, r in others.items()}
-        frames.append(evidence.paired(pairs, KEY))
-    return pd.concat([frame for frame in frames if len(frame)] or frames)
+        keys = ((one.name, _data(one), PLACES.get(name, (OTHER,))[0], name) for name in others)
+        pairs |= dict(zip(keys, (evidence.common(r, one) for r in others.values()), strict=True))
+    return evidence.paired(pairs, [*KEY[:2], "group", KEY[2]], [*KEY[:2], "group"]).droplevel("group")
 
 
 def table(results: Sequence[Result]) -> pd.DataFrame:
@@ -200,9 +198,9 @@ def _row(r: Result) -> dict[str, Any]:
 def _apart(row: Mapping[str, float], level: float) -> dict[str, Any]:
     """A constant level minus the score of a row, whose interval is turned over."""
     difference, high, low = (level - row[end] for end in SCORE)
-    words = "yes" if low > 0 or high < 0 else "no: the interval holds 0"
-    words = "no: too few subjects for an interval" if np.isnan(low) else words
-    return dict(zip(DIFFERENCE, (*np.round([difference, low, high], 1), np.nan, words), strict=True))
+    words = "yes" if low > 0 or high < 0 else "cannot tell: the interval holds 0"
+    words = "cannot tell: too few subjects for an interval" if np.isnan(low) else words
+    return dict(zip(DIFFERENCE, (*np.round([difference, low, high], 1), np.nan, np.nan, words), strict=True))
 
 
 def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -213,9 +211,10 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per model, data, subject and claim, the levels of the index. Columns: ``control``; ``difference``,
-        ``low``, ``high``, ``p (Holm)`` of the control minus the whole model; ``synthetic``; ``verdict``: "supported"
-        where the whole model is above the control, by an interval that excludes 0 and a corrected p below 0.05 (chance
-        level has no p), "the opposite" where it is below, else "cannot tell", or "not run". Of the blind model the
+        ``low``, ``high``, ``p (Holm)``, ``detectable`` of the control minus the whole model; ``synthetic``;
+        ``verdict``: "supported" where the whole model is above the control, by a corrected p below 0.05 (chance level
+        has no p, but an interval that excludes 0), "the opposite" where it is below, "no effect" where the interval
+        excludes a difference of ``evidence.SMALL`` points, else "cannot tell", or "not run". Of the blind model the
         numbers are its score minus chance level, and the verdict, of ``evidence.leak``, is "supported", "it leaks" or
         "cannot tell".
     """
@@ -232,13 +231,14 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
                 facts |= _at_chance(row, level) if rule is BLIND else _better(row)
             out[model, data, rule.subject, rule.claim] = facts
     index = pd.MultiIndex.from_tuples(out, names=[*KEY[:2], "subject", "claim"])
-    return pd.DataFrame(out.values(), index, ["control", *DIFFERENCE[:4], "verdict", "synthetic"])
+    return pd.DataFrame(out.values(), index, ["control", *DIFFERENCE[:5], "verdict", "synthetic"])
 
 
 def _better(row: pd.Series) -> dict[str, Any]:
     """The verdict of a rule on its control's row of ``table``."""
     sign = SUPPORTED if np.signbit(row["difference"]) else OPPOSITE
-    return row[DIFFERENCE[:4]].to_dict() | {"verdict": sign if row["supported"] == "yes" else UNDECIDED}
+    verdict = {"yes": sign, "no": NONE}.get(row["supported"].split(":")[0], UNDECIDED)
+    return row[DIFFERENCE[:5]].to_dict() | {"verdict": verdict}
 
 
 def _at_chance(row: pd.Series, level: float) -> dict[str, Any]:

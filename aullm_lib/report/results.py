@@ -121,6 +121,10 @@ class Result:
             self._scores[policy] = metrics.score(self.predictions, policy=policy)
         return self._scores[policy]
 
+    def over_seeds(self, policy: str = "fixed") -> pd.DataFrame:
+        """``metrics.over_seeds`` of all seeds."""
+        return metrics.over_seeds(self.predictions, policy=policy)
+
 
 def is_synthetic(run: Run) -> bool:
     return run.info["data"].get("synthetic") is not False

@@ -23,13 +23,13 @@ def record(tmp_path):
     times = itertools.count(1_000_000_000)
 
     def write(
-        release="samm", variant="all", llm="Qwen/Qwen2.5-1.5B", seed=1, synthetic=False, skill=0.5, folds=5, data="f",
-        clips=6, method="au-llm", costs=(), **recipe,
+        release="samm", variant="all", llm="Qwen/Qwen2.5-1.5B", seed=1, synthetic=False, skill=0.5, folds=None,
+        data="f", clips=6, subjects=8, method="au-llm", costs=(), **recipe,
     ):  # fmt: skip
         train, _, test = release.rpartition(" → ")
         aus = AUS["samm" if train else release]
         rng = np.random.default_rng([seed, int(100 * skill)])
-        names = [f"{test}-s{s}" for s in range(5)]
+        names = [f"{test}-s{s}" for s in range(subjects)]
         split = [Fold(name, ("x",), tuple(f"{test}/{name}/c{c}" for c in range(clips))) for name in names]
         experiment = Experiment(
             name=f"{test}-{variant if method == 'au-llm' else method}-{seed}",
@@ -42,7 +42,7 @@ def record(tmp_path):
         )
         about = {
             "fingerprint": data + release,
-            "clips": 30,
+            "clips": subjects * clips,
             "dataset": test,
             "synthetic": synthetic,
             "variant": 247,

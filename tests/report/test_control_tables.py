@@ -73,18 +73,19 @@ def test_a_variant_is_compared_with_the_whole_model_of_its_llm_recipe_and_data(r
     ]  # fmt: skip
     signs = np.sign(differences["difference"]).tolist()
     assert signs[:3] == [-1, 1, -1]
-    assert "is unfinished: 3 of 5 folds" in differences["supported"].iloc[3]
+    assert "is unfinished: 3 of 8 folds" in differences["supported"].iloc[3]
     only = controls.against_whole(load(), lambda variant: variant == "no-llm")
     assert set(only.index.get_level_values("variant")) == {"no-llm"}
     assert len(controls.against_whole([r for r in load() if r.variant != "all"])) == 0
 
 
-def test_p_is_corrected_over_the_variants_of_a_model(record, load):
+def test_p_is_corrected_over_the_variants_of_a_group(record, load):
     whole, other = record(skill=FAIR), record(variant="no-llm", skill=PERFECT)
-    record(variant="high", skill=FAIR)  # the same predictions
+    record(variant="llm-to-mlp", skill=FAIR)  # the same predictions
+    record(variant="high", skill=FAIR)  # of another group
     p = metrics.compare(Run(other).predictions(), Run(whole).predictions()).loc["mean", "p"]
     corrected = controls.against_whole(load())["p (Holm)"].droplevel(["model", "data"])
-    assert corrected.to_dict() == {"no-llm": round(2 * p, 4), "high": 1.0}
+    assert corrected.to_dict() == {"no-llm": round(2 * p, 4), "llm-to-mlp": 1.0, "high": 1.0}
 
 
 def test_each_verdict_has_predictions_that_reach_it(record, said):
@@ -92,14 +93,19 @@ def test_each_verdict_has_predictions_that_reach_it(record, said):
     record(variant="random-llm", skill=BLIND)
     record(variant="frozen-llm", skill=PERFECT)
     record(variant="no-llm", llm="", skill=FAIR)
+    record(variant="llm-to-mlp", llm="", skill=FAIR + 0.02)
     record(variant="backbone", llm="", folds=3)
     verdicts, (sentence,) = said()
     assert verdicts["random-llm"] == "supported"
     assert verdicts["frozen-llm"] == "the opposite"
-    assert verdicts["no-llm"] == "cannot tell"
+    assert verdicts["no-llm"] == "no effect"  # the same predictions
+    assert verdicts["llm-to-mlp"] == "cannot tell"
     assert verdicts["base-rate random"] == "supported"
-    assert set(verdicts.drop(["random-llm", "frozen-llm", "no-llm", "base-rate random"])) == {"not run"}
-    assert sentence == ("AU-Qwen2.5(1.5B) (SAMM): the LLM is not shown to help; pretraining helps; LoRA does harm.")
+    assert set(verdicts.drop(["random-llm", "frozen-llm", "no-llm", "llm-to-mlp", "base-rate random"])) == {"not run"}
+    assert sentence == (
+        "AU-Qwen2.5(1.5B) (SAMM): the LLM is not shown to help (no effect: no LLM; cannot tell: an MLP (parameters as "
+        "LoRA)); pretraining helps; LoRA does harm."
+    )
 
 
 def test_verdicts_in_short_have_the_numbers_of_the_table(record, load):
@@ -122,7 +128,7 @@ def test_only_what_was_trained_alike_is_compared(record, load, said):
     record(skill=FAIR)
     record(variant="random-llm", skill=PERFECT, seed=2)
     differences = controls.against_whole(load())["supported"]
-    assert differences.tolist() == ["not compared: it has no seed in common with the whole model"]
+    assert differences.tolist() == ["not compared: no seed in common with AU-Qwen2.5(1.5B)"]
     record(variant="frozen-llm", skill=PERFECT, folds=3)  # unfinished
     verdicts, _ = said()
     assert verdicts["random-llm"] == verdicts["frozen-llm"] == "not run"
@@ -133,7 +139,7 @@ def test_a_part_helps_only_where_every_control_in_its_place_says_so(record, said
     record(variant="no-llm", llm="", skill=BLIND, synthetic=True)
     assert said()[1] == ["AU-Qwen2.5(1.5B) (synthetic, as SAMM; a rehearsal, no result on a release): the LLM helps."]
     record(variant="llm-to-mlp", llm="", skill=FAIR, synthetic=True)
-    assert "the LLM is not shown to help (supported: no LLM; cannot tell: an MLP (parameters as LoRA))" in said()[1][0]
+    assert "the LLM is not shown to help (supported: no LLM; no effect: an MLP (parameters as LoRA))" in said()[1][0]
 
 
 def test_a_blind_model_at_chance_level_is_as_it_must_be(record, said):
@@ -166,12 +172,12 @@ def test_nothing_follows_from_a_whole_model_at_chance_level(record, said):
 
 
 def test_without_intervals_nothing_can_be_told(record, load):
-    """As with three subjects, whose resamples seldom hold every AU."""
+    """As with three subjects."""
     for variant in ("all", "no-llm", "blind"):
         record(variant=variant, skill=FAIR)
     table = controls.table(load())
     table[["low", "high", "score low", "score high", "p (Holm)"]] = np.nan
-    table["supported"] = "no: too few subjects for an interval"
+    table["supported"] = "cannot tell: too few subjects for an interval"
     verdicts = controls.verdicts(table)
     assert set(verdicts["verdict"]) == {"cannot tell", "not run"}
     assert set(verdicts["control"][verdicts["verdict"] == "cannot tell"]) == {"base-rate random", "no-llm", "blind"}

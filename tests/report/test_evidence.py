@@ -26,7 +26,7 @@ def test_ways_to_choose_the_epoch():
     got = [frame.sort_values("clip_id")["probability"].tolist() for frame in ways.values()]
     assert got == [probabilities[3], probabilities[2], [0.9, 0.1, 0.9, 0.1]]
     for frame in ways.values():
-        metrics.score(frame, resamples=10)
+        metrics.score(frame)
     with pytest.raises(ValueError, match="the trace lacks"):
         evidence.by_epoch(predictions, trace[1:])
 
@@ -48,36 +48,43 @@ def test_paired_differences_say_what_is_supported_and_why_not():
         ("a", 2): (good, good),
         ("b", 1): (other, best),
         ("b", 2): "not run",
-        ("c", 1): (predicted(1.0, subjects=1), predicted(0.5, subjects=1)),
+        ("c", 1): (predicted(1.0, subjects=5), predicted(0.5, subjects=5)),
+        ("c", 2): (predicted(0.9, subjects=8), predicted(0.8, subjects=8)),
     }
     frame = evidence.paired(pairs, ["method", "seed"])
     assert list(frame.index) == list(pairs)
     assert frame.index.names == ["method", "seed"]
     mean = metrics.compare(best, predicted(0.5)).loc["mean"]
     assert frame.loc[("a", 1), "difference"] == round(100 * mean["difference"], 1) == 50.0
-    assert frame.loc[("a", 1), "p (Holm)"] == round(2 * mean["p"], 4)  # of two that are defined
+    assert frame.loc[("a", 1), "p (Holm)"] == round(4 * mean["p"], 4)  # of four that are defined
+    assert frame.loc[("a", 1), "detectable"] == round(100 * mean["detectable"], 1)
     assert frame.loc[("a", 2), "p (Holm)"] == 1
+    last = frame.loc[("c", 2)]
+    assert last["p (Holm)"] > 0.05
     assert frame["supported"].tolist() == [
-        "yes", "no: the interval holds 0", "not compared: clip c38: predicted in the second of two runs only",
-        "not compared: not run", "no: too few subjects for an interval",
+        "yes", "no: less than 3.0 points", "not compared: clip c38: predicted in the second of two runs only",
+        "not compared: not run", "cannot tell: so few subjects can show nothing in so many tests",
+        f"cannot tell: {last['detectable']:.1f} points would be found in 4 of 5 cases",
     ]  # fmt: skip
     assert frame.loc[["b"], "difference":"p (Holm)"].isna().all(axis=None)
-    assert len(evidence.paired({}, ["method", "seed"])) == 0
+    assert len(evidence.paired({}, ["method", "seed"], ["method"])) == 0
+    alone = evidence.paired({("c", 1): pairs["c", 1]}, ["method", "seed"])["supported"].tolist()
+    assert alone == ["cannot tell: so few subjects can show nothing in so many tests"]  # p is 1/16 at best
 
 
-def test_a_difference_alone_may_not_hold_among_many():
-    """The same pair is supported alone, and no longer beside four that show nothing."""
-    a, b = predicted(1.0), predicted(0.8)
+def test_p_is_corrected_within_a_family():
+    a, b = predicted(1.0), predicted(0.5)
     p = metrics.compare(a, b).loc["mean", "p"]
-    pairs = {(i,): (a, b) if i == 0 else (a, a) for i in range(5)}
-    alone, among = evidence.paired({(0,): (a, b)}, ["i"]), evidence.paired(pairs, ["i"])
-    assert 0.05 / 5 < p < 0.05
+    pairs = {(i, k): (a, b) if k == 0 else (a, a) for i in range(2) for k in range(5)}
+    alone, among = evidence.paired({(0,): (a, b)}, ["i"]), evidence.paired(pairs, ["i", "k"], ["i"])
+    assert p < 0.05
     assert alone["supported"].tolist() == ["yes"]
-    assert among["supported"].tolist()[:2] == ["no: not among so many comparisons", "no: the interval holds 0"]
-    assert among["p (Holm)"].iloc[0] == round(5 * p, 4)
+    assert alone["p (Holm)"].iloc[0] == round(p, 4)
+    assert among.xs(0, level="k")["p (Holm)"].tolist() == [round(5 * p, 4)] * 2
+    assert evidence.paired(pairs, ["i", "k"])["p (Holm)"].iloc[0] == round(10 * p, 4)
 
 
-def test_differences_are_those_of_the_paired_bootstrap_against_au_llms_first_row(record, load):
+def test_differences_are_paired_with_au_llms_first_row_over_the_seeds_of_both(record, load):
     """The reference is DeepSeek, which scores worst here: it is chosen by name."""
     deepseek = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
     runs = {
@@ -88,27 +95,25 @@ def test_differences_are_those_of_the_paired_bootstrap_against_au_llms_first_row
         ("SCA", 1): record(method="sca", skill=0.35),
         ("SCA", 2): record(method="sca", skill=0.0, seed=2),
     }
+    record(release="casme2 → samm", skill=0.5)
+    record(release="casme2 → samm", method="sssnet-led", skill=0.2, seed=2)
     frame = evidence.differences(load())
+    reference = "AU-DeepSeek R1(1.5B)"
     assert list(frame.index) == [
-        ("SAMM", "SCA", "AU-DeepSeek R1(1.5B)", 1), ("SAMM", "SCA", "AU-DeepSeek R1(1.5B)", 2),
-        ("SAMM", "AU-Qwen2.5(1.5B)", "AU-DeepSeek R1(1.5B)", 1),
-        ("SAMM", "AU-Qwen2.5(1.5B)", "AU-DeepSeek R1(1.5B)", 3),
+        ("SAMM", "SCA", reference), ("SAMM", "AU-Qwen2.5(1.5B)", reference),
+        ("CASME II → SAMM", "LED SSSNet", "AU-Qwen2.5(1.5B)"),
     ]  # fmt: skip
     predictions = {key: Run(entry).predictions() for key, entry in runs.items()}
-    p = {}
-    for _, method, against, seed in frame.index[:3]:
-        mean = metrics.compare(predictions[method, seed], predictions[against, seed]).loc["mean"]
-        row = frame.loc["SAMM", method, against, seed]
-        assert row["difference"] == round(100 * mean["difference"], 1)
-        assert (row["low"], row["high"]) == (round(100 * mean["low"], 1), round(100 * mean["high"], 1))
-        p[method, seed] = mean["p"]
-    ranked = sorted(p, key=p.get)
-    holm, highest = {}, 0.0
-    for i, key in enumerate(ranked):
-        highest = holm[key] = max(highest, min(1.0, (3 - i) * p[key]))
-    assert frame["p (Holm)"].tolist()[:3] == [round(holm[key], 4) for key in p]
-    assert frame["supported"].tolist()[0] == "no: the interval holds 0"  # the same predictions
-    assert frame["supported"].tolist()[3] == "not compared: AU-DeepSeek R1(1.5B) was not run with seed 3"
+    means = [
+        metrics.compare(*([predictions[name, seed] for seed in seeds] for name in (method, reference))).loc["mean"]
+        for method, seeds in (("SCA", (1, 2)), ("AU-Qwen2.5(1.5B)", (1,)))
+    ]
+    for mean, (_, row) in zip(means, frame.iterrows(), strict=False):
+        for name in ("difference", "low", "high", "detectable"):
+            assert row[name] == round(100 * mean[name], 1)
+    low, high = sorted(mean["p"] for mean in means)
+    assert sorted(frame["p (Holm)"][:2]) == [round(2 * low, 4), round(max(2 * low, high), 4)]
+    assert frame["supported"].tolist()[2] == "not compared: no seed in common with AU-Qwen2.5(1.5B)"
     assert evidence.differences([r for r in load() if r.method == "sca"]).empty
 
 
@@ -117,7 +122,6 @@ def test_the_differences_as_a_page_and_as_a_figure(record, load):
     record(method="sca", skill=0.4)
     record(method="sp", folds=2)
     record(method="at", skill=0.7)
-    record(method="at", skill=0.7, seed=2)
     frame = evidence.differences(load())
     page = evidence.page(frame)
     assert "<b>" not in page
@@ -127,13 +131,15 @@ def test_the_differences_as_a_page_and_as_a_figure(record, load):
     grey = [index for index, row in zip(frame.index, rows, strict=True) if f"#{row('td')[0]['id']}" in page]
     assert grey == list(frame.index[frame["supported"] != "yes"])
     (sp,) = (cells for index, cells in texts.items() if "SP-18" in index)
-    assert sp[:3] == ["", "", ""]
-    assert sp[3].startswith("not compared: ")
+    assert sp[:4] == ["", "", "", ""]
+    assert sp[4].startswith("not compared: ")
     key = next(index for index in frame.index if "AT-18" in index)
     first = frame.loc[key]
     assert first["supported"] == "yes"
     interval = f"[{first['low']}, {first['high']}]"
-    assert texts[key] == [f"+{first['difference']}", interval, f"{first['p (Holm)']:.4f}", "yes"]
+    assert texts[key] == [
+        f"+{first['difference']}", interval, f"{first['p (Holm)']:.4f}", f"{first['detectable']}", "yes"
+    ]  # fmt: skip
     figure = figures.scores.differences(frame, note="n")
     (axis,) = figure.axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["SP-18", "AT-18", "SCA"]
@@ -143,7 +149,7 @@ def test_the_differences_as_a_page_and_as_a_figure(record, load):
     for _, row in compared.iterrows():
         assert (dots[row["difference"]] == "white") == (row["supported"] != "yes")
         assert any(list(line.get_xdata()) == [row["low"], row["high"]] for line in axis.lines)
-    assert [text.get_text() for text in axis.texts] == ["not compared"] * 2  # SP-18, and AT-18 with seed 2
+    assert [text.get_text() for text in axis.texts] == ["not compared"]  # SP-18
 
 
 def test_calibration_errors_and_the_spread_over_seeds_are_the_librarys(record, load):

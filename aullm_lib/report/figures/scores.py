@@ -320,26 +320,23 @@ def methods(panels: Mapping[str, pd.DataFrame], trivial: Mapping[str, Mapping[st
 def differences(frame: pd.DataFrame, note: str = "") -> Figure:
     """Each method's difference to AU-LLM with its paired interval, a panel per test set; filled where it is supported.
 
-    The seeds of a method lie close together. A method that was not compared has a line that says so.
+    A method that was not compared has a line that says so.
 
     Args:
         frame: ``evidence.differences``, with at least one row.
     """
     panels = dict(list(frame.groupby(level=["data", "against"], sort=False)))
-    seeds = max(int(rows.groupby(level="method").size().max()) for rows in panels.values())
-    lines = [rows.index.get_level_values("method").nunique() for rows in panels.values()]
+    lines = [len(rows) for rows in panels.values()]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(6.4, 0.9 + 0.5 * len(panels) + (0.15 + 0.07 * seeds) * sum(lines)), sharex=True,
-        squeeze=False, height_ratios=[n + 0.6 for n in lines],
+        len(panels), 1, figsize=(6.4, 0.9 + 0.5 * len(panels) + 0.22 * sum(lines)), sharex=True, squeeze=False,
+        height_ratios=[n + 0.6 for n in lines],
     )  # fmt: skip
     for axis, ((data, against), rows) in zip(axes[:, 0], panels.items(), strict=True):
-        methods = dict(list(rows.groupby(level="method", sort=False)))
         axis.axvline(0, color="black", lw=0.9)
-        for y, runs in enumerate(methods.values()):
-            for i, (_, row) in enumerate(runs.iterrows()):
-                _interval(axis, y + (i - (len(runs) - 1) / 2) * 0.7 / seeds, row)
-        axis.set_yticks(range(len(methods)), list(methods))
-        axis.set(ylim=(len(methods) - 0.4, -0.6))
+        for y, (_, row) in enumerate(rows.iterrows()):
+            _interval(axis, y, row)
+        axis.set_yticks(range(len(rows)), rows.index.get_level_values("method"))
+        axis.set(ylim=(len(rows) - 0.4, -0.6))
         axis.set_title(f"{data}: method minus {against}", loc="left")
         axis.tick_params(axis="y", length=0)
     axes[-1, 0].set_xlabel("difference of the averages, points of two-class macro F1")
