@@ -6,7 +6,8 @@ Where this departs, and why:
   the script's.
 - The hidden width is the script's, half of what goes in and comes out together: 6,080 at d_llm = 1,536, so that the
   projector alone has about 74 M parameters. Dropout after the ReLU is the script's as well.
-- ``linear=True`` is Table 3's EFP-: one linear layer, and no sigma, which would make it non-linear again.
+- ``linear=True`` is Table 3's EFP-: one linear layer, and no sigma, which would make it non-linear again. It has 16 M
+  parameters, so that EFP against EFP- compares sizes, too; an MLP of ``matched_width`` has as many as EFP-.
 """
 
 import torch
@@ -65,3 +66,16 @@ class EnhancedFusionProjector(nn.Module):
         """mid `[b, c, t, h, w]`, high `[b, d_high]` -> visual token `[b, d_llm]`."""
         levels = [f.flatten(1) for f, d in ((mid, self.d_mid), (high, self.d_high)) if d]
         return self.mlp(torch.cat(levels, dim=1))  # b d_cat -> b d_llm
+
+
+def matched_width(d_cat: int, d_llm: int) -> int:
+    """The hidden width at which the MLP has as many parameters as the linear form, to within half a hidden unit.
+
+    Args:
+        d_cat: width of all that goes in.
+        d_llm: width of what comes out.
+
+    Returns:
+        1,342 at the paper's widths (10,624 and 1,536), where the MLP of the paper has 6,080; at least 1.
+    """
+    return max(1, round(d_cat * d_llm / (d_cat + 1 + d_llm)))

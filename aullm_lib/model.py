@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from aullm_lib.backbone import VisualBackbone
 from aullm_lib.clips import ClipStore
 from aullm_lib.controls import Attention, Blind, Block, mlp, ordered
-from aullm_lib.efp import EnhancedFusionProjector
+from aullm_lib.efp import EnhancedFusionProjector, matched_width
 from aullm_lib.llm import LLMReasoner, Loaded, decoder_config, hidden_size, load
 from aullm_lib.recipe import RELEASED, Recipe, switched
 from aullm_lib.support import hub
@@ -33,7 +33,8 @@ class Parts:
 
     mid: bool = True  # mid-level features reach the projector
     high: bool = True  # high-level features do
-    projector: str = "mlp"  # "mlp" (EFP), "linear" (EFP-) or "none" (features go on as they are)
+    projector: str = "mlp"  # "mlp" (EFP), "linear" (EFP-), "small" (EFP with as many parameters as EFP-) or "none"
+    # (features go on as they are)
     llm: str = "lora"  # how it is adapted: "lora", "frozen", "prompts" (learned context); "none" for no LLM, or in its
     # place "attention" or "block" (``controls``) or "mlp" with as many parameters as the LoRA has
     random_llm: bool = False  # the LLM's architecture with random weights
@@ -68,6 +69,7 @@ VARIANTS: dict[str, Parts] = {
     "subjects-25": Parts(subjects=0.25),  # a quarter of each fold's training subjects
     "subjects-50": Parts(subjects=0.5),
     # ours: the other parts
+    "efp-small": Parts(projector="small"),  # EFP with as many parameters as EFP-: they differ in linearity alone
     "visual-first": Parts(recipe={"token_order": "visual-first"}),
     "visual-last": Parts(recipe={"token_order": "prompt-first"}),
     "no-se": Parts(recipe={"se": False}),
@@ -165,11 +167,13 @@ class AULLM(nn.Module):
         d = self.backbone.d_high
         if parts.projector != "none":
             d = hidden_size(llm) if llm else D_PAPER
+            d_mid = self.backbone.d_mid if parts.mid else 0
+            width = matched_width(d_mid + self.backbone.d_high, d) if parts.projector == "small" else recipe.efp_hidden
             self.efp = EnhancedFusionProjector(
-                d_mid=self.backbone.d_mid if parts.mid else 0,
+                d_mid=d_mid,
                 d_high=self.backbone.d_high,
                 d_llm=d,
-                hidden=recipe.efp_hidden or None,
+                hidden=width or None,
                 dropout=recipe.dropout,
                 activation=recipe.efp_activation,
                 linear=parts.projector == "linear",

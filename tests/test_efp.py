@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from aullm_lib.efp import ACTIVATIONS, EnhancedFusionProjector
+from aullm_lib.efp import ACTIVATIONS, EnhancedFusionProjector, matched_width
 
 SIGMA = {
     "none": lambda x: x,
@@ -26,6 +26,16 @@ def test_size_at_the_papers_width():
     assert efp.mlp[0].out_features == 6_080
     n = sum(p.numel() for p in efp.parameters())
     assert n == 10_624 * 6_080 + 6_080 + 6_080 * 1_536 + 1_536 and round(n / 1e6) == 74
+
+
+@pytest.mark.parametrize(("d_mid", "d_high", "d_llm"), [(10_368, 256, 1536), (10_368, 256, 64), (1152, 256, 32)])
+def test_an_mlp_of_the_matched_width_has_as_many_parameters_as_the_linear_form(d_mid, d_high, d_llm):
+    with torch.device("meta"):
+        hidden = matched_width(d_mid + d_high, d_llm)
+        mlp = EnhancedFusionProjector(d_mid=d_mid, d_high=d_high, d_llm=d_llm, hidden=hidden)
+        linear = EnhancedFusionProjector(d_mid=d_mid, d_high=d_high, d_llm=d_llm, linear=True)
+    one, other = (sum(p.numel() for p in efp.parameters()) for efp in (mlp, linear))
+    assert one == pytest.approx(other, rel=0.01)
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))

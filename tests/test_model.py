@@ -100,6 +100,9 @@ def test_the_parts_of_each_variant(tiny):
     assert {v for v, width in first.items() if width != d_mid + 256} == {"high", "mid"}
     assert (first["high"], first["mid"]) == (256, d_mid)
     assert isinstance(has["efp-"].efp.mlp, torch.nn.Linear) and has["efp-"].efp.mlp.in_features == d_mid + 256
+    sizes = {v: sum(p.numel() for p in has[v].efp.parameters()) for v in ("efp-", "efp-small", "all")}
+    assert sizes["efp-small"] == pytest.approx(sizes["efp-"], rel=0.01) and sizes["all"] != sizes["efp-small"]
+    assert isinstance(has["efp-small"].efp.mlp[1], torch.nn.ReLU)
     assert {v for v, m in has.items() if m.llm is None} == {"no-llm", "backbone", "3d-cnn", *STAND_INS}
     assert {v for v, m in has.items() if m.efp is None} == {"backbone", "3d-cnn"}
     lora = {v for v, m in has.items() if any("lora" in n for n, _ in m.named_parameters())}

@@ -57,6 +57,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "high": "high-level features only",
         "mid": "mid-level features only",
         "efp-": "linear projector (EFP-)",
+        "efp-small": "the EFP with as many parameters as EFP-",
         "no-se": "no SE",
     },
 }
