@@ -1,4 +1,4 @@
-"""The other rows of Tables 1, 2 and 4, and two recent methods beyond them: one file per method, one way to run them.
+"""The other rows of Tables 1, 2 and 4, and three methods beyond them: one file per method, one way to run them.
 
 ``engine.run`` trains and scores a baseline as it does AU-LLM: an ``Experiment`` whose ``method`` is a name below and
 whose ``recipe`` is that method's own, on the same folds and clips, with the same seeds, into the same kind of run
@@ -40,7 +40,8 @@ METHODS = {
     "dvasp": "dvasp",
     "resnet18-led": "resnet_led",
     "sssnet-led": "sssnet_led",
-    "infusenet": "infusenet",  # the last two are not in the paper
+    "flow-svm": "flow_svm",  # this one and those below are not in the paper
+    "infusenet": "infusenet",
     "ac4au": "ac4au",
 }
 """Method -> its module: Table 1's order, then what is beyond it."""

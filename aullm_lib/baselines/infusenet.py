@@ -112,18 +112,8 @@ def optical_flow(first: Tensor, second: Tensor, *, preset: str = "medium") -> Te
         preset: a name of ``PRESETS``.
     """
     dis: Any = cv2.DISOpticalFlow.create(PRESETS[preset])
-    n, h, w = first.shape[:3]
-    result = torch.empty(n, 2, h, w)
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        for i in tqdm(range(n), desc="optical flow", unit="clip", leave=False):
-            pictures = [cv2.cvtColor(x[i].cpu().numpy(), cv2.COLOR_RGB2GRAY) for x in (first, second)]
-            flow = dis.calc(*pictures, None)  # h w 2; an array of zeros would be a first guess, and change the result
-            result[i] = torch.from_numpy(flow).movedim(2, 0)
-    finally:
-        cv2.setNumThreads(threads)
-    return result.to(first.device)
+    # an array of zeros would be a first guess, and change the result
+    return views.optical_flow(first, second, lambda a, b: dis.calc(a, b, None))
 
 
 def strain(flow: Tensor) -> Tensor:

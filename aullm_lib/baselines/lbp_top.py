@@ -15,25 +15,21 @@ neighbours are interpolated (bilinear); each plane has its own radii; blocks of 
 border to border, and a pixel counts in every block that covers it; a block's histogram of a plane sums to 1.
 
 In both, TIM's frames are rounded to grey levels, as in the port: where nothing moves, equal pixels stay equal.
-Both have one part in time, as the port.
-
-The probability is the sigmoid of the machine's decision value: 0.5 is its decision, but it is not calibrated. An AU
-that all training clips have, or none, has no machine; its probability is 1, or 0.
+Both have one part in time, as the port. ``svm`` has the machines.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from sklearn.svm import SVC
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from aullm_lib.baselines import tim
+from aullm_lib.baselines.svm import Inputs, Machines
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import Settings, setting
 
@@ -191,80 +187,19 @@ def describe(frames: Tensor, recipe: Recipe) -> Tensor:
     return histograms.flatten().float()
 
 
-class Inputs(NamedTuple):
-    """The machines' inputs of a store's clips."""
-
-    features: Tensor  # [n, features] float32
-    products: Tensor  # [n, n] float64: of the features of every two clips
-
-
 def prepare(recipe: Recipe, store: ClipStore) -> Inputs:
     """The features of every clip, one clip in memory at a time."""
     features = torch.empty(len(store), recipe.features, device=store.device)
     for row, length in enumerate(tqdm(store.lengths.tolist(), desc="LBP-TOP", unit="clip", leave=False)):
         at = torch.arange(length, device=store.device)
         features[row] = describe(store.take(at.new_tensor([row]), at[None])[0], recipe)
-    wide = features.double()
-    return Inputs(features, wide @ wide.T)
+    return Inputs.of(features)
 
 
-class Model(nn.Module):
-    """One support vector machine per AU over the same clips: scikit-learn's SVC with a polynomial kernel."""
-
-    support: Tensor
-    dual: Tensor
-    bias: Tensor
-    gamma: Tensor
+class Model(Machines):
+    """The machines of a recipe, whose kernel is polynomial."""
 
     def __init__(self, recipe: Recipe, n_aus: int) -> None:
-        super().__init__()
+        r = recipe
+        super().__init__(n_aus, features=r.features, C=r.C, degree=r.degree, coef0=r.coef0, gamma=r.gamma)
         self.recipe = recipe
-        self.register_buffer("support", torch.zeros(0, recipe.features))  # clips that any AU's machine rests on
-        self.register_buffer("dual", torch.zeros(n_aus, 0, dtype=torch.float64))  # their weights
-        self.register_buffer("bias", torch.zeros(n_aus, dtype=torch.float64))  # ±inf where there is no machine
-        self.register_buffer("gamma", torch.zeros((), dtype=torch.float64))
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for name in ("support", "dual"):  # as many clips as training found
-            if (kept := state_dict.get(prefix + name)) is not None:
-                setattr(self, name, torch.empty_like(kept, device=self.bias.device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
-    def _decisions(self, products: Tensor) -> Tensor:
-        """Products with the clips that the machines rest on `[b, s]` -> decision values `[b, n_aus]`."""
-        return self._kernel(products) @ self.dual.T + self.bias
-
-    def _kernel(self, products: Tensor) -> Tensor:
-        return (self.gamma * products + self.recipe.coef0) ** self.recipe.degree
-
-    def fit(
-        self, inputs: Inputs, rows: Tensor, targets: Tensor, order: torch.Generator, after: Callable[[int, float], None]
-    ) -> None:
-        """Fits one machine per AU to the clips at ``rows`` [B]; ``after`` receives the mean hinge loss, once.
-
-        Args:
-            targets: 0/1 [B, N_AU].
-            order: Not used, since nothing is random.
-        """
-        features, products = inputs.features[rows], inputs.products[rows][:, rows]
-        variance = features.double().var(correction=0) if self.recipe.gamma == "scale" else torch.ones(())
-        # as scikit-learn where all features of all clips are equal
-        self.gamma = (1 / (self.recipe.features * variance) if variance else torch.ones(())).to(self.gamma)
-        kernel = self._kernel(products).cpu().numpy()  # for all AUs
-        dual, bias = torch.zeros(len(self.bias), len(rows), dtype=torch.float64), torch.zeros_like(self.bias)
-        for au, present in enumerate(targets.T.cpu().numpy() > 0):
-            if present.all() or not present.any():
-                bias[au] = math.inf if present.all() else -math.inf
-                continue
-            machine = SVC(C=self.recipe.C, kernel="precomputed").fit(kernel, present)
-            dual[au, machine.support_] = torch.from_numpy(machine.dual_coef_[0])
-            bias[au] = float(machine.intercept_[0])
-        used = dual.any(0).to(rows.device)
-        self.support, self.dual, self.bias = features[used], dual.to(self.bias)[:, used], bias
-        margins = (2 * targets - 1) * self._decisions(products[:, used])
-        after(1, float((1 - margins).clamp(min=0).mean()))
-
-    def probabilities(self, inputs: Inputs, rows: Tensor) -> Tensor:
-        """Of occurrence [B, N_AU], float64, of the clips at ``rows`` [B]: the sigmoid of the decision value."""
-        products = inputs.features[rows].double() @ self.support.double().T
-        return self._decisions(products).sigmoid()

@@ -1,8 +1,13 @@
-"""The parts of a clip that baselines read: frames near its apex, and crops. Batched, on the store's device."""
+"""The parts of a clip that baselines read: frames near its apex, crops, optical flow. On the store's device."""
 
+from collections.abc import Callable
+from typing import Any
+
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from aullm_lib.clips import ClipStore
 
@@ -15,19 +20,42 @@ def refuse_still(store: ClipStore) -> None:
 
 
 def apexes(store: ClipStore) -> Tensor:
-    """The apex of every clip as a position in it [N], 0 = onset; the middle frame where the release names none."""
-    table = store.table
-    lengths = store.lengths.cpu()
-    offsets = (table["apex"] - table["onset"]).astype("Float64").to_numpy(dtype=float, na_value=float("nan"))
-    apex = torch.from_numpy(offsets)
-    apex = torch.where(apex.isnan(), (lengths // 2).double(), apex).long()
-    return apex.clamp(min=0).minimum(lengths - 1).to(store.device)
+    """The apex of every clip as a position in it [N], 0 = onset: the annotated one, else the middle frame.
+
+    An apex at the onset or outside the stored frames counts as none. Where a clip lacks frames, the position is that
+    among the frames that are there.
+    """
+    table, lengths = store.table, store.lengths.cpu()
+    after = (table["apex"] - table["onset"]).astype("Float64").to_numpy(dtype=float, na_value=0)
+    apex = torch.from_numpy(after)
+    annotated = (apex > 0) & (apex < lengths)
+    return torch.where(annotated, apex, lengths // 2).long().to(store.device)
 
 
 def near_apex(store: ClipStore, *, before: int, after: int) -> Tensor:
     """The apex of every clip and its neighbours, as positions in the clip `[n, before + 1 + after]`, kept inside it."""
     steps = torch.arange(-before, after + 1, device=store.device)
     return (apexes(store)[:, None] + steps).clamp(min=0).minimum(store.lengths[:, None] - 1)
+
+
+def optical_flow(first: Tensor, second: Tensor, method: Callable[[Any, Any], Any]) -> Tensor:
+    """The displacement of each pixel, `[n, 2, h, w]` float32: u to the right, v down, in pixels.
+
+    Args:
+        first, second: uint8 `[n, h, w]`, or RGB `[n, h, w, 3]`, of which the grey levels are read.
+        method: of OpenCV, in one thread: two grey pictures -> `[h, w, 2]`.
+    """
+    result = torch.empty(len(first), 2, *first.shape[1:3])
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        for row in tqdm(range(len(first)), desc="optical flow", unit="clip", leave=False):
+            pictures = [x[row].cpu().numpy() for x in (first, second)]
+            grey = [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) if x.ndim == 3 else x for x in pictures]
+            result[row] = torch.from_numpy(method(*grey)).movedim(2, 0)
+    finally:
+        cv2.setNumThreads(threads)
+    return result.to(first.device)
 
 
 def planar(frames: Tensor) -> Tensor:

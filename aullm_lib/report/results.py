@@ -25,7 +25,7 @@ from aullm_lib.support.provenance import provenance
 RELEASES = ("casme2", "samm")  # of Tables 1 and 2
 CROSS_DOMAIN = ("casme2 → samm", "samm → casme2")  # of Table 4
 PLAIN = "3d-cnn"  # the variant of AU-LLM that is one of the baselines: Figure 3b's, which has no LLM
-FURTHER = {"infusenet": "InfuseNet", "ac4au": "AC4AU"}
+FURTHER = {"flow-svm": "Optical flow + SVM", "infusenet": "InfuseNet", "ac4au": "AC4AU"}
 """Baselines that the publication does not have -> their names in tables."""
 
 

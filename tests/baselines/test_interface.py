@@ -15,8 +15,10 @@ from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
 
 AUS = (1, 4, 12)
+MACHINES = ("lbp-top", "flow-svm")  # the methods that are no networks
 TINY = {
     "lbp-top": {"blocks": 4},
+    "flow-svm": {"grid": 4},
     "sca": {"size": 36, "crop": 33, "width": 2, "frames": 6, "interpolated": 12},
     "sssnet-led": {},
     "ac4au": {"backbone_width": 2, "width": 8, "heads": 2, "experts": 3},
@@ -34,7 +36,7 @@ def tiny(hand_table, tmp_path_factory):
 
     def made(method):
         overrides = {"size": 32} | TINY.get(method, {"width": 4})
-        overrides |= {"batch_size": 4, "epochs": 2} if method != "lbp-top" else {}
+        overrides |= {"batch_size": 4, "epochs": 2} if method not in MACHINES else {}
         overrides |= {"teacher": str(taught)} if method in distil.METHODS else {}
         recipe, rgb = baselines.recipe(method, **overrides), baselines.module(method).RGB
         return recipe, preprocess.build(hand_table, folder / f"{recipe.size}-{rgb}", size=recipe.size, rgb=rgb)
@@ -62,7 +64,7 @@ def test_a_run_is_complete_the_same_twice_and_its_weights_come_back(method, tiny
         loaded = trained.load(run, fold).probabilities(inputs, store.positions(rows["clip_id"].unique()))
         assert loaded.flatten().tolist() == rows["probability"].tolist()
     assert "weights" not in run.info["data"]  # random at first
-    if method != "lbp-top":  # which draws nothing
+    if method not in MACHINES:  # which draw nothing
         other = Run(engine.run(dataclasses.replace(one, seed=2), store, out=tmp_path / "a"))
         assert not other.predictions()["probability"].equals(predictions["probability"])
 
@@ -174,10 +176,21 @@ def test_the_frames_of_a_clip_share_one_crop():
     assert not torch.equal(out[0], out[1])
 
 
-def test_an_apex_is_a_position_in_the_clip_and_the_middle_where_there_is_none(hand_store):
-    table = hand_store.table
-    for position, row in zip(views.apexes(hand_store).tolist(), table.itertuples(), strict=True):
-        assert position == (row.n_frames // 2 if row.apex is None or row.clip == "c0" else row.apex - row.onset)
+def test_an_apex_is_a_position_in_the_clip_and_the_middle_where_there_is_none(hand_table, tmp_path):
+    table = hand_table.copy()
+    outside = {"s0/c1": 95, "s0/c2": 3, "s1/c1": 95 + 11, "s1/c2": 4000}  # at the onset, before it, after the last frame
+    for clip, apex in outside.items():
+        table.loc[f"hand/{clip}", "apex"] = apex
+    table.loc["hand/s2/c1", "apex"] = 94 + table.loc["hand/s2/c1", "n_frames"]  # the last frame
+    lacking = table.index[-1]  # its last frames, among them the apex
+    table.at[lacking, "frames"] = table.loc[lacking, "frames"][:4]
+    table.loc[lacking, "n_frames"] = 4
+    store = preprocess.build(table, tmp_path / "store", size=32)
+    apexes = dict(zip(store.ids, views.apexes(store).tolist(), strict=True))
+    for clip, row in zip(store.ids, store.table.itertuples(), strict=True):
+        none = clip.removeprefix("hand/") in outside or clip == lacking or row.clip == "c0"
+        assert apexes[clip] == (row.n_frames // 2 if none else row.apex - row.onset)
+    assert apexes["hand/s2/c1"] == store.table.loc["hand/s2/c1", "n_frames"] - 1 and apexes[lacking] == 2
 
 
 def test_a_fold_whose_loss_is_no_number_stops_and_says_which(hand_store, tmp_path):
@@ -201,12 +214,12 @@ def test_an_epochs_loss_is_the_mean_over_the_clips_that_were_seen(hand_store):
 
 def test_a_batch_of_one_is_refused():
     for method in baselines.METHODS:
-        if method != "lbp-top":
+        if method not in MACHINES:
             with pytest.raises(ValueError, match="batch_size"):
                 baselines.recipe(method, batch_size=1)
 
 
-@pytest.mark.parametrize("method", ["sca", "infusenet", "ac4au", "sssnet-led", "resnet18-led"])
+@pytest.mark.parametrize("method", ["sca", "flow-svm", "infusenet", "ac4au", "sssnet-led", "resnet18-led"])
 def test_a_clip_of_one_frame_is_refused_where_motion_is_read(method, hand_table, tmp_path):
     table = hand_table.copy()
     table.at[table.index[3], "frames"] = table["frames"].iloc[3][:1]
