@@ -178,7 +178,7 @@ def test_the_frames_of_a_clip_share_one_crop():
 
 def test_an_apex_is_a_position_in_the_clip_and_the_middle_where_there_is_none(hand_table, tmp_path):
     table = hand_table.copy()
-    outside = {"s0/c1": 95, "s0/c2": 3, "s1/c1": 95 + 11, "s1/c2": 4000}  # at the onset, before it, after the last frame
+    outside = {"s0/c1": 95, "s0/c2": 3, "s1/c1": 95 + 11, "s1/c2": 4000}  # at onset, before, just after, long after
     for clip, apex in outside.items():
         table.loc[f"hand/{clip}", "apex"] = apex
     table.loc["hand/s2/c1", "apex"] = 94 + table.loc["hand/s2/c1", "n_frames"]  # the last frame
