@@ -214,10 +214,12 @@ def measure(
         device: the first CUDA device if there is one, else the CPU.
 
     Raises:
-        ValueError: there is no pair; otherwise as ``explain.models``.
+        ValueError: there is no pair, or one that this run's fold did not hold out, as of another run's folds, AUs or
+            release; otherwise as ``explain.models``.
     """
     if pairs.empty:
         raise ValueError("no pair of a clip and an AU to explain: no held-out clip shows one of these AUs")
+    _require_held_out(run, store, pairs)
     device = device or explain.default_device()
     n, size = len(pairs), store.info["settings"]["size"]
     maps: dict[tuple[str, str], Tensor] = defaultdict(lambda: torch.zeros(n, size, size))
@@ -250,6 +252,21 @@ def measure(
     ]
     columns = ["model", "method", "curve", "share", "probability"]
     return Measurement(rows, pd.DataFrame(points, columns=columns), dict(maps))
+
+
+def _require_held_out(run: Run, store: ClipStore, pairs: pd.DataFrame) -> None:
+    """Raises ValueError unless each pair is one that its fold of the run, trained on these clips, held out."""
+    if run.info["data"]["fingerprint"] != store.fingerprint:
+        raise ValueError(f"{run.path}: trained on other clips than those of {store.path}")
+    named = dict(enumerate(f"AU{number}" for number in run.experiment.aus))
+    held = pd.MultiIndex.from_frame(run.predictions()[["fold", "clip_id", "au"]])
+    wrong = pairs[(pairs["au_index"].map(named) != pairs["au"]) | ~pairs.set_index(held.names).index.isin(held)]
+    if len(wrong):
+        fold, clip_id, au = wrong.iloc[0][held.names]
+        raise ValueError(
+            f"{run.path}: its fold {fold} did not hold out {clip_id} for {au}, or counts its AUs otherwise: models are "
+            "compared on the same release, folds and AUs"
+        )
 
 
 def _row(pairs: pd.DataFrame, key: tuple[str, str], maps: Tensor, masks: Tensor | None, lines: Tensor) -> pd.DataFrame:

@@ -10,20 +10,25 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from aullm_lib import explain, trained
 from aullm_lib.backbone import SqueezeExcitation
 from aullm_lib.clips import ClipStore
+from aullm_lib.explain import sanity
+from aullm_lib.explain.maps import AT_ONCE
 from aullm_lib.led import LED
 from aullm_lib.llm import Loaded, reason
 from aullm_lib.model import AULLM
 from aullm_lib.runs import Run
+from aullm_lib.support.randomness import fold_seed
 
 VISUAL = "visual token"
 PART = "…"  # a token that holds only a part of a character
 BEFORE = "before training"
+ORDERS = 8  # random orders of a clip's frames that its own is compared with
 WEAK = 0.05
 """Below it a signal is called weak: less than half of what an untrained model gives.
 
@@ -58,6 +63,50 @@ def dead_relus(channel_weights: Tensor) -> float:
     halves every channel.
     """
     return (channel_weights == 0.5).all(-1).double().mean().item()
+
+
+def se_dynamics(run: Run, store: ClipStore, llm: Loaded | None = None, *, seed: int = 0) -> pd.DataFrame:
+    """How much SE's channel weights vary within a held-out clip, beside the same clip with its frames shuffled in time.
+
+    That weights vary at all says little, since any clip that moves makes them do so. With shuffled frames the same grey
+    levels come in another order: what is above that follows the movement's course. Frame 0 stays where it is, for it is
+    LED's reference, which the CNN never sees; another reference changes how large movements are, not their order.
+
+    Args:
+        run: Of AU-LLM, with weights; each clip goes through the model that was not trained on it.
+        store: Of the clips.
+        llm: The run's, loaded.
+        seed: Of the orders, for each fold anew.
+
+    Returns:
+        One row per clip: fold, clip_id, subject; ``sd``, the standard deviation over time of a channel's weight (0 to
+        0.5), as a root mean square over the channels; ``shuffled``, the same with shuffled frames, the mean of
+        ``ORDERS``; ``dead``, the share of steps with dead ReLUs (``dead_relus``). SE that is constant has 0 in both.
+
+    Raises:
+        ValueError: The model has no SE; otherwise as ``explain.models``.
+    """
+    clips, parts = run.predictions().drop_duplicates("clip_id"), []
+    for fold, model in explain.models(run, llm):
+        part = clips.loc[clips["fold"] == fold, ["fold", "clip_id", "subject"]]
+        x = store.sample(list(part["clip_id"]), run.experiment.recipe.frames)  # b t h w
+        generator = torch.Generator().manual_seed(fold_seed(seed, f"{fold}, frames in time"))
+        keys = torch.rand(len(x), ORDERS, x.shape[1] - 1, generator=generator)
+        orders = F.pad(1 + keys.argsort(-1), (1, 0))  # b o t
+        shuffled = x[torch.arange(len(x))[:, None, None], orders]  # b o t h w
+        both = torch.cat([x[:, None], shuffled], 1).flatten(0, 1)
+        weights = torch.cat([frame_weights(model, some).cpu() for some in both.split(AT_ONCE)])
+        weights = weights.double().unflatten(0, (len(x), -1))  # b 1+o t-2 c
+        sd = weights.var(2, correction=0).mean(-1).sqrt().numpy()  # b 1+o
+        dead = [dead_relus(clip) for clip in weights[:, 0]]
+        parts.append(part.assign(sd=sd[:, 0], shuffled=sd[:, 1:].mean(1), dead=dead))
+    return pd.concat(parts, ignore_index=True)
+
+
+def se_compared(dynamics: pd.DataFrame) -> pd.DataFrame:
+    """Whether SE's weights follow the movement in time: ``sanity.differences`` of ``se_dynamics``, in a single row."""
+    values = dynamics.rename(columns={"sd": "a", "shuffled": "b"})
+    return sanity.differences({("SD of SE's weights over time", "shuffled frames"): values}, ["measure", "against"])
 
 
 def signal(run: Run) -> pd.DataFrame:

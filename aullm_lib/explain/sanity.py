@@ -1,112 +1,186 @@
-"""Scores of attribution maps, of ``localisation.measure``: means with intervals over subjects, the sanity check."""
+"""Scores of attribution maps, of ``localisation.measure``: means, paired differences and the sanity check, by subject.
+
+Intervals are delete-one-subject jackknifes, and p values those of swapped subjects (``metrics.significance``).
+Differences are in points, that is percent. A swap test of a difference to chance level, which varies with nobody, takes
+differences above and below it for equally likely where maps localise nothing.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from aullm_lib.explain.localisation import MEASURES, RANDOMISED
-from aullm_lib.metrics import bootstrap
+from aullm_lib.metrics import significance
 
 ALL = "all"  # AUs: every pair of a clip and an AU with the same weight
 CHECKED = ("pointing_game", "energy_pointing_game")
-FEWEST = 5  # subjects from which on a verdict is given: three give ten resamples that differ
+FULL, PLAIN = "AU-LLM", "3D-CNN"  # names of the models that the paper's Figure 3 compares
+CLAIMED = "Grad-CAM"  # the method whose maps the comparison rests on
+CHANCE = "chance level"
+GAIN, ABOVE, REMAINING = "trained − randomised", "trained − chance", "randomised − chance"
+
+Key = tuple[str, str]  # model and method of some maps
 
 
-def summary(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """The mean of every measure with its interval over subjects (``_low``, ``_high``), by model, method and au.
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean of every measure with its 95 % interval over subjects (``_low``, ``_high``), by model, method and au.
 
-    ``pairs`` and ``subjects`` count what a row rests on. Of a single subject there is no interval (NaN): every resample
-    that holds it gives the same mean.
+    ``pairs`` and ``subjects`` count what a row rests on. Intervals are NaN under ``significance.FEWEST`` subjects, and
+    may reach beyond what a measure can be.
 
     Args:
         rows: Of ``measure``, of one or several models. The AU ``ALL`` holds every pair with the same weight.
     """
-    keys, aus, counts, means = _resampled(rows, resamples, seed)
-    subjects = (counts > 0).sum(0)  # g a
-    low, high = np.where(subjects[..., None] > 1, bootstrap.interval(means[1:]), np.nan)  # g a m
-    index = pd.MultiIndex.from_tuples([(*key, au) for key in keys for au in aus], names=["model", "method", "au"])
-    columns = {"pairs": counts.sum(0).ravel().astype(int), "subjects": subjects.ravel()}
-    for k, name in enumerate(MEASURES):
-        for suffix, values in (("", means[0]), ("_low", low), ("_high", high)):
-            columns[name + suffix] = values[..., k].ravel()
-    return pd.DataFrame(columns, index=index)
+    aus = [*sorted(rows["au"].unique(), key=lambda au: int(au[2:])), ALL]
+    groups = dict(list(pd.concat([rows, rows.assign(au=ALL)]).groupby(["model", "method", "au"])))
+    lines = {}
+    for model, method in _keys(rows):
+        for au in (au for au in aus if (model, method, au) in groups):
+            part = groups[model, method, au]
+            by_subject = part.groupby("subject")[list(MEASURES)]
+            sums, counts = by_subject.sum(min_count=1).to_numpy(), by_subject.size().to_numpy()[:, None]  # s m, s 1
+            with np.errstate(invalid="ignore"):  # of a single subject nothing is left
+                left_out = (sums.sum(0) - sums) / (counts.sum() - counts)  # s m
+            mean = sums.sum(0) / counts.sum()
+            low, high, _ = significance.jackknife(mean, left_out)
+            ends = zip(MEASURES, mean, low, high, strict=True)
+            values = {
+                name + end: value for name, *of in ends for end, value in zip(("", "_low", "_high"), of, strict=True)
+            }
+            lines[model, method, au] = {"pairs": len(part), "subjects": len(sums)} | values
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(["model", "method", "au"])
 
 
-def sanity(rows: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def compared(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the paper's Figure 3 claims: Grad-CAM of the full model finds where an AU acts, and the plain 3D-CNN's less.
+
+    Args:
+        rows: Of ``measure`` with ground truth: those of ``FULL``, with randomised weights too, and of ``PLAIN``.
+
+    Returns:
+        ``differences`` by ``measure`` (of ``CHECKED``) and ``against``: ``CHANCE``, "randomised weights" and ``PLAIN``.
+
+    Raises:
+        ValueError: There is no ground truth; a model has no maps, or not of the same clips and AUs.
+    """
+    ours = (FULL, CLAIMED)
+    against = {CHANCE: None, RANDOMISED.removeprefix(", "): (FULL + RANDOMISED, CLAIMED), PLAIN: (PLAIN, CLAIMED)}
+    return _paired(rows, {name: (ours, other) for name, other in against.items()}, "against")
+
+
+def sanity(rows: pd.DataFrame) -> pd.DataFrame:
     """Model-randomisation sanity check: both pointing games with trained and with randomised weights, over all pairs.
 
-    One row per (model, method, measure): ``subjects``; the means ``trained``, ``randomised`` and ``chance``; and, each
-    with its paired interval over subjects (``_low``, ``_high``), ``gain`` (trained less randomised), ``above`` (trained
-    less chance) and ``remaining`` (randomised less chance). A map that reflects what was learned has a gain, lies above
-    chance and has nothing remaining; what remains comes from the clip and the architecture.
+    A map that reflects what was learned has a ``GAIN``, lies ``ABOVE`` chance level and has nothing ``REMAINING``; what
+    remains comes from the clip and the architecture.
+
+    Returns:
+        ``differences`` by ``model``, ``method``, ``measure`` and ``comparison`` (those three); the six of a model and
+        method are one family.
+
+    Raises:
+        ValueError: As ``compared``.
     """
-    keys, _, _, means = _resampled(rows, resamples, seed)
-    lines, subjects = {}, rows["subject"].nunique()
-    for model, method in keys:
-        if (model + RANDOMISED, method) not in keys:
-            continue
-        one, other = (means[:, keys.index((name, method)), -1] for name in (model, model + RANDOMISED))  # r+1 m
-        chance = one[:, MEASURES.index("area")]
-        for measure in CHECKED:
-            trained, randomised = (of[:, MEASURES.index(measure)] for of in (one, other))
-            line = {"trained": trained[0], "randomised": randomised[0], "chance": chance[0], "subjects": subjects}
-            differences = {"gain": trained - randomised, "above": trained - chance, "remaining": randomised - chance}
-            for name, difference in differences.items():
-                low, high = bootstrap.interval(difference[1:])
-                line |= {name: difference[0], f"{name}_low": float(low), f"{name}_high": float(high)}
-            lines[model, method, measure] = line
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(["model", "method", "measure"])
+    keys, parts = _keys(rows), {}
+    for key in keys:
+        if (other := (key[0] + RANDOMISED, key[1])) in keys:
+            pairs: dict[str, tuple[Key, Key | None]] = {
+                GAIN: (key, other),
+                ABOVE: (key, None),
+                REMAINING: (other, None),
+            }
+            parts[key] = _paired(rows, pairs, "comparison")
+    return pd.concat(parts, names=["model", "method"])
 
 
 def verdicts(checked: pd.DataFrame) -> list[str]:
-    """One sentence per row of ``sanity``, in percent; a difference counts if its interval excludes 0."""
+    """One sentence per model, method and measure of ``sanity``; a difference counts if its corrected p is below .05."""
     sentences = []
-    for key, line in (100 * checked.drop(columns="subjects")).iterrows():
-        model, method, measure = key
-        spans = [
-            f"{line[w]:+.1f}"  # of one subject there is no interval
-            + ("" if pd.isna(line[f"{w}_low"]) else f" [{line[f'{w}_low']:+.1f}, {line[f'{w}_high']:+.1f}]")
-            for w in ("gain", "above", "remaining")
-        ]
-        if checked.loc[key, "subjects"] < FEWEST:
-            verdict = "too few subjects to tell"
-        elif line["gain_high"] < 0:
-            verdict = "lost by training"
-        elif not line["gain_low"] > 0:
-            verdict = "no gain by training that these subjects support"
-        elif not line["above_low"] > 0:  # from below chance, say
-            verdict = "more than without training, but nothing above chance that these subjects support"
-        elif line["remaining_low"] > 0:
-            verdict = "gained by training, but a part of it is there without"
-        elif line["remaining_high"] < 0:
-            verdict = "gained by training, below chance without"
-        else:
-            verdict = "gained by training, without it nothing above chance that these subjects support"
-        sentences.append(
-            f"{method}, {model}, {str(measure).replace('_', ' ')}: {line['trained']:.1f} % trained, "
-            f"{line['randomised']:.1f} % with randomised weights, chance {line['chance']:.1f} %. Trained less "
-            f"randomised {spans[0]}, trained less chance {spans[1]}, randomised less chance {spans[2]}: {verdict}."
-        )
+    for (model, method), family in checked.groupby(level=["model", "method"], sort=False):
+        subjects = int(family["subjects"].iloc[0])
+        unreachable = len(family) * significance.smallest_p(subjects) >= significance.LEVEL
+        for measure, of in family.groupby(level="measure", sort=False):
+            lines = of.droplevel(["model", "method", "measure"])
+            gain, above, remaining = (np.sign(lines["difference"]) * (lines["p (Holm)"] < significance.LEVEL)).loc[
+                [GAIN, ABOVE, REMAINING]
+            ]
+            if unreachable or subjects < significance.FEWEST:
+                verdict = "too few subjects to tell"
+            elif gain < 0:
+                verdict = "lost by training"
+            elif gain == 0:
+                verdict = "no gain by training that these subjects support"
+            elif above <= 0:  # from below chance, say
+                verdict = "more than without training, but nothing above chance that these subjects support"
+            elif remaining > 0:
+                verdict = "gained by training, but a part of it is there without"
+            elif remaining < 0:
+                verdict = "gained by training, below chance without"
+            else:
+                verdict = "gained by training, without it nothing above chance that these subjects support"
+            spans = "; ".join(f"{name} {_span(line)}" for name, line in lines.iterrows())
+            trained, randomised = lines.loc[GAIN, ["first", "second"]]
+            sentences.append(
+                f"{method}, {model}, {str(measure).replace('_', ' ')}: {trained:.1f} % trained, {randomised:.1f} % "
+                f"with randomised weights, chance {lines.loc[ABOVE, 'second']:.1f} % ({spans}): {verdict}."
+            )
     return sentences
 
 
-def _resampled(
-    rows: pd.DataFrame, resamples: int, seed: int
-) -> tuple[list[tuple[str, str]], list[str], np.ndarray, np.ndarray]:
-    """(model, method) g; AUs a, ALL last; pairs [s, g, a]; means [r + 1, g, a, m], of the data and of r resamples."""
-    keys = list(dict.fromkeys(zip(rows["model"], rows["method"], strict=True)))
-    aus = sorted(rows["au"].unique(), key=lambda au: int(au[2:]))
-    subjects = sorted(rows["subject"].unique())
-    at = (
-        rows["subject"].map(subjects.index).to_numpy(),
-        np.array([keys.index(key) for key in zip(rows["model"], rows["method"], strict=True)]),
-        rows["au"].map(aus.index).to_numpy(),
-    )
-    shape = (len(subjects), len(keys), len(aus))
-    sums, counts = np.zeros((*shape, len(MEASURES))), np.zeros(shape)
-    np.add.at(sums, at, rows[list(MEASURES)].to_numpy())
-    np.add.at(counts, at, 1)
-    sums, counts = (np.concatenate([part, part.sum(2, keepdims=True)], 2) for part in (sums, counts))
-    weights = np.vstack([np.ones(len(subjects)), bootstrap.draws(len(subjects), resamples, seed)])
-    with np.errstate(invalid="ignore"):  # an AU of which a resample holds no subject
-        means = np.tensordot(weights, sums, 1) / np.tensordot(weights, counts, 1)[..., None]
-    return keys, [*aus, ALL], counts, means
+def differences(values: Mapping[tuple[str, str], pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
+    """Paired differences that are read together, one row each.
+
+    Args:
+        values: Index entry -> what ``significance.of_values`` takes: columns ``subject``, ``a``, ``b``, 0 to 1.
+        names: Of the levels of the index.
+
+    Returns:
+        In percent ``first`` and ``second`` (the means of a and b), ``difference``, its 95 % interval ``low`` to
+        ``high``, and ``detectable``, the smallest difference found with a power of 80 %; ``p`` and ``p (Holm)``,
+        corrected over all rows; ``subjects``.
+    """
+    lines = {
+        key: {"first": of["a"].mean(), "second": of["b"].mean()} | significance.of_values(of).to_dict()
+        for key, of in values.items()
+    }
+    frame = pd.DataFrame(list(lines.values()), pd.MultiIndex.from_tuples(lines, names=names))
+    percent = ["first", "second", "difference", "low", "high", "detectable"]
+    frame[percent] *= 100
+    frame["p (Holm)"] = significance.holm(frame["p"])
+    return frame.astype({"subjects": int})[[*percent, "p", "p (Holm)", "subjects"]]
+
+
+def _paired(rows: pd.DataFrame, pairs: Mapping[str, tuple[Key, Key | None]], name: str) -> pd.DataFrame:
+    """``differences`` between the maps of two keys, or one and chance level, of each of ``CHECKED``."""
+    if rows["area"].isna().any():
+        raise ValueError("no ground truth of where AUs act, so no pointing game: only a synthetic release has masks")
+    values = {}
+    for measure in CHECKED:
+        for label, (key, other) in pairs.items():
+            one = _of(rows, key)
+            against = one["area"] if other is None else _of(rows, other)[measure]
+            apart = one.index.symmetric_difference(against.index)
+            if len(apart):
+                raise ValueError(
+                    f"{', '.join(apart[0])}: explained by one of {' '.join(key)} and {' '.join(other or ())} only; "
+                    "measure both on the same pairs of a clip and an AU"
+                )
+            values[measure, label] = pd.DataFrame({"subject": one["subject"], "a": one[measure], "b": against})
+    return differences(values, ["measure", name])
+
+
+def _keys(rows: pd.DataFrame) -> list[Key]:
+    return list(dict.fromkeys(zip(rows["model"], rows["method"], strict=True)))
+
+
+def _of(rows: pd.DataFrame, key: Key) -> pd.DataFrame:
+    part = rows[(rows["model"] == key[0]) & (rows["method"] == key[1])]
+    if part.empty:
+        raise ValueError(f"no {key[1]} maps of the model {key[0]!r}: run 06_visualize, which measures both models")
+    return part.set_index(["clip_id", "au"])
+
+
+def _span(line: pd.Series) -> str:
+    ends = "" if pd.isna(line["low"]) else f" [{line['low']:+.1f}, {line['high']:+.1f}]"
+    return f"{line['difference']:+.1f}{ends}, p {line['p (Holm)']:.3f}"

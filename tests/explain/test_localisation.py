@@ -1,5 +1,7 @@
 """How maps are measured: each measure against a naive one, the truth in stored pixels, intervals, the sanity check."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -165,6 +167,18 @@ def test_measuring_a_map_that_knows_and_one_that_does_not(run, hand_store, pairs
     assert rows.loc[("M", "upper"), "deletion"].mean() == pytest.approx((first / 2 + middle + last / 2) / 2)
     again = localisation.measure(run, "M", hand_store, pairs, masks, methods={"whole": whole, "upper": upper}, steps=2)
     pd.testing.assert_frame_equal(again.rows, measured.rows)
+
+
+def test_pairs_that_another_run_held_out_are_refused(run, hand_store, hand_table, pairs, tmp_path):
+    call = partial(localisation.measure, run, "M", methods={"whole": whole}, references=False, steps=1)
+    swapped = pairs["fold"].map({"hand-s0": "hand-s1", "hand-s1": "hand-s0"}).fillna(pairs["fold"])
+    with pytest.raises(ValueError, match="its fold hand-s1 did not hold out hand/s0/c"):
+        call(hand_store, pairs.assign(fold=swapped))
+    with pytest.raises(ValueError, match=r"did not hold out hand/s0/c\d for AU\d+, or counts its AUs otherwise"):
+        call(hand_store, pairs.assign(au_index=pairs["au_index"] - 1))
+    other = preprocess.build(hand_table, tmp_path / "larger", size=40)
+    with pytest.raises(ValueError, match="trained on other clips than those of"):
+        call(other, pairs)
 
 
 def test_measured_maps_are_the_methods_own_by_fold(run, hand_store, pairs):

@@ -1,9 +1,14 @@
 """SE's weights, LED's response and the LLM's attention against what they are by their equations."""
 
+import itertools
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from aullm_lib import engine, explain, protocol
 from aullm_lib.experiment import Experiment
@@ -64,6 +69,65 @@ def test_dead_relus_of_the_bottleneck_are_counted(tiny):
     assert (dead == 0.5).all() and probes.dead_relus(dead) == 1
     dead[0, 2, 63] = 0.51
     assert probes.dead_relus(dead) == pytest.approx(11 / 12)
+
+
+@pytest.fixture(scope="module")
+def trained_run(hand_store, session_folder):
+    recipe = Recipe.released(size=32, epochs=3, batch_size=4, lr=1e-2, efp_hidden=16)
+    experiment = Experiment(name="dynamic", aus=(4, 12), recipe=recipe, variant="backbone")
+    return Run(engine.run(experiment, hand_store, out=session_folder, keep_weights=True, device="cpu"))
+
+
+def over_time(weights):
+    """The standard deviation over time by hand: [t, c] -> a number."""
+    t, c = weights.shape
+    mean = [sum(float(weights[k, j]) for k in range(t)) / t for j in range(c)]
+    squares = [(float(weights[k, j]) - mean[j]) ** 2 for k in range(t) for j in range(c)]
+    return (sum(squares) / (t * c)) ** 0.5
+
+
+def test_se_varies_over_time_as_by_hand_and_over_every_order_of_the_frames(hand_store, trained_run, monkeypatch):
+    monkeypatch.setattr(probes, "ORDERS", 60)
+    result = probes.se_dynamics(trained_run, hand_store)
+    assert list(result["clip_id"]) == hand_store.ids and list(result["subject"].unique()) == ["s0", "s1", "s2"]
+    for row in (result.iloc[3], result.iloc[7]):
+        fold, model = explain.held_out(trained_run, row["clip_id"], device="cpu")
+        x = hand_store.sample([row["clip_id"]])[0]
+        assert fold == row["fold"]
+        assert row["sd"] == pytest.approx(over_time(probes.frame_weights(model, x[None])[0]), rel=1e-4)
+        orders = [[0, *order] for order in itertools.permutations(range(1, 6))]
+        every = [over_time(one) for one in probes.frame_weights(model, x[torch.tensor(orders)])]
+        assert row["sd"] == pytest.approx(every[0], rel=1e-4) and np.std(every) > 0
+        assert abs(row["shuffled"] - np.mean(every)) < 4 * np.std(every) / 60**0.5
+
+
+def test_orders_of_frames_depend_on_the_seed_alone(hand_store, trained_run):
+    one, again, other = (probes.se_dynamics(trained_run, hand_store, seed=seed) for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(one, again)
+    assert (one["sd"] == other["sd"]).all() and (one["shuffled"] != other["shuffled"]).all()
+
+
+def test_se_with_dead_relus_does_not_vary(hand_store, trained_run, tmp_path):
+    run = Run(shutil.copytree(trained_run.path, tmp_path / trained_run.path.name))
+    for path in run.path.glob("folds/*/weights.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            weights, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        weights["backbone.se.squeeze.weight"] = torch.zeros_like(weights["backbone.se.squeeze.weight"])
+        save_file(weights, path, metadata=about)
+    result = probes.se_dynamics(run, hand_store)
+    assert (result[["sd", "shuffled"]] == 0).all(axis=None) and (result["dead"] == 1).all()
+    line = probes.se_compared(result.assign(subject=[f"s{k % 7}" for k in range(len(result))])).iloc[0]
+    assert (line[["first", "second", "difference", "low", "high", "detectable"]] == 0).all() and line["p"] == 1
+
+
+def test_se_is_compared_by_whole_subjects():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"subject": [f"s{k % 6}" for k in range(20)], "shuffled": rng.random(20), "dead": 0.0})
+    frame["sd"] = frame["shuffled"] + 0.02 + 0.01 * rng.random(20)  # larger in every clip
+    (line,) = probes.se_compared(frame).to_dict("records")
+    assert line["p"] == 2 / 2**6 == line["p (Holm)"] and line["subjects"] == 6
+    assert line["difference"] == pytest.approx(100 * (frame["sd"] - frame["shuffled"]).mean())
+    assert line["low"] > 0 and line["first"] == pytest.approx(100 * frame["sd"].mean())
 
 
 def test_the_response_is_that_of_a_discrete_fourier_transform():

@@ -1,56 +1,121 @@
-"""Means and intervals over resampled subjects, and the model-randomisation sanity check."""
+"""Means, intervals and paired differences of maps against naive loops over subjects; the sanity check's verdicts."""
+
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from aullm_lib.explain import sanity
 from aullm_lib.explain.localisation import MEASURES, RANDOMISED
-from aullm_lib.metrics import bootstrap
+
+FULL, RANDOM, PLAIN = sanity.FULL, sanity.FULL + RANDOMISED, sanity.PLAIN
 
 
-def random_rows(trained, randomised, subjects=9, seed=0):
-    """Rows as ``measure`` returns them: pointing games won with these probabilities, chance 0.1."""
+def random_rows(trained, randomised, subjects=9, plain=0.3, seed=0):
+    """Rows of ``measure``: pointing games won with these probabilities, energies equal to them, chance 0.1."""
     rng, values = np.random.default_rng(seed), []
-    for model, p in (("M", trained), ("M" + RANDOMISED, randomised)):
+    for model, p in ((FULL, trained), (RANDOM, randomised), (PLAIN, plain)):
         for s in range(subjects):
             for au in ("AU12", "AU4"):
-                values += [(model, "map", f"s{s}", au, float(rng.random() < p), p, 0.1) for _ in range(1 + s % 3)]
-    columns = ["model", "method", "subject", "au", *sanity.CHECKED, "area"]
-    return pd.DataFrame(values, columns=columns).assign(deletion=0.25, insertion=0.5)
+                for k in range(1 + s % 3):
+                    values.append((model, f"s{s}", f"s{s}/{k}", au, float(rng.random() < p), p, 0.1))
+    frame = pd.DataFrame(values, columns=["model", "subject", "clip_id", "au", *sanity.CHECKED, "area"])
+    return frame.assign(method=sanity.CLAIMED, deletion=0.25, insertion=0.5)
 
 
-def test_means_and_intervals_are_those_of_resampled_subjects():
+def jackknife(values, subjects):
+    """The interval of a mean over rows and its standard error, leaving out one subject after the other."""
+    people = sorted(set(subjects))
+    left_out = [np.mean(values[subjects != person]) for person in people]
+    error = np.sqrt((len(people) - 1) / len(people) * sum((one - np.mean(left_out)) ** 2 for one in left_out))
+    reach = stats.t.ppf(0.975, len(people) - 1) * error
+    return np.mean(values) - reach, np.mean(values) + reach, error
+
+
+def swapped(values, subjects):
+    """The share of all 2^s sign patterns over subjects whose mean is at least as large."""
+    people = sorted(set(subjects))
+    means = [
+        abs(np.mean(values * np.array([dict(zip(people, signs, strict=True))[s] for s in subjects])))
+        for signs in itertools.product((1, -1), repeat=len(people))
+    ]
+    return np.mean([mean >= abs(np.mean(values)) - 1e-12 for mean in means])
+
+
+def test_means_and_intervals_are_those_of_subjects_left_out_in_turn():
     rows = random_rows(0.7, 0.2)
-    summary = sanity.summary(rows, resamples=500, seed=3)
-    assert list(summary.loc[("M", "map")].index) == ["AU4", "AU12", "all"]
-    subjects = sorted(rows["subject"].unique())
-    draws = bootstrap.draws(len(subjects), 500, 3)
-    for au in ("AU4", "all"):
-        part = rows[(rows["model"] == "M") & ((rows["au"] == au) | (au == "all"))]
-        line, means = summary.loc["M", "map", au], []
-        assert line["pointing_game"] == pytest.approx(part["pointing_game"].mean())
-        assert line["pairs"] == len(part) and line["subjects"] == 9
-        for draw in draws:
-            people = [
-                part[part["subject"] == s]["pointing_game"].to_numpy()
-                for s, times in zip(subjects, draw, strict=True)
-                for _ in range(times)
-            ]
-            means.append(np.concatenate(people).mean())
-        interval = [line["pointing_game_low"], line["pointing_game_high"]]
-        assert interval == pytest.approx(list(np.quantile(means, [0.025, 0.975])))
+    rows = rows[(rows["au"] == "AU4") | (rows["subject"] < "s7")]  # AU12 is shown by seven of the nine
+    summary = sanity.summary(rows)
+    assert list(summary.xs(FULL, level="model").droplevel("method").index) == ["AU4", "AU12", "all"]
+    assert list(summary.index.get_level_values("model").unique()) == [FULL, RANDOM, PLAIN]
     assert list(summary.columns[2:]) == [m + end for m in MEASURES for end in ("", "_low", "_high")]
+    for au, subjects in {"AU4": 9, "AU12": 7, "all": 9}.items():
+        part = rows[(rows["model"] == FULL) & ((rows["au"] == au) | (au == "all"))]
+        line = summary.loc[(FULL, sanity.CLAIMED, au)]
+        assert line["pairs"] == len(part) and line["subjects"] == subjects
+        low, high, _ = jackknife(part["pointing_game"].to_numpy(), part["subject"].to_numpy())
+        ends = [line["pointing_game"], line["pointing_game_low"], line["pointing_game_high"]]
+        assert ends == pytest.approx([part["pointing_game"].mean(), low, high])
 
 
-def test_a_single_subject_has_no_interval_though_most_resamples_hold_it():
-    rows, measures = random_rows(0.5, 0.5), [*sanity.CHECKED, "area"]
-    rare = sanity.summary(rows[(rows["au"] == "AU4") | (rows["subject"] == "s1")]).loc["M", "map"]
-    ends = [m + end for m in measures for end in ("_low", "_high")]
-    assert list(rare["subjects"]) == [9, 1, 9] and rare[measures].notna().all(axis=None)
-    assert rare.loc["AU12", ends].isna().all() and rare.loc[["AU4", "all"], ends].notna().all(axis=None)
+def test_there_is_no_interval_under_six_subjects():
+    rows = random_rows(0.5, 0.5, subjects=6)
+    ends = [m + end for m in MEASURES for end in ("_low", "_high")]
+    few = (
+        sanity.summary(rows[(rows["au"] == "AU4") | (rows["subject"] < "s5")])
+        .xs(FULL, level="model")
+        .droplevel("method")
+    )
+    assert list(few["subjects"]) == [6, 5, 6] and few[list(MEASURES)].notna().all(axis=None)
+    assert few.loc["AU12", ends].isna().all() and few.loc[["AU4", "all"], ends].notna().all(axis=None)
     alone = sanity.summary(rows[rows["subject"] == "s1"])
     assert alone[ends].isna().all(axis=None) and alone["pointing_game"].notna().all()
+
+
+def test_a_comparison_is_that_of_a_naive_loop_over_swapped_subjects():
+    rows = random_rows(0.6, 0.3, subjects=8)
+    rows["energy_pointing_game"] *= np.random.default_rng(5).random(len(rows))
+    compared = sanity.compared(rows.sample(frac=1, random_state=2))  # the order of rows says nothing
+    assert list(compared.index) == [
+        (measure, against) for measure in sanity.CHECKED for against in (sanity.CHANCE, "randomised weights", PLAIN)
+    ]
+    keyed = rows.set_index(["model", "clip_id", "au"]).sort_index()
+    for (measure, against), line in compared.iterrows():
+        ours = keyed.loc[FULL]
+        others = {sanity.CHANCE: ours["area"], "randomised weights": keyed.loc[RANDOM][measure]}
+        other = others.get(against, keyed.loc[PLAIN][measure])
+        apart, subjects = 100 * (ours[measure] - other).to_numpy(), ours["subject"].to_numpy()
+        low, high, error = jackknife(apart, subjects)
+        expected = [100 * ours[measure].mean(), 100 * other.mean(), np.mean(apart), low, high, 2.8 * error]
+        assert list(line)[:6] == pytest.approx(expected)
+        assert line["p"] == pytest.approx(swapped(apart, subjects)) and line["subjects"] == 8
+    steps = np.sort(compared["p"]) * np.arange(6, 0, -1)
+    holm = [min(1, max(steps[: k + 1])) for k in range(6)]
+    assert sorted(compared["p (Holm)"]) == pytest.approx(holm)
+
+
+def test_only_the_same_clips_and_aus_are_compared():
+    rows = random_rows(0.6, 0.3, subjects=6)
+    with pytest.raises(ValueError, match=r"s1/0, AU4: explained by one of AU-LLM Grad-CAM and 3D-CNN Grad-CAM only"):
+        lost = (rows["model"] == PLAIN) & (rows["clip_id"] == "s1/0") & (rows["au"] == "AU4")
+        sanity.compared(rows[~lost])
+    with pytest.raises(ValueError, match=r"no Grad-CAM maps of the model '3D-CNN': run 06_visualize"):
+        sanity.compared(rows[rows["model"] != PLAIN])
+    with pytest.raises(ValueError, match="no ground truth"):
+        sanity.compared(rows.assign(area=np.nan))
+
+
+def test_maps_that_do_not_depend_on_the_weights_gain_nothing():
+    rows = random_rows(0.6, 0.3, subjects=10)
+    ours = rows[rows["model"] == FULL]
+    same = pd.concat([ours.assign(model=model) for model in (FULL, RANDOM, PLAIN)])
+    compared = sanity.compared(same).drop(index=sanity.CHANCE, level="against")
+    assert (compared[["difference", "low", "high", "detectable"]] == 0).all(axis=None) and (compared["p"] == 1).all()
+    assert all("no gain by training" in sentence for sentence in sanity.verdicts(sanity.sanity(same)))
+    constant = same.assign(pointing_game=same["area"], energy_pointing_game=same["area"])  # equal evidence everywhere
+    assert (sanity.compared(constant)["difference"] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -62,19 +127,21 @@ def test_a_single_subject_has_no_interval_though_most_resamples_hold_it():
         (0.1, 0.02, 9, "more than without training, but nothing above chance that these subjects support"),
         (0.5, 0.5, 9, "no gain by training that these subjects support"),
         (0.1, 0.5, 9, "lost by training"),
+        (0.9, 0.1, 8, "gained by training, without it nothing above chance that these subjects support"),
+        (0.9, 0.1, 7, "too few subjects to tell"),  # six tests of p 1/64 at best
         (0.9, 0.1, 3, "too few subjects to tell"),
     ],
 )
 def test_the_sanity_check_separates_what_was_learned_from_the_rest(trained, randomised, subjects, verdict):
-    checked, names = sanity.sanity(random_rows(trained, randomised, subjects)), ("gain", "above", "remaining")
-    line = checked.loc["M", "map", "energy_pointing_game"]
+    checked = sanity.sanity(random_rows(trained, randomised, subjects))
+    names = [sanity.GAIN, sanity.ABOVE, sanity.REMAINING]
+    assert list(checked.index) == [(FULL, sanity.CLAIMED, m, name) for m in sanity.CHECKED for name in names]
+    lines = checked.xs("energy_pointing_game", level="measure")
     differences = [trained - randomised, trained - 0.1, randomised - 0.1]
-    assert [line[name] for name in names] == pytest.approx(differences)
-    assert list(checked.index) == [("M", "map", measure) for measure in sanity.CHECKED]
-    pointing = checked.loc["M", "map", "pointing_game"]
-    assert all(pointing[f"{name}_low"] <= pointing[name] <= pointing[f"{name}_high"] for name in names)
+    assert list(lines["difference"]) == pytest.approx([100 * d for d in differences])
     sentences = sanity.verdicts(checked)
-    assert f"pointing game: {100 * pointing['trained']:.1f} % trained" in sentences[0]
-    assert "chance 10.0 %" in sentences[0]
-    assert f"trained less chance {100 * (trained - 0.1):+.1f} [" in sentences[1]
+    won = checked.loc[(FULL, sanity.CLAIMED, "pointing_game", sanity.GAIN), "first"]
+    assert f"pointing game: {won:.1f} % trained" in sentences[0] and "chance 10.0 %" in sentences[0]
+    assert f"trained − chance {100 * (trained - 0.1):+.1f}" in sentences[1]
+    assert ("[" in sentences[1]) == (subjects >= 6) and f"p {lines['p (Holm)'].iloc[2]:.3f})" in sentences[1]
     assert sentences[1].endswith(f": {verdict}.")

@@ -134,8 +134,8 @@ def test_localisation_shows_every_map_with_its_interval_and_chance():
     assert [axis.get_title() for axis in figure.axes[:3]] == ["AU4\n6 clips", "AU12\n6 clips", "all\n12 maps"]
     assert {"pointing game (%)", "energy-based pointing game (%)"} <= set(words(figure))
     assert not any("No interval" in text for text in words(figure))
-    rare = scores.assign(subjects=scores["subjects"].where(scores.index.get_level_values("au") != "AU4", 1))
-    assert any("No interval for AU4: a single subject." in text for text in words(maps.localisation(rare, "n")))
+    rare = scores.assign(subjects=scores["subjects"].where(scores.index.get_level_values("au") != "AU4", 5))
+    assert any("No interval for AU4: fewer than 6 subjects." in text for text in words(maps.localisation(rare, "n")))
 
 
 def test_curves_are_the_models_own_and_those_of_no_model():
@@ -176,6 +176,26 @@ def test_led_is_drawn_before_and_after():
     ends = sorted(line.get_ydata()[-1] for axis in figure.axes for line in axis.lines)
     assert ends == pytest.approx([0.125, 0.25, 0.3125, 0.5])  # a fold, before, the folds' mean, the other fold
     assert "after, mean of 2 folds" in words(figure)
+
+
+def varied(clips=12):
+    values = {"sd": 0.01 * RNG.random(clips), "shuffled": 0.01 * RNG.random(clips), "dead": [0.5, 0.0] * (clips // 2)}
+    return pd.DataFrame(values).assign(subject=[f"s{k % 3}" for k in range(clips)])
+
+
+def test_se_over_time_is_drawn_per_clip_and_per_subject():
+    frame = varied()
+    figure = maps.se(frame, "n")
+    _, clips, subjects = figure.axes[0].lines
+    np.testing.assert_allclose(np.column_stack(clips.get_data()), 100 * frame[["shuffled", "sd"]])
+    means = [100 * frame.loc[frame["subject"] == s, ["shuffled", "sd"]].mean() for s in ("s0", "s1", "s2")]
+    np.testing.assert_allclose(np.column_stack(subjects.get_data()), means)
+    text = " ".join(" ".join(words(figure)).split())
+    mean = 100 * frame[["sd", "shuffled"]].mean()
+    assert f"On average {mean['sd']:.2f} in the clip's order and {mean['shuffled']:.2f} shuffled" in text
+    assert "dead in 25% of the steps" in text
+    still = maps.se(frame.assign(sd=0.0, shuffled=0.0, dead=1.0), "n")  # nothing to scale the axes by
+    assert still.axes[0].get_xlim() == (0, 1) and "dead in 100%" in " ".join(" ".join(words(still)).split())
 
 
 def test_attention_is_coloured_as_a_multiple_of_uniform_attention():
@@ -298,7 +318,7 @@ def test_everything_is_the_same_bytes_twice_with_embedded_fonts(tmp_path, tiny):
     torch.manual_seed(0)
     model = AULLM(Recipe.paper(efp_hidden=20), 3, llm=tiny).eval()
     parts = fig1.parts(model, torch.zeros(1, 6, 64, 64, dtype=torch.uint8))
-    heat = RNG.random((8, 8))
+    heat, dynamics = RNG.random((8, 8)), varied()
     makers = {
         "fig3": lambda: fig3.figure3([clip], EVIL),
         "fig1": lambda: fig1.figure1(parts, note=EVIL),
@@ -308,6 +328,7 @@ def test_everything_is_the_same_bytes_twice_with_embedded_fonts(tmp_path, tiny):
         "led": lambda: maps.led(
             {BEFORE: np.eye(6), "a": np.eye(6)}, np.arange(3), {BEFORE: np.ones(3), "a": np.ones(3)}, EVIL
         ),
+        "se": lambda: maps.se(dynamics, EVIL),
         "llm": lambda: maps.attention([EVIL, VISUAL], np.full((2, 2), 0.5), EVIL),
     }
     for name, make in makers.items():
@@ -342,6 +363,7 @@ def test_names_of_runs_stay_whole_in_notes(tiny):
     for figure in (
         fig3.figure3([row()], note),
         maps.attention(["a", VISUAL], np.full((2, 2), 0.5), note),
+        maps.se(varied(), note),
         fig1.figure1(fig1.parts(model, torch.zeros(1, 6, 64, 64, dtype=torch.uint8)), note=note),
         maps.localisation(scores, note),
         maps.curves(lines, scores, "M", note),

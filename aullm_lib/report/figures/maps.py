@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from aullm_lib.explain.localisation import NO_MODEL, RANDOMISED
 from aullm_lib.explain.probes import BEFORE
 from aullm_lib.explain.sanity import ALL
+from aullm_lib.metrics.significance import FEWEST
 from aullm_lib.report.figures.canvas import GAP, SIGNED, Canvas
 from aullm_lib.report.figures.style import (
     BLUE,
@@ -83,9 +84,9 @@ def localisation(scores: pd.DataFrame, note: str = "") -> Figure:
         scores: ``sanity.summary``.
     """
     note += "\nDashed: chance level. Hollow: randomised weights. Grey: controls without a model."
-    single = dict.fromkeys(scores.index[scores["subjects"] == 1].get_level_values("au"))
-    if single:
-        note += f"\nNo interval for {', '.join(single)}: a single subject."
+    few = dict.fromkeys(scores.index[scores["subjects"] < FEWEST].get_level_values("au"))
+    if few:
+        note += f"\nNo interval for {', '.join(few)}: fewer than {FEWEST} subjects."
     keys = list(dict.fromkeys(scores.index.droplevel("au")))
     order = sorted(keys, key=lambda key: (key[0] == NO_MODEL, key[0].endswith(RANDOMISED)))  # stable
     aus = list(dict.fromkeys(scores.index.get_level_values("au")))
@@ -194,6 +195,35 @@ def led(
                 loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3)  # fmt: skip
     axis.set(xlabel="cycles per sampled frame (0: what does not move)", ylabel="share that passes")
     axis.set(xlim=(0, 0.5), ylim=(0, 1))
+    caption(figure, note)
+    return figure
+
+
+@styled(SMALL | {"axes.grid.axis": "both"})
+def se(dynamics: pd.DataFrame, note: str = "") -> Figure:
+    """How much SE's weights vary over time in held-out clips, against the same clips with frames shuffled in time.
+
+    Above the dashed line they vary more in the clip's own order. The note gives the means and the share of dead steps.
+
+    Args:
+        dynamics: ``probes.se_dynamics``.
+    """
+    percent = dynamics.set_index("subject")[["shuffled", "sd"]] * 100
+    means = percent.groupby(level="subject").mean()
+    note += (
+        f"\nSmall: a clip. Large: a subject's mean. On average {percent['sd'].mean():.2f} in the clip's order and "
+        f"{percent['shuffled'].mean():.2f} shuffled, where SE weights lie between 0 and 100 %. All of SE's ReLUs are "
+        f"dead in {dynamics['dead'].mean():.0%} of the steps."
+    )
+    figure, axis = plt.subplots(figsize=(COLUMN, 2.9))
+    end = 1.08 * percent.to_numpy().max() or 1
+    axis.plot([0, end], [0, end], color="black", lw=0.8, ls="--", zorder=1)
+    axis.plot(*percent.to_numpy().T, "o", color=GREY, ms=2, mew=0, alpha=0.6)
+    axis.plot(*means.to_numpy().T, "o", color=BLUE, ms=4.5)
+    axis.locator_params(nbins=5)
+    axis.set(xlim=(0, end), ylim=(0, end), aspect="equal")
+    axis.set(xlabel="with frames shuffled in time (%)", ylabel="in the clip's own order (%)")
+    axis.set_title("standard deviation over time of SE's weights")
     caption(figure, note)
     return figure
 
