@@ -1,6 +1,8 @@
 """Experiments to run folders: runs the folds that are missing, here or on a Ray cluster."""
 
 import hashlib
+import logging
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -20,8 +22,11 @@ from aullm_lib.protocol import Fold
 from aullm_lib.runs import Diverged, Run
 from aullm_lib.support.provenance import MADE_BY, provenance
 
+log = logging.getLogger(__name__)
+
 BACKENDS = ("local", "ray")
 TOGETHER = 8  # folds side by side on a GPU, unless told otherwise or memory is short
+OFTEN = 60.0  # seconds at least between two lines of what is done
 
 
 def check(experiment: Experiment, store: ClipStore) -> None:
@@ -171,6 +176,9 @@ def _step(bar: tqdm, text: str) -> None:
 def run_all(experiments: Iterable[tuple[Any, ...]], **options: Any) -> list[Path]:
     """Runs what is missing of many experiments, one after the other; all are checked before the first one starts.
 
+    Once a minute at most it logs how many are done and about how long the others take, at the pace so far: of an epoch
+    of a fold, whatever the method.
+
     Args:
         experiments: (experiment, store) or (experiment, store, folds).
         options: Of ``run``, for all of them; the errors are those of ``run``, too.
@@ -181,7 +189,25 @@ def run_all(experiments: Iterable[tuple[Any, ...]], **options: Any) -> list[Path
     jobs = [(experiment, store, *folds) for experiment, store, *folds in experiments]
     for experiment, store, *_ in jobs:
         check(experiment, store)
-    return [
-        run(experiment, store, folds=folds[0] if folds else None, **options)
-        for experiment, store, *folds in tqdm(jobs, desc="runs", unit="run", disable=len(jobs) < 2)
-    ]
+    sizes = [len(folds[0]) if folds else store.table["subject"].nunique() for _, store, *folds in jobs]
+    ahead = [experiment.recipe.epochs * size for (experiment, *_), size in zip(jobs, sizes, strict=True)]
+    paths, trained, spent, last = list[Path](), 0, 0.0, time.time()
+    for experiment, store, *folds in tqdm(jobs, desc="runs", unit="run", disable=len(jobs) < 2):
+        started = time.time()
+        path = run(experiment, store, folds=folds[0] if folds else None, **options)
+        paths, now = [*paths, path], time.time()
+        new = sum(file.stat().st_mtime >= started for file in path.glob("folds/*/fold.json"))
+        if new:  # what was done before says nothing of the pace
+            trained, spent = trained + new * experiment.recipe.epochs, spent + now - started
+        if trained and now - last >= OFTEN and len(paths) < len(jobs):
+            left, last = spent / trained * sum(ahead[len(paths) :]), now
+            log.info("%d of %d runs are done, about %s left", len(paths), len(jobs), _in_words(left))
+    return paths
+
+
+def _in_words(seconds: float) -> str:
+    """A duration, such as "3 minutes", "2.5 hours" or "4.0 days"."""
+    for unit, size, limit, digits in (("minutes", 60, 90 * 60, 0), ("hours", 3600, 48 * 3600, 1)):
+        if seconds < limit:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds / 86400:.1f} days"

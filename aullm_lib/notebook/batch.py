@@ -108,7 +108,7 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
         with files.explained(folder, "the executed notebooks"):
             papermill.execute_notebook(
                 source, target, parameters=settings, kernel_name="python3", cwd=str(home()),
-                progress_bar=sys.stderr.isatty(), log_output=False, config=KERNEL,
+                progress_bar=sys.stderr.isatty(), log_output=False, stderr_file=sys.stderr, config=KERNEL,
             )  # fmt: skip
             if not _intact(work, notebook):
                 raise RuntimeError(f"{target}: ended without its record, although no cell failed; look into that file")

@@ -7,6 +7,7 @@ under a notebook's name for that one.
 
 import ast
 import inspect
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -190,4 +191,6 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
         raise ParameterError(f"{name}: profile is {settings['profile']!r}; expected letters, digits and hyphens")
     check(settings)
     enter_home()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("aullm_lib").setLevel(logging.INFO)  # how far a training is, below its cell and in a batch's log
     return Workspace(settings["profile"]), settings

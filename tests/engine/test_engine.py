@@ -25,7 +25,7 @@ from transformers import AutoTokenizer, OPTConfig, OPTModel
 
 from aullm_lib import asl, baselines, datasets, engine, metrics, preprocess, protocol, runs, trained
 from aullm_lib.clips import ClipStore
-from aullm_lib.engine import aullm, baseline
+from aullm_lib.engine import aullm, baseline, runner
 from aullm_lib.experiment import Experiment
 from aullm_lib.lora import applied
 from aullm_lib.model import AULLM
@@ -155,6 +155,30 @@ def test_many_experiments_are_checked_before_the_first_runs_and_are_run_once(exp
         engine.run(two, hand_store, folds=folds, out=tmp_path),
     ]
     assert [len(Run(path).folds) for path in paths] == [3, 1]
+
+
+def test_many_experiments_say_how_many_are_done_and_about_how_long_the_others_take(
+    experiment, hand_store, tmp_path, caplog, monkeypatch
+):
+    """Of what was done before nothing is said: it tells nothing of the pace."""
+    several = [(dataclasses.replace(experiment, seed=seed), hand_store) for seed in (1, 2, 3, 4)]
+    engine.run_all(several[:1], out=tmp_path)
+    caplog.set_level("INFO", "aullm_lib")
+    engine.run_all(several[:3], out=tmp_path)
+    assert caplog.messages == []  # a minute has not passed
+    monkeypatch.setattr(runner, "OFTEN", 0)
+    engine.run_all(several, out=tmp_path)
+    assert caplog.messages == []  # the last one is followed by none
+    several += [(dataclasses.replace(experiment, seed=seed), hand_store) for seed in (5, 6)]
+    engine.run_all(several, out=tmp_path)
+    assert caplog.messages == ["5 of 6 runs are done, about 0 minutes left"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(200, "3 minutes"), (9000, "2.5 hours"), (170_000, "47.2 hours"), (345_600, "4.0 days")]
+)
+def test_durations_in_words(seconds, words):
+    assert runner._in_words(seconds) == words
 
 
 def test_the_run_that_was_asked_for_last_is_the_newest(experiment, hand_store, tmp_path):
