@@ -104,9 +104,10 @@ def se_dynamics(run: Run, store: ClipStore, llm: Loaded | None = None, *, seed: 
 
 
 def se_compared(dynamics: pd.DataFrame) -> pd.DataFrame:
-    """Whether SE's weights follow the movement in time: ``sanity.differences`` of ``se_dynamics``, in a single row."""
+    """Whether SE's weights follow the movement in time: the ``sanity.family`` of ``se_dynamics``, one row."""
     values = dynamics.rename(columns={"sd": "a", "shuffled": "b"})
-    return sanity.differences({("SD of SE's weights over time", "shuffled frames"): values}, ["measure", "against"])
+    line = sanity.difference(values)
+    return sanity.family({("SD of SE's weights over time", "shuffled frames"): line}, ["measure", "against"])
 
 
 def signal(run: Run) -> pd.DataFrame:
