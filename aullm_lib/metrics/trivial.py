@@ -5,10 +5,10 @@ test-tuned", which is the reference for numbers that were tuned that way and for
 """
 
 from collections.abc import Mapping
-from math import erf, sqrt
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from aullm_lib import facs
 from aullm_lib.metrics import bootstrap
@@ -79,26 +79,51 @@ def trivial_of_counts(
     return out
 
 
-def tuning(positives: Mapping[str, int], n: int, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """What tuning thresholds on the test labels adds to random scores, those of "random scores, test-tuned".
+def tuning(
+    positives: Mapping[str, int], n: int, *, spread: float = 1.0, separation: float = 0.0, offset: float = 0.0,
+    draws: int = 2000, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """What tuning thresholds on the test labels adds to simulated scores.
 
-    The arguments and errors are those of ``trivial_of_counts``. Rows are "random scores, 0.5", "random scores,
-    test-tuned" and "gain", their difference draw by draw; columns ``f1_macro`` (mean over AUs and draws, 0 to 1),
-    ``f1_macro_low`` and ``f1_macro_high`` (2.5 % and 97.5 % quantiles of the draws).
+    The logits of an AU's positives and negatives are normal, with one standard deviation. Their means lie half a
+    ``separation`` above and below the logit of the AU's base rate, both shifted by ``offset``. By default these are the
+    uninformative "random scores, test-tuned". A scorer whose separation is the square of its spread is calibrated
+    without an offset: its logit is the base rate's plus the log-likelihood ratio, and its ROC-AUC is
+    Phi(spread / sqrt(2)), 0.92 for a spread of 2.
+
+    Args:
+        positives: As ``trivial_of_counts``, so is n.
+        spread: Standard deviation of the logits, above 0.
+        separation: Of the means of positives and negatives, in logits.
+        offset: How many logits too high every score is; below 0, too low.
+        draws: Simulated test sets.
+        seed: Of the simulation.
+
+    Returns:
+        Rows "threshold 0.5", "test-tuned" and "gain", their difference draw by draw; columns ``f1_macro`` (mean over
+        AUs and draws, 0 to 1), ``f1_macro_low`` and ``f1_macro_high`` (2.5 % and 97.5 % quantiles of the draws).
+
+    Raises:
+        ValueError: As ``trivial_of_counts``; a spread that is not above 0.
     """
+    if not spread > 0:
+        raise ValueError(f"spread={spread}: expected a standard deviation above 0")
     _, present, absent = _classes(positives, n)
-    counts = _random_scores(present, absent, draws, seed)
+    counts = _random_scores(present, absent, draws, seed, spread, separation, offset)
     fixed, best = (np.nanmean(f1(c)[..., 1], -1) for c in (counts[:, list(GRID).index(0.5)], tuned(counts)))
     drawn = np.stack([fixed, best, best - fixed], -1)  # draws 3
     low, high = bootstrap.interval(drawn)
     return pd.DataFrame(
         {"f1_macro": drawn.mean(0), "f1_macro_low": low, "f1_macro_high": high},
-        index=pd.Index(["random scores, 0.5", "random scores, test-tuned", "gain"]),
+        index=pd.Index(["threshold 0.5", "test-tuned", "gain"]),
     )
 
 
-def _random_scores(present: np.ndarray, absent: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Confusion counts over GRID [draws, 16, a, 4] of random scores around each AU's base rate.
+def _random_scores(
+    present: np.ndarray, absent: np.ndarray, draws: int, seed: int, spread: float = 1.0, separation: float = 0.0,
+    offset: float = 0.0,
+) -> np.ndarray:  # fmt: skip
+    """Confusion counts over GRID [draws, 16, a, 4] of the scores of ``tuning``.
 
     Only the bin of GRID that a score falls into matters, so bins are drawn, not scores.
     """
@@ -106,11 +131,14 @@ def _random_scores(present: np.ndarray, absent: np.ndarray, draws: int, seed: in
         raise ValueError(f"draws={draws}: expected 1 or more")
     rate = np.where((present > 0) & (absent > 0), present / (present + absent), 0.5)  # one class: NaN in the end
     edges, centres = (np.log(p / (1 - p)) for p in (GRID, rate))
-    below = np.array([[(1 + erf((edge - centre) / sqrt(2))) / 2 for edge in edges] for centre in centres])  # a 16
-    bins = np.diff(below, axis=1, prepend=0.0, append=1.0)  # a 17
     rng = np.random.default_rng([seed, 1])
-    drawn = [rng.multinomial(k, bins, (draws, len(rate))) for k in (present, absent)]  # each draws a 17
-    tp, fp = (np.cumsum(x[..., :0:-1], -1)[..., ::-1].swapaxes(1, 2) for x in drawn)  # draws 16 a
+    drawn = []
+    for clips, side in ((present, 0.5), (absent, -0.5)):
+        z = (edges - (centres + offset + side * separation)[:, None]) / spread  # a 16
+        bins = np.diff(special.ndtr(z), axis=1, prepend=0.0, append=1.0)  # a 17
+        counted = rng.multinomial(clips, bins, (draws, len(rate)))  # draws a 17
+        drawn.append(np.cumsum(counted[..., :0:-1], -1)[..., ::-1].swapaxes(1, 2))  # draws 16 a
+    tp, fp = drawn
     return np.stack([tp, fp, present - tp, absent - fp], -1)
 
 

@@ -1,6 +1,5 @@
-"""The publication's Tables 1 to 4 as printed (``published.yaml``), and what they share with trivial classifiers."""
+"""The publication's Tables 1 to 4 as printed (``published.yaml``); ``printed`` says what they alone decide."""
 
-from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -8,10 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-
-from aullm_lib import facs, metrics
-from aullm_lib.datasets import documented
-from aullm_lib.datasets.documented import Counts
 
 AVERAGE = "Avg."
 LLMS = {
@@ -105,60 +100,3 @@ def baseline(number: int, method: str) -> tuple[str, str] | None:
     """A baseline's row in a table, as printed and without its citation; None where that table has none of it."""
     row = BASELINES.get(method, {}).get(number)
     return (row, row.rsplit(" [", 1)[0]) if row else None
-
-
-def positives(counts: Counts, aus: Iterable[str]) -> dict[str, int]:
-    """The documented positives of some AUs ("AU4"), which must be documented."""
-    return {au: counts.positives[int(au[2:])] for au in aus}
-
-
-def trivial(labels: str | Counts, aus: Iterable[str] = ()) -> dict[str, pd.DataFrame]:
-    """``metrics.trivial_of_counts`` on documented labels.
-
-    Args:
-        labels: Label counts, or a release, whose counts are those that the published tables agree with: for CASME II
-            256 clips, whose constants Table 4 repeats (47.8 and 46.4).
-        aus: Which AUs; of a release by default all that the publication scores.
-    """
-    if isinstance(labels, str):
-        aus = aus or [f"AU{number}" for number in facs.BENCHMARK[labels]]
-        labels = documented.CASME2[256] if labels == "casme2" else documented.OTHERS[labels]
-    return metrics.trivial_of_counts(positives(labels, aus), labels.clips)
-
-
-def constants(cells: pd.DataFrame, versions: Mapping[str, Counts]) -> pd.DataFrame:
-    """The published cells that equal, to the decimal, the score of a constant classifier.
-
-    A printed number may be rounded or cut at its decimal (45.17 is 45.2 or 45.1); both count.
-
-    Args:
-        cells: Two-class macro F1 in percent, one row per method, columns ``AU1``, ...
-        versions: Label counts that the table may have been computed on, by name.
-
-    Returns:
-        One row per cell and classifier: method, au, printed, classifier, versions (the names of all that fit).
-    """
-    printed = _long(cells)
-    tenths = (10 * printed["printed"]).round()
-    fitting = []
-    for name, counts in versions.items():
-        scores = trivial(counts, cells.columns)
-        for classifier in ("always-negative", "always-positive"):
-            score = 1000 * printed["au"].map(scores[classifier]["f1_macro"])
-            equal = (tenths == score.round()) | (tenths == np.floor(score))
-            fitting.append(printed[equal].assign(classifier=classifier, versions=name))
-    rows = pd.concat(fitting).groupby(["method", "au", "printed", "classifier"], sort=False)["versions"]
-    return rows.agg(", ".join).reset_index()
-
-
-def below(cells: pd.DataFrame, counts: Counts) -> pd.DataFrame:
-    """The published cells below the always-negative classifier: method, au, printed, always-negative (percent)."""
-    printed = _long(cells)
-    negative = (100 * trivial(counts, cells.columns)["always-negative"]["f1_macro"]).round(1)
-    printed["always-negative"] = printed["au"].map(negative)
-    return printed[printed["printed"] < printed["always-negative"]].reset_index(drop=True)
-
-
-def _long(cells: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell: method, au, printed."""
-    return cells.rename_axis("method").melt(var_name="au", value_name="printed", ignore_index=False).reset_index()

@@ -24,7 +24,7 @@ from scipy import special
 from aullm_lib import facs
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics.thresholds import POLICIES
-from aullm_lib.report import published
+from aullm_lib.report import printed, published
 from aullm_lib.report.results import CROSS_DOMAIN, PLAIN, RELEASES, Result, au_llm, in_words, made_by, title
 from aullm_lib.report.results import line as provenance_line
 from aullm_lib.support import files
@@ -37,7 +37,10 @@ COLUMN = ["span", "column"]
 KEY = ["test_set", "method", "variant", "policy", "au"]  # of a score
 CELL = {"value": NAN, "low": NAN, "high": NAN, "printed": NAN, "bold": False, "grey": False, "why": ""}
 FRAME = ["measure", "group", "kind", "policy", "row", "test_set", *COLUMN, *CELL]
-MARKS = "Bold: the best of its group, or bold in print. {}: not above the best trivial classifier."
+MARKS = (
+    "Bold: the best of its group, or bold in print. {}: not above the best trivial classifier (a random one at the "
+    "97.5 % quantile of its draws)."
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class Table:
             heading over rows that are compared with each other, ``kind`` what they are ("trivial", "documented
             trivial", "published", "ours", "difference"); ``policy`` and ``test_set``; ``row``, ``span`` (over several
             columns, or "") and ``column``; ``value``, ``low``, ``high`` in percent; ``printed``: the published number
-            that ours is compared with; ``bold``: the best, or bold in print; ``grey``: not above the best trivial
-            classifier; ``why`` a cell is empty.
+            that ours is compared with; ``bold``: the best, or bold in print; ``grey``: not above the level of the
+            trivial classifiers (``level``); ``why`` a cell is empty.
         notes: Lines under the table.
         scores: ``metrics.score`` of every result and trivial classifier; index: test_set, method, variant, policy, au.
     """
@@ -287,12 +290,12 @@ def _fair(trivial: pd.DataFrame, policy: str) -> pd.DataFrame:
 
 
 def _published(number: int, heads: pd.DataFrame) -> list[pd.DataFrame]:
-    """The published rows, bold as in print, grey where a trivial classifier scores as much on the documented labels."""
+    """The published rows, bold as in print, grey where they are not above ``level`` on the documented labels."""
     heads = heads.assign(ours=heads["key"].notna())
     frames: dict[tuple, pd.DataFrame] = {}
     for test_set, columns in heads.groupby("test_set", sort=False):
         aus = tuple(au for au in columns["au"].unique() if au != "mean")
-        scores = published.trivial(test_set.split(" → ")[-1], aus)
+        scores = printed.trivial(test_set.split(" → ")[-1], aus)
         frames |= {(test_set, name, "", ""): score for name, score in scores.items()}
     names = " and ".join(title(release) for release in RELEASES if heads["test_set"].str.contains(release).any())
     label = f"trivial classifiers, documented labels of {names}"
@@ -302,22 +305,26 @@ def _published(number: int, heads: pd.DataFrame) -> list[pd.DataFrame]:
     cells = cells.assign(measure=MEASURES["f1_macro"], kind="published", policy="", group=f"published, {names}")
     cells["value"] = [table.loc[c.row, c.key] if c.ours else NAN for c in cells.itertuples()]
     cells["bold"] = [bool(c.ours and bold.loc[c.row, c.key]) for c in cells.itertuples()]
-    return [trivial, cells.assign(grey=cells["value"] <= _highest(_fair(trivial, ""), cells).round(1))]
+    return [trivial, cells.assign(grey=cells["value"] <= level(_fair(trivial, ""), cells).round(1))]
 
 
-def _highest(trivial: pd.DataFrame, cells: pd.DataFrame) -> pd.Series:
-    """The highest score of the trivial classifiers in the column of each cell; -inf where there is none."""
-    highest = trivial.groupby(COLUMN)["value"].max().rename("highest")
-    return cells.join(highest, on=COLUMN)["highest"].fillna(-float("inf"))
+def level(trivial: pd.DataFrame, cells: pd.DataFrame) -> pd.Series:
+    """What each cell has to exceed: the highest of the trivial classifiers in its column; -inf where there is none.
+
+    A constant classifier counts with its score, a random one with the 97.5 % quantile of its draws: up to there a score
+    is one that guessing gives.
+    """
+    highest = trivial["high"].fillna(trivial["value"]).groupby([trivial[name] for name in COLUMN]).max()
+    return cells.join(highest.rename("highest"), on=COLUMN)["highest"].fillna(-float("inf"))
 
 
 def compared(cells: pd.DataFrame, trivial: pd.DataFrame) -> pd.DataFrame:
-    """The cells of a group with the best of each column in bold, if it is above the trivial classifiers and not alone.
+    """The cells of a group with the best of each column in bold, if it is above ``level`` and not alone.
 
-    The best to the decimal that is shown, as the publication has it: of equal ones, all. Cells that are not above the
-    trivial classifiers are grey.
+    The best to the decimal that is shown, as the publication has it: of equal ones, all. Cells that are not above
+    ``level`` are grey.
     """
-    column, above = cells.groupby(COLUMN)["value"], cells["value"] - _highest(trivial, cells)
+    column, above = cells.groupby(COLUMN)["value"], cells["value"] - level(trivial, cells)
     best = column.transform("max").where(column.transform("count") > 1)
     equal = cells["value"].map("{:.1f}".format) == best.map("{:.1f}".format)
     return cells.assign(bold=equal & (above.fillna(0) > 0), grey=above.fillna(1) <= 0)

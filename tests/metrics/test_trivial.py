@@ -73,13 +73,30 @@ def test_what_tuning_on_test_labels_gives_random_scores(counts, clips, plain, tu
     assert got[0] == pytest.approx(naive.max(0).mean(), abs=3 * spread / np.sqrt(600))
     assert 100 * table["f1_macro"].to_numpy()[:-1] == pytest.approx(naive.max(0).mean(0), abs=1)
     tuning = 100 * metrics.tuning(counts, clips)
-    assert tuning.loc["random scores, test-tuned"].to_numpy() == pytest.approx(got)
-    apart = {"random scores, 0.5": naive[8].mean(1), "gain": (naive.max(0) - naive[8]).mean(1)}
+    assert tuning.loc["test-tuned"].to_numpy() == pytest.approx(got)
+    apart = {"threshold 0.5": naive[8].mean(1), "gain": (naive.max(0) - naive[8]).mean(1)}
     for name, drawn in apart.items():
         row = tuning.loc[name].to_numpy()
         assert row[0] == pytest.approx(drawn.mean(), abs=3 * drawn.std() / np.sqrt(600))
         assert row[1:] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.5 * drawn.std())
     assert got[1:] == pytest.approx(np.quantile(naive.max(0).mean(1), [0.025, 0.975]), abs=0.3 * spread)
+
+
+def test_what_tuning_gives_a_skilled_scorer_equals_a_naive_simulation():
+    """Spread 2 and separation 4, two logits too low."""
+    positives, clips, rng = 40, 120, np.random.default_rng(3)
+    labels = np.arange(clips) < positives
+    logit = np.log(positives / (clips - positives)) + rng.normal(np.where(labels, 2, -2), 2, (300, clips))
+    p = 1 / (1 + np.exp(2 - logit))
+    scores = np.array([[f1_score(labels, drawn >= t, average="macro") for t in thresholds.GRID] for drawn in p])
+    tuning = metrics.tuning({"AU1": positives}, clips, spread=2, separation=4, offset=-2)
+    expected = {"threshold 0.5": scores[:, 8], "test-tuned": scores.max(1), "gain": scores.max(1) - scores[:, 8]}
+    for name, drawn in expected.items():
+        assert tuning.loc[name, "f1_macro"] == pytest.approx(drawn.mean(), abs=3 * drawn.std() / np.sqrt(300))
+        ends = tuning.loc[name, ["f1_macro_low", "f1_macro_high"]].to_numpy()
+        assert ends == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.5 * drawn.std())
+    with pytest.raises(ValueError, match="spread=0: expected a standard deviation above 0"):
+        metrics.tuning({"AU1": 40}, 120, spread=0)
 
 
 def test_classifiers_of_counts_are_those_of_labels():

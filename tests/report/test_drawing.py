@@ -150,3 +150,16 @@ def test_only_the_best_above_the_trivial_classifiers_is_bold_and_ties_are_bold_t
     assert made["bold"].tolist() == [True, False, True, False, False, False]
     assert made["grey"].tolist() == [False, True, False, True, True, False]
     assert not compared(cells({"alone": [{"value": 50.0}]}), trivial[:0])["bold"].any()
+
+
+def test_a_random_classifier_counts_with_the_upper_quantile_of_its_draws():
+    columns = [("", "a"), ("", "b")]
+    trivial = cells(
+        {"constant": [{"value": 45.0}, {"value": 60.0}], "random": [{"value": 50.0, "low": 46.0, "high": 54.0}] * 2},
+        columns,
+    )
+    ours = cells({"m": [{"value": 54.0}, {"value": 60.1}], "n": [{"value": 54.1}, {"value": 58.0}]}, columns)
+    made = compared(ours, trivial)
+    assert tables.level(trivial, ours).tolist() == [54.0, 60.0] * 2
+    assert made["grey"].tolist() == [True, False, False, True]
+    assert made["bold"].tolist() == [False, True, True, False]

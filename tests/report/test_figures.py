@@ -39,6 +39,7 @@ def test_figures_are_the_same_bytes_twice(scored, tmp_path):
         "curve": lambda: scores.intensity_curve(points, ["f1_macro", "fixed"], note="n"),
         "methods": lambda: scores.methods({"x": method_frame()}, {"x": {"always-negative": 45.4}}, note="n"),
         "differences": lambda: scores.differences(difference_frame(), note="n"),
+        "tuning": lambda: scores.tuning(gain_frame(), {"x": 3.0}, "n"),
         "losses": lambda: scores.losses(log, "t"),
         "signal": lambda: scores.signal(signal_frame(), "t"),
         "counts": lambda: scores.au_counts({"casme2": table(AU1=[1, 1, 1], AU5=[1, 0, 0])}),
@@ -144,6 +145,23 @@ def test_the_signal_is_drawn_as_medians_and_ranges_over_folds_in_percent():
     visual = scores.signal(frame[["fold", "epoch", *(name for name in frame if name.startswith("token"))]], "t")
     assert [len(axis.lines) for axis in visual.axes] == [2, 2]
     scores.signal(signal_frame(hidden=0.0), "t").draw_without_rendering()  # the same vector for every clip
+
+
+def gain_frame():
+    rows = [("x", "uninformative", 0.5, 3.0), ("x", "uninformative", 1.0, 2.0), ("x", "skilled", -1.0, 10.0)]
+    frame = pd.DataFrame(rows, columns=["data", "scorer", "x", "gain"])
+    return frame.assign(low=frame["gain"] - 1, high=frame["gain"] + 1)
+
+
+def test_gains_of_both_scorers_stand_beside_the_published_margin():
+    left, right = scores.tuning(gain_frame(), {"x": 4.6}).axes
+    assert ("o", [0.5, 1], [3, 2]) in lines(left)
+    assert ("o", [-1], [10]) in lines(right)
+    for axis, top in ((left, 4), (right, 11)):
+        assert [4.6, 4.6] in [y for _, _, y in lines(axis)]
+        assert axis.get_ylim()[0] == 0
+        assert axis.get_ylim()[1] >= top
+    assert [label.get_text() for label in left.get_xticklabels()] == ["0.5", "1"]
 
 
 def method_frame():

@@ -1,11 +1,8 @@
 """The publication's numbers: whole, typed, and consistent as far as they are."""
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from aullm_lib import baselines, facs, model
-from aullm_lib.datasets.documented import CASME2, OTHERS, Counts
 from aullm_lib.report import published
 
 
@@ -86,18 +83,6 @@ def test_an_llm_is_known_by_its_name_wherever_it_lies():
     assert published.llm("Qwen/Qwen2.5-1.5B-Instruct") is None
 
 
-def test_constant_cells_of_table_4_are_those_of_the_documented_labels():
-    """ResNet-18 on SAMM is always-negative on three AUs; on CASME II the constants are those of 256 clips."""
-    table = published.table(4)
-    samm = published.trivial("samm")["always-negative"]["f1_macro"] * 100
-    casme2 = published.trivial("casme2", ("AU2", "AU4", "AU7", "AU12"))["always-negative"]["f1_macro"] * 100
-    assert np.allclose(samm.drop("mean"), [47.00, 46.10, 41.54, 45.17], atol=0.01)
-    for au in ("AU2", "AU7", "AU12"):
-        assert table.loc["ResNet-18 [6]", ("CASME II → SAMM", au)] == pytest.approx(samm[au], abs=0.1)
-    for au in ("AU2", "AU12"):
-        assert table.loc["ResNet-18 [6]", ("SAMM → CASME II", au)] == pytest.approx(casme2[au], abs=0.05)
-
-
 def test_baselines_are_the_rows_that_are_not_au_llm_in_their_order():
     for number in (1, 2, 4):
         rows = [rows[number] for rows in published.BASELINES.values() if number in rows]
@@ -109,25 +94,3 @@ def test_baselines_are_the_rows_that_are_not_au_llm_in_their_order():
     assert published.baseline(2, "fitnet") == ("Fit-18 [16]", "Fit-18")
     assert published.baseline(3, "sca") is published.baseline(1, "infusenet") is published.baseline(1, "au-llm") is None
     assert list(published.BASELINES) == list(baselines.METHODS)[:10]
-
-
-def test_constant_cells_are_found_to_the_decimal():
-    counts = Counts("ten clips", 10, 2, {4: 2, 12: 5})
-    # always-negative on AU4: absent F1 = 16 / 18, so 44.44; always-positive: 4 / 12, so 16.67; AU12: 33.33 both ways
-    cells = pd.DataFrame({"AU4": [44.4, 16.6, 44.5], "AU12": [33.3, 60.0, 33.4]}, index=["a", "b", "c"])
-    equal = published.constants(cells, {"ten": counts})
-    assert set(equal.itertuples(index=False, name=None)) == {
-        ("a", "AU4", 44.4, "always-negative", "ten"), ("b", "AU4", 16.6, "always-positive", "ten"),
-        ("a", "AU12", 33.3, "always-negative", "ten"), ("a", "AU12", 33.3, "always-positive", "ten"),
-    }  # fmt: skip
-    low = published.below(cells, counts)
-    assert low.to_numpy().tolist() == [["b", "AU4", 16.6, 44.4]]
-
-
-def test_the_published_cross_domain_cells_that_equal_a_constant():
-    """By hand: 47.0, 41.5 and 45.1 on SAMM; on CASME II 47.8 (47.755) with 256 clips alone, 46.4 with 255 too."""
-    samm = published.constants(pd.DataFrame({"AU2": [47.0], "AU7": [41.5], "AU12": [45.1]}), {"samm": OTHERS["samm"]})
-    assert len(samm) == 3
-    versions = {str(n): CASME2[n] for n in (256, 255, 247)}
-    equal = published.constants(pd.DataFrame({"AU2": [47.8], "AU12": [46.4]}), versions)
-    assert dict(zip(equal["au"], equal["versions"], strict=True)) == {"AU2": "256", "AU12": "256, 255"}

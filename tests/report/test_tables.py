@@ -79,9 +79,9 @@ def test_published_rows_are_as_printed_and_grey_where_trivial(record, load):
     rows = group(made, "published, SAMM")
     assert values(rows["SCA [11]"]) == published.table(2).loc["SCA [11]"].tolist()
     assert [cell.bold for cell in rows["AU-DeepSeek R1(1.5B)"]] == [True, True, True, False, True]
-    assert [cell.grey for cell in rows["ResNet34 [6]"]] == [True, False, True, True, True]
+    assert [cell.grey for cell in rows["SSSNet LED [20]"]] == [False, False, True, True, False]  # guessing: 58, 54
     four = group(tables.cross_domain(load()), "published")["AU-LLM (Ours)"]
-    assert [cell.bold and cell.grey for cell in four][:3] == [True, False, True]
+    assert [cell.bold and cell.grey for cell in four] == [True, False, True, True, True, False, True, True, True, True]
 
 
 @pytest.mark.parametrize("synthetic", [True, None, "yes"])
@@ -235,12 +235,11 @@ def test_every_policy_is_a_group_with_its_own_trivial_classifiers(record, load):
     tuned = group(made, "ours, SAMM; threshold tuned on the test labels")["AU-LLM, tiny"]
     assert values(tuned) == [100 * x for x in metrics.score(predictions, policy="test-tuned")["f1_macro"]]
     trivial = group(made, "trivial classifiers, SAMM")
-    level = max(row[-1].value for row in trivial.values())
-    assert level == trivial["random scores, test-tuned"][-1].value
+    level = trivial["random scores, test-tuned"][-1].high
+    assert level == max(row[-1].high for name, row in trivial.items() if "random" in name)
     assert tuned[-1].grey == (tuned[-1].value <= level)
     fixed = group(made, "ours, SAMM; threshold 0.5")["AU-LLM, tiny"]
-    fair = max(row[-1].value for name, row in trivial.items() if name != "random scores, test-tuned")
-    assert fixed[-1].grey == (fixed[-1].value <= fair)
+    assert fixed[-1].grey == (fixed[-1].value <= trivial["base-rate random"][-1].high)
 
 
 def test_the_same_runs_give_the_same_bytes(record, load, tmp_path):

@@ -284,6 +284,39 @@ def intensity_curve(
     return figure
 
 
+@styled(SMALL)
+def tuning(gains: pd.DataFrame, margins: Mapping[str, float], note: str = "") -> Figure:
+    """What tuning on the test labels adds: by the spread of an uninformative scorer, by the offset of a skilled one.
+
+    A line is the mean over simulated test sets with a band from their 2.5 % to their 97.5 % quantile, one per data.
+
+    Args:
+        gains: As ``printed.gains``.
+        margins: data -> the published margin over the best baseline in points, drawn as a line.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.3))
+    parts = {key: rows.set_index("x") for key, rows in gains.groupby(["data", "scorer"])}
+    for data, colour, marker, dashes in zip(margins, PALETTE, MARKERS, ("--", ":"), strict=False):
+        for axis, scorer in zip(axes, ("uninformative", "skilled"), strict=True):
+            rows = parts[data, scorer]
+            axis.plot(rows.index, rows["gain"], color=colour, marker=marker, ms=3, lw=1.2, label=data)
+            axis.fill_between(rows.index, rows["low"], rows["high"], color=colour, alpha=0.15, lw=0)
+            axis.axhline(margins[data], color=colour, ls=dashes, lw=1, label=f"{data}: margin as published")
+    axes[0].set_title("scores without information", loc="left")
+    axes[0].set(xlabel="spread of the scores (standard deviation of logits)", xscale="log")
+    spreads = parts[next(iter(margins)), "uninformative"].index
+    axes[0].set_xticks(spreads, [f"{x:g}" for x in spreads])
+    axes[0].xaxis.set_minor_locator(NullLocator())
+    axes[0].set_ylabel("gain (points of macro F1)")
+    axes[1].set_title("a skilled scorer, calibrated but for an offset", loc="left")
+    axes[1].set_xlabel("offset of its scores (logits; below 0: too low)")
+    for axis in axes:
+        axis.set_ylim(0, None)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    caption(figure, f"Bands: 2.5 % to 97.5 % quantiles of the simulated test sets.\n{note}")
+    return figure
+
+
 @styled(STYLE | {"axes.grid.axis": "x"})
 def methods(panels: Mapping[str, pd.DataFrame], trivial: Mapping[str, Mapping[str, float]], note: str = "") -> Figure:
     """Two-class macro F1 of each method on each set of clips, in percent.
