@@ -93,7 +93,7 @@ def score(
 
 def compare(
     a: Predictions, b: Predictions, *, measure: str = "f1_macro", policy: str = "fixed", threshold: float = 0.5,
-    draws: int = 20_000,
+    draws: int = 20_000, per_seed: int = 1,
 ) -> pd.DataFrame:  # fmt: skip
     """The paired difference between two methods on the same clips and folds.
 
@@ -104,6 +104,8 @@ def compare(
         measure: One of MEASURES.
         policy: As ``score``, for both; so is threshold.
         draws: Patterns of swapped subjects, where there are too many to try all (``significance.patterns``).
+        per_seed: How many tables in a row are of one seed. With 2, the first method being (A, b, A, b, ...) and the
+            second (a, B, a, B, ...), the difference is half of the interaction (A - a) - (B - b).
 
     Returns:
         One row per AU and the row "mean": ``difference`` (a - b, -1 to 1); ``low`` and ``high`` (95 % jackknife, as
@@ -139,6 +141,7 @@ def compare(
     of_seeds = apart(everyone, nobody)[:, 0]  # k a 1
     defined, of_seeds = ~np.isnan(of_seeds[0]), with_mean(of_seeds)[..., 0]  # a 1, k a+1
     left_out = with_mean(apart(1 - np.eye(subjects), 0 * np.eye(subjects)).mean(0), over=defined)[..., 0]
+    of_seeds = of_seeds.reshape(-1, per_seed, of_seeds.shape[-1]).mean(1)
     low, high, error = significance.jackknife(of_seeds.mean(0), left_out, of_seeds)
     swaps = significance.blocks(significance.patterns(subjects, draws))
     swapped = np.concatenate([apart(1.0 - block, 1.0 * block).mean(0) for block in swaps])

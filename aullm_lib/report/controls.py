@@ -59,6 +59,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "efp-": "linear projector (EFP-)",
         "efp-small": "the EFP with as many parameters as EFP-",
         "no-se": "no SE",
+        "bce": "binary cross-entropy",
+        "switch-loss": "the other recipe's loss",
     },
 }
 """Heading -> variant of ``model.VARIANTS`` -> what it is. Any other variant goes by its name under the last one."""
@@ -107,8 +109,8 @@ HELPS = {
 }  # fmt: skip
 
 
-def _models(results: Iterable[Result]) -> list[tuple[Result, dict[str, Result]]]:
-    """Each whole model that has a score and a variant beside it, with all its variants by name; Tables 1, 2, 4 first.
+def models(results: Iterable[Result]) -> list[tuple[Result, dict[str, Result]]]:
+    """Each whole model that has a score, with all its variants by name; Tables 1, 2, 4 first.
 
     A variant without an LLM is one of every model with its recipe.
     """
@@ -119,14 +121,21 @@ def _models(results: Iterable[Result]) -> list[tuple[Result, dict[str, Result]]]
         same = [r for r in ours if r.test_set == one.test_set and _recipe(r) == _recipe(one)]
         free = {r.variant: r for r in same if "llm" not in r.runs[0].info["data"]}
         out.append((one, free | {r.variant: r for r in same if r.llm == one.llm}))
-    return [(one, variants) for one, variants in out if len(variants) > 1]
+    return out
 
 
 def _recipe(result: Result) -> Any:
     return result.runs[0].experiment.recipe
 
 
-def _data(result: Result) -> str:
+def describe(variant: str) -> str:
+    """What a variant is, in a few words."""
+    group, what = PLACES.get(variant, (OTHER, variant))
+    return f"{group}: {what}" if group in ("weights of the LLM", "prompt", "input frames") else what
+
+
+def data_of(result: Result) -> str:
+    """The test set of a result in words."""
     return "synthetic, as " * result.synthetic + title(result.test_set)
 
 
@@ -143,9 +152,9 @@ def against_whole(results: Iterable[Result], variants: Callable[[str], bool] = b
         it is left out.
     """
     pairs: evidence.Pairs = {}
-    for one, every in _models(results):
+    for one, every in models(results):
         others = {name: r for name, r in every.items() if r is not one and variants(name)}
-        keys = ((one.name, _data(one), PLACES.get(name, (OTHER,))[0], name) for name in others)
+        keys = ((one.name, data_of(one), PLACES.get(name, (OTHER,))[0], name) for name in others)
         pairs |= dict(zip(keys, (evidence.common(r, one) for r in others.values()), strict=True))
     return evidence.paired(pairs, [*KEY[:2], "group", KEY[2]], [*KEY[:2], "group"]).droplevel("group")
 
@@ -168,8 +177,10 @@ def table(results: Sequence[Result]) -> pd.DataFrame:
           ``seconds``, and ``MB``, the peak of memory: a GPU's, else that of the whole process.
     """
     rows: dict[tuple[str, str, str], dict] = {}
-    for one, every in _models(results):
-        model, data = one.name, _data(one)
+    for one, every in models(results):
+        if len(every) == 1:
+            continue
+        model, data = one.name, data_of(one)
         rows |= {(model, data, variant): _row(r) for variant, r in every.items()}
         level = 100 * one.trivial[CHANCE].loc["mean", "f1_macro"]
         apart = _apart(rows[model, data, "all"], level)

@@ -50,19 +50,22 @@ def paired(
         compared" and the reason.
     """
 
-    def compared(pair: tuple[Predictions, Predictions] | str) -> dict[str, Any]:
-        if isinstance(pair, str):
-            return {"why": pair}
-        try:
-            mean = metrics.compare(*pair, measure=measure, policy=policy).loc["mean"]
-        except ValueError as error:
-            return {"why": str(error)}
-        points = {name: 100 * mean[name] for name in ("difference", "low", "high", "detectable")}
-        return {"why": "", "p (Holm)": mean["p"], "subjects": mean["subjects"]} | points
-
     index = pd.MultiIndex.from_tuples(pairs, names=names)
-    frame = pd.DataFrame([compared(pair) for pair in pairs.values()], index, [*DIFFERENCE, "why"])
+    lines = [difference(pair, measure=measure, policy=policy) for pair in pairs.values()]
+    frame = pd.DataFrame(lines, index, [*DIFFERENCE, "why"])
     return corrected(frame.astype(dict.fromkeys(DIFFERENCE, float)), family)
+
+
+def difference(pair: tuple[Predictions, Predictions] | str, **options: Any) -> dict[str, Any]:
+    """DIFFERENCE of a pair in points with its plain p (``metrics.compare``, which has the options), or ``why`` not."""
+    if isinstance(pair, str):
+        return {"why": pair}
+    try:
+        mean = metrics.compare(*pair, **options).loc["mean"]
+    except ValueError as error:
+        return {"why": str(error)}
+    points = {name: 100 * mean[name] for name in ("difference", "low", "high", "detectable")}
+    return points | {"p (Holm)": mean["p"], "subjects": mean["subjects"], "why": ""}
 
 
 def corrected(frame: pd.DataFrame, family: Sequence[str] = ()) -> pd.DataFrame:

@@ -219,7 +219,8 @@ def test_the_table_as_a_page_and_as_a_figure(record, load):
     assert [axis.get_title() for axis in (first, second)] == ["synthetic, as SAMM", "synthetic, as CASME II → SAMM"]
     labels = [label.get_text() for label in first.get_yticklabels()]
     assert labels == [
-        "LLM taken away or replaced", "no LLM", "weights of the LLM", "random, with LoRA", "other parts", "bce"
+        "LLM taken away or replaced", "no LLM", "weights of the LLM", "random, with LoRA", "other parts",
+        "binary cross-entropy",
     ]  # fmt: skip
     dots = {float(line.get_xdata()[0]): line for line in first.lines if line.get_marker() == "o"}
     assert set(dots) == set(table.xs("synthetic, as SAMM", level="data")["difference"][2:])

@@ -471,3 +471,51 @@ def reliability(frame: pd.DataFrame, errors: pd.Series, note: str = "") -> Figur
     figure.legend(handles=handles, loc="outside upper left", ncols=2)
     caption(figure, note)
     return figure
+
+
+@styled(SMALL | {"axes.grid.axis": "x"})
+def claims(frame: pd.DataFrame, note: str = "") -> Figure:
+    """Every comparison of the publication's claims with its interval, a block per claim.
+
+    A dot is filled where the comparison is supported, hollow where it cannot be told, a cross where it is not
+    supported; a diamond is the published margin, a pale bar what would not be found in 4 of 5 cases.
+
+    Args:
+        frame: ``claims.table``; comparisons without a difference are left out, and those that do not decide.
+    """
+    shown = frame[frame["difference"].notna() & frame["decides"]]
+    models = shown.index.get_level_values("model")
+    labels: list[tuple[str, bool]] = []  # and whether it is a heading
+    figure, axis = plt.subplots(figsize=(PAGE, 1 + 0.145 * (len(shown) + shown.index.unique("claim").size)))
+    axis.axvline(0, color="black", lw=0.8)
+    colours = {"supported": BLUE, "not supported": ORANGE}
+    for claim, rows in shown.groupby(level="claim", sort=False):
+        labels.append((str(claim), True))
+        for (_, data, model, against), row in rows.iterrows():
+            named = [against, data.removeprefix("synthetic, as "), model] if len(set(models)) > 1 else [against, data]
+            at, colour = len(labels), colours.get(row["verdict"], GREY)
+            labels.append((", ".join(named).replace("synthetic, as ", ""), False))
+            wide = np.array([-1, 1]) * row["detectable"]
+            axis.plot(wide, [at, at], color=PALE, lw=4.5, zorder=0, solid_capstyle="butt")
+            axis.plot([row["low"], row["high"]], [at, at], color=colour, lw=1.2)
+            mark = "X" if row["verdict"] == "not supported" else "o"
+            axis.plot(
+                row["difference"], at, mark, ms=4, color=colour, mfc=colour if row["verdict"] in colours else "white"
+            )
+            axis.plot(row["published"], at, "D", ms=3.2, color="black", mfc="none", mew=0.8)
+    axis.set_yticks(range(len(labels)), [textwrap.shorten(text, 64, placeholder=" …") for text, _ in labels])
+    for (_, heading), label in zip(labels, axis.get_yticklabels(), strict=True):
+        label.set_fontweight("bold" if heading else "normal")
+    axis.set(ylim=(len(labels) - 0.4, -0.6), xlabel="full model minus control, points")
+    axis.tick_params(axis="y", length=0)
+    handles = [
+        Line2D([], [], color=BLUE, marker="o", ms=4.5, lw=1.2, label="supported"),
+        Line2D([], [], color=ORANGE, marker="X", ms=4.5, lw=1.2, label="not supported"),
+        Line2D([], [], color=GREY, marker="o", ms=4.5, lw=1.2, mfc="white", label="cannot tell"),
+        Line2D([], [], color="black", marker="D", ms=3.5, ls="", mfc="none", label="published margin"),
+        Line2D([], [], color=PALE, lw=5, label="too small to be found in 4 of 5 cases"),
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=5)
+    rehearsal = "A rehearsal on synthetic releases, no result on CASME II or SAMM.\n" * bool(shown["synthetic"].any())
+    caption(figure, rehearsal + note)
+    return figure

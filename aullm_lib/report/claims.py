@@ -1,0 +1,520 @@
+"""The publication's claims, each with the experiment, the statistic and the rule that decide it, and the verdict.
+
+What decides each claim stands in ``CLAIMS``, written down before anything is run. The rule is the same for all: the
+difference between the full model and what it is compared with is averaged over the seeds and tested by swapping whole
+subjects (``metrics.compare``), p is corrected over all tests of the claim (Holm), and a comparison is
+
+- supported, where p is below 0.05 in the claimed direction;
+- not supported, where it is below 0.05 in the other one, or where the upper end of the 95 % interval lies below the
+  published margin;
+- undecided in every other case: too few runs (fewer seeds than the claim asks for, or cells missing), or too little
+  power (the smallest difference that would be found in 4 of 5 cases stands beside it).
+
+A claim is supported where all its comparisons are, and not supported where one of them is not. Decisions are taken at
+thresholds chosen on the other subjects (policy "nested"), since a fixed 0.5 is unfair to a loss that is not calibrated;
+across domains, where there is no other subject, at 0.5. On licensed data a claim needs the publication's LLMs and
+releases; a rehearsal on synthetic releases is decided by what was run, and says in every line that it is a rehearsal.
+"""
+
+import html
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from aullm_lib.explain import probes, sanity
+from aullm_lib.metrics.predictions import TEXT
+from aullm_lib.metrics.scores import RANKS, Predictions
+from aullm_lib.metrics.thresholds import POLICIES
+from aullm_lib.metrics.trivial import CHANCE
+from aullm_lib.report import controls, evidence, printed, published, tables
+from aullm_lib.report.results import CROSS_DOMAIN, RELEASES, Result, title
+from aullm_lib.support import files
+
+SUPPORTED, AGAINST, MISSING = "supported", "not supported", "not run"
+RUNS, POWER = "cannot tell: too few runs", "cannot tell: too little power"
+FULL, SYNTHETIC = "the full model", "synthetic release"
+KEY = ["claim", "data", "model", "against"]
+
+
+@dataclass
+class Row:
+    """One comparison of a claim: a pair of predictions, or the numbers of one made elsewhere."""
+
+    data: str
+    model: str
+    against: str
+    pair: tuple[Predictions, Predictions] | str = ""  # or why there is none
+    published: float = float("nan")  # the margin, in points
+    measure: str = "f1_macro"
+    policy: str = "nested"
+    numbers: dict[str, Any] = field(default_factory=dict)  # of evidence.DIFFERENCE, in the place of a pair
+    verdict: str = ""  # where the rule is another than the claim's
+    seeds: int = 0  # of those numbers
+    decides: bool = True
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """AU-LLM on a test set with one LLM: the full model (None if it was not run), and its variants by name."""
+
+    test_set: str
+    model: str
+    whole: Result | None
+    variants: dict[str, Result]
+    short: str = ""  # the LLM's column of Table 3
+
+    @property
+    def policy(self) -> str:
+        return "fixed" if self.test_set in CROSS_DOMAIN else "nested"
+
+    def row(self, other: Result | None, against: str, **facts: Any) -> Row:
+        """The whole model against another result."""
+        data = controls.data_of(self.whole) if self.whole else title(self.test_set)
+        missing = f"{against} was not run" if self.whole else f"{self.model} was not run"
+        pair = evidence.common(self.whole, other) if self.whole and other else missing
+        synthetic = bool(self.whole and self.whole.synthetic)
+        row = Row(data, self.model, against, pair, policy=self.policy, synthetic=synthetic)
+        return replace(row, **facts)
+
+
+class Found:
+    """The results of a profile, as claims ask for them.
+
+    Args:
+        results: Of ``results.load``. Where some are of licensed releases the others are left out.
+        localisation: The folder that ``06_visualize`` wrote; None, or one that is not there, has nothing.
+    """
+
+    def __init__(self, results: Iterable[Result], localisation: Path | None = None):
+        every = list(results)
+        self.licensed = any(not r.synthetic for r in every)
+        self.results = [r for r in every if not (self.licensed and r.synthetic)]
+        self.localisation = localisation
+        self._models = controls.models(self.results)
+        self._differences: dict[tuple, dict[str, Any]] = {}
+
+    def cells(self, test_sets: Sequence[str], variants: Sequence[str] = ("all",)) -> list[Cell]:
+        """The cells that a claim is about, test set by test set, the publication's LLMs in its order before any other.
+
+        Of licensed data these are all that are published. In a rehearsal they are those in which some of ``variants``
+        were run, or the first one where none was.
+        """
+        cells, names = list[Cell](), dict(published.LLMS.values())
+        for test_set in test_sets:
+            here = {one.name: (one, every) for one, every in self._models if one.test_set == test_set}
+            for name in dict.fromkeys([*names, *here]):
+                one, every = here.get(name, (None, {}))
+                cells.append(Cell(test_set, name, one, every, names.get(name, "")))
+        if self.licensed:
+            return cells
+        return [cell for cell in cells if set(variants) & set(cell.variants)] or cells[:1]
+
+    def difference(self, row: Row) -> dict[str, Any]:
+        """``evidence.difference`` of a row, once for all claims and ways that ask for it."""
+        policy = "fixed" if row.measure in RANKS else row.policy
+        key = (row.data, row.model, row.against, row.measure, policy)
+        if key not in self._differences:
+            self._differences[key] = evidence.difference(row.pair, measure=row.measure, policy=policy)
+        return self._differences[key]
+
+    def baseline(self, test_set: str, method: str) -> Result | None:
+        """A baseline's result on a test set: one with a score, if there is one."""
+        same = [r for r in self.results if r.test_set == test_set and r.method == method and r.baseline]
+        return next(iter(sorted(same, key=lambda r: bool(r.why))), None)
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """The whole model, or the variant ``of``, against variants of it, for each LLM, leave-one-subject-out."""
+
+    variants: tuple[str, ...]
+    of: str = "all"
+    measure: str = "f1_macro"
+    decides: bool = True
+
+    def rows(self, found: Found) -> Iterator[Row]:
+        for cell in found.cells(RELEASES, self.variants):
+            one = replace(cell, whole=cell.variants.get(self.of))
+            for variant in self.variants:
+                facts = {"published": self._margin(cell, variant), "decides": self.decides, "measure": self.measure}
+                against = controls.describe(variant) + f" ({controls.describe(self.of)} in the place of {FULL})" * (
+                    self.of != "all"
+                )
+                yield one.row(cell.variants.get(variant), against, **facts)
+
+    def _margin(self, cell: Cell, variant: str) -> float:
+        """The published one, of Table 3."""
+        label = published.VARIANTS.get(variant)
+        if not label or self.of != "all" or self.measure != "f1_macro":
+            return float("nan")
+        table = published.table(3)[title(cell.test_set)]
+        margins = table.loc["all"] - table.loc[label]
+        return float(margins[cell.short] if cell.short else margins.max())
+
+
+@dataclass(frozen=True)
+class BestBaseline:
+    """Each LLM's whole model against the baseline that is best as published."""
+
+    test_set: str
+    variants: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """That baseline."""
+        number = 1 + RELEASES.index(self.test_set)
+        averages = published.table(number)[published.AVERAGE]
+        rows = {m: row for m in published.BASELINES if (row := published.baseline(number, m))}
+        return (max(rows, key=lambda method: averages[rows[method][0]]),)
+
+    def rows(self, found: Found) -> Iterator[Row]:
+        (method,), number = self.methods, 1 + RELEASES.index(self.test_set)
+        averages, other = published.table(number)[published.AVERAGE], found.baseline(self.test_set, method)
+        ours = averages[averages.index.str.startswith("AU-")]
+        for cell in found.cells([self.test_set]):
+            margin = ours.get(cell.model, ours.max()) - averages[published.BASELINES[method][number]]
+            yield cell.row(other, _name(number, method), published=float(margin))
+
+
+def _name(number: int, method: str) -> str:
+    """A baseline as a published table names it."""
+    row = published.baseline(number, method)
+    return row[1] if row else method
+
+
+@dataclass(frozen=True)
+class AcrossDomains:
+    """The whole model against Table 4's baselines, in both directions, and above what base-rate guessing reaches."""
+
+    methods: tuple[str, ...] = ("resnet18", "sssnet-led")
+    variants: ClassVar[tuple[str, ...]] = ()
+
+    def rows(self, found: Found) -> Iterator[Row]:
+        averages = published.table(4).xs(published.AVERAGE, axis=1, level=1)
+        for test_set in CROSS_DOMAIN:  # the published row is of one LLM, which is not named
+            cells = found.cells([test_set])
+            cell = next((cell for cell in cells if cell.whole), cells[0])
+            here = averages[title(cell.test_set)]
+            for method in self.methods:
+                margin = float(here["AU-LLM (Ours)"] - here[published.BASELINES[method][4]])
+                yield cell.row(found.baseline(cell.test_set, method), _name(4, method), published=margin)
+            row = cell.row(None, "the 97.5 % point of base-rate guessing")
+            yield _level(row, cell.whole, "f1_macro_high", (AGAINST, POWER, SUPPORTED))
+
+
+def _level(row: Row, result: Result | None, end: str, verdicts: Sequence[str]) -> Row:
+    """A result's score against a level of base-rate guessing, a constant.
+
+    Args:
+        row: Says what is compared.
+        result: None, or one without a score, leaves the row as it is.
+        end: The column of the trivial classifier's table.
+        verdicts: Where the whole interval lies below the level, holds it, and lies above it.
+    """
+    if result is None or result.why:
+        return replace(row, pair=result.why if result else row.pair)
+    mean, level = result.score(row.policy).loc["mean"], result.trivial[CHANCE].loc["mean", end]
+    ends = {"difference": "f1_macro", "low": "f1_macro_low", "high": "f1_macro_high"}
+    numbers = {name: 100 * (mean[column] - level) for name, column in ends.items()}
+    which = 0 if numbers["high"] < 0 else 2 if numbers["low"] > 0 else 1
+    verdict = POWER if np.isnan(numbers["low"]) else verdicts[which]
+    return replace(row, pair="", numbers=numbers, verdict=verdict, seeds=len(result.runs))
+
+
+@dataclass(frozen=True)
+class Blind:
+    """A model that sees no clip must score at chance level, else the protocol leaks."""
+
+    variants: ClassVar[tuple[str, ...]] = ("blind",)
+
+    def rows(self, found: Found) -> Iterator[Row]:
+        for cell in found.cells(RELEASES, self.variants):
+            blind = cell.variants.get("blind")
+            row = cell.row(blind, "a blind model, at chance level")
+            yield _level(replace(row, policy="fixed"), blind, "f1_macro", (SUPPORTED, SUPPORTED, AGAINST))
+
+
+@dataclass(frozen=True)
+class LLMs:
+    """Each LLM against the next one in the publication's order, from the best."""
+
+    order: tuple[str, ...]
+    variants: ClassVar[tuple[str, ...]] = ()
+
+    def rows(self, found: Found) -> Iterator[Row]:
+        for test_set in RELEASES:
+            cells = {cell.model: cell for cell in found.cells([test_set])}
+            table = published.table(1 + RELEASES.index(test_set))[published.AVERAGE]
+            for one, other in combinations(self.order, 2):
+                cell = cells.get(one) or Cell(test_set, one, None, {})
+                second = cells[other].whole if other in cells else None
+                yield cell.row(second, other, published=float(table[one] - table[other]))
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Whether what a part is worth depends on the LLM: the gain with one LLM minus that with another."""
+
+    variants: tuple[str, ...]
+
+    def rows(self, found: Found) -> Iterator[Row]:
+        for test_set in RELEASES:
+            cells = found.cells([test_set], self.variants)
+            if len(cells) < 2:
+                yield cells[0].row(None, "a second LLM")
+            for one, other in combinations(cells, 2):
+                for variant in self.variants:
+                    yield self._row(one, other, variant)
+
+    @staticmethod
+    def _row(one: Cell, other: Cell, variant: str) -> Row:
+        what = f"the same of {other.model}"
+        row = replace(one.row(None, f"{controls.describe(variant)}: {what}"), decides=False)
+        pairs = [
+            evidence.common(cell.whole, cell.variants[variant])
+            for cell in (one, other)
+            if cell.whole and variant in cell.variants
+        ]
+        both = [pair for pair in pairs if not isinstance(pair, str)]
+        if len(both) < 2:
+            return row
+        (a, b), (c, d) = both
+        first, second = (
+            [frame for pair in zip(left, right, strict=False) for frame in pair] for left, right in ((a, d), (b, c))
+        )
+        numbers = evidence.difference((first, second), policy=row.policy, per_seed=2)
+        scaled = {key: 2 * numbers[key] for key in ("difference", "low", "high", "detectable") if key in numbers}
+        return replace(row, pair=numbers["why"], numbers=numbers | scaled)
+
+
+@dataclass(frozen=True)
+class Print:
+    """Arithmetic on Table 3 as printed: nothing is run."""
+
+    variants: ClassVar[tuple[str, ...]] = ()
+
+    def rows(self, found: Found) -> Iterator[Row]:
+        for (data, llm), part in printed.margins().groupby(level=["data", "llm"], sort=False):
+            name, lowest = part["margin"].idxmin()[-1], float(part["margin"].min())
+            verdict = SUPPORTED if lowest > 0 else AGAINST
+            against = f"{name}, the nearest of {len(part)} ablations"
+            yield Row(f"{data}, as printed", str(llm), against, numbers={"difference": lowest}, verdict=verdict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What ``06_visualize`` measured of one run's held-out clips: heat maps, or SE's weights over time."""
+
+    file: str
+    compared: Callable[[pd.DataFrame], pd.DataFrame]
+    variants: ClassVar[tuple[str, ...]] = ("all", "3d-cnn")
+
+    def rows(self, found: Found) -> Iterator[Row]:
+        folder = found.localisation
+        about = files.read_json(folder / "about.json", missing=None) if folder else None
+        row = Row(SYNTHETIC, FULL, "its controls", pair="06_visualize was not run")
+        if folder is None or about is None or not (folder / self.file).is_file():
+            yield row
+            return
+        data = "synthetic, as " * bool(about["synthetic"]) + title(about["release"])
+        row = replace(row, data=data, synthetic=bool(about["synthetic"]), seeds=1)
+        measured = pd.read_csv(folder / self.file, dtype=TEXT)
+        if self.file == "pairs.csv" and not about["ground_truth"]:
+            yield replace(row, pair="this release has no ground truth of where AUs act")
+            return
+        for (measure, against), line in self.compared(measured).iterrows():
+            numbers = line[evidence.DIFFERENCE].to_dict() | {"p (Holm)": line["p"]}
+            yield replace(row, against=f"{measure}: {against}".replace("_", " "), pair="", numbers=numbers)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the publication.
+
+    Attributes:
+        key: "C1" to "C14".
+        words: The claim in the publication's terms.
+        place: Where it stands.
+        tests: What decides it.
+        seeds: How many a comparison needs at least.
+    """
+
+    key: str
+    words: str
+    place: str
+    tests: tuple[Any, ...]
+    seeds: int = 1
+
+
+_PARTS = tuple(name for name in published.VARIANTS if name != "all")
+_ORDER = ("AU-DeepSeek R1(1.5B)", "AU-Qwen2.5(1.5B)", "AU-Qwen2(1.5B)")
+CLAIMS = (
+    Claim("C1", "AU-LLM is best on CASME II, by 3.0 points", "Section 4.3, Table 1", (BestBaseline("casme2"),)),
+    Claim("C2", "AU-LLM is best on SAMM, by 4.6 points", "Section 4.3, Table 2", (BestBaseline("samm"),)),
+    Claim(
+        "C3", "the MLP projector beats a linear one", "Section 4.4, Table 3",
+        (Ablations(("efp-",)), Ablations(("efp-",), of="efp-small", decides=False)),
+    ),
+    Claim("C4", "mid- and high-level features are both needed", "Section 4.4, Table 3", (Ablations(("high", "mid")),)),
+    Claim(
+        "C5", "a visual token beats learnable text prompts", "Section 4.4, Table 3", (Ablations(("prompt-learning",)),)
+    ),
+    Claim(
+        "C6", "the LLM's reasoning helps", "Abstract, Section 1",
+        (Ablations(("no-llm", "random-llm", "llm-to-mlp")), Blind()),
+    ),
+    Claim("C7", "AU-LLM generalises across data sets", "Section 4.5, Table 4", (AcrossDomains(),), seeds=5),
+    Claim("C8", "heat maps find the AU's region", "Section 4.6, Figure 3", (Measured("pairs.csv", sanity.compared),)),
+    Claim(
+        "C9", "SE weights are dynamic and useful", "Section 4.6, Figure 3d",
+        (Measured("se.csv", probes.se_compared), Ablations(("no-se",))),
+    ),
+    Claim("C10", "DeepSeek-R1 is better than Qwen2.5, and that than Qwen2", "Tables 1 and 2", (LLMs(_ORDER),), seeds=5),
+    Claim("C11", "the full model consistently outperforms its ablations", "Section 4.4, Table 3", (Print(),)),
+    Claim(
+        "C12", "LED amplifies the motion that counts", "Section 3.1", (Ablations(("raw-frames", "frame-difference")),)
+    ),
+    Claim(
+        "C13", "the Asymmetric Loss helps with imbalance", "Section 3.4",
+        (Ablations(("bce", "switch-loss")), Ablations(("bce", "switch-loss"), measure="average_precision")),
+    ),
+    Claim("C14", "the gain holds across LLMs", "Section 4.4, Table 3", (Ablations(_PARTS), Interaction(_PARTS))),
+)  # fmt: skip
+"""Every claim, in the order of the publication; what decides each was fixed before anything was run."""
+
+
+def table(found: Found, *, measure: str = "", policy: str = "") -> pd.DataFrame:
+    """Every comparison of every claim.
+
+    Args:
+        found: The runs.
+        measure: In the place of each two-class macro F1; so is ``policy`` in the place of the nested one.
+
+    Returns:
+        One row per comparison; index: claim, data, model, against. Columns: ``measure``, ``policy``, ``seeds``,
+        ``difference``, ``low``, ``high``, ``p (Holm)``, ``detectable``, ``subjects`` (``evidence.paired``; p is
+        corrected over the claim's own tests), ``published`` (the margin in points), ``verdict`` (in fixed words),
+        ``missing`` (what was not run), ``decides`` (whether it counts for the claim), ``synthetic``.
+    """
+    keys, lines = [], []
+    for claim in CLAIMS:
+        for row in (row for test in claim.tests for row in test.rows(found)):
+            if row.measure == "f1_macro" and measure:
+                row.measure = measure
+            if row.policy == "nested" and policy:
+                row.policy = policy
+            keys.append((claim.key, row.data, row.model, row.against))
+            lines.append(_line(found, row, claim))
+    frame = pd.DataFrame(lines, pd.MultiIndex.from_tuples(keys, names=KEY))
+    frame = evidence.corrected(frame.astype(dict.fromkeys(evidence.DIFFERENCE, float)), ["claim", "decides"])
+    ruled = [given or _verdict(line) for given, (_, line) in zip(frame["verdict"], frame.iterrows(), strict=True)]
+    frame = frame.assign(verdict=ruled)
+    return frame[
+        ["measure", "policy", "seeds", *evidence.DIFFERENCE, "published", "verdict", "missing", "decides", "synthetic"]
+    ]
+
+
+def _line(found: Found, row: Row, claim: Claim) -> dict[str, Any]:
+    """A row of ``table`` before p is corrected."""
+    made = row.pair == "" and row.numbers
+    numbers = row.numbers if made else found.difference(row)
+    seeds = len(row.pair[0]) if isinstance(row.pair, tuple) else row.seeds or np.nan
+    why = "" if made else numbers["why"]
+    verdict = MISSING if isinstance(row.pair, str) and why else RUNS if why or seeds < claim.seeds else row.verdict
+    facts = {"measure": row.measure, "policy": row.policy, "seeds": seeds, "published": row.published}
+    facts |= {"verdict": verdict, "missing": why, "decides": row.decides, "synthetic": row.synthetic, "why": why}
+    return dict.fromkeys(evidence.DIFFERENCE, np.nan) | numbers | facts
+
+
+def _verdict(line: pd.Series) -> str:
+    """The rule."""
+    if line["supported"] == "yes":
+        return SUPPORTED if line["difference"] > 0 else AGAINST
+    return AGAINST if line["high"] < line["published"] else POWER
+
+
+def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on each claim, from ``table``.
+
+    Returns:
+        One row per claim: ``words``, ``place``, ``verdict``, ``supported`` ("2 of 6" comparisons), ``nearest`` (the
+        comparison that decides it, in numbers), ``missing`` (how many were not run), ``synthetic``.
+    """
+    out = {}
+    for claim in CLAIMS:
+        rows = frame.xs(claim.key, level="claim")
+        deciding = rows[rows["decides"]]
+        verdict, here = _together(list(deciding["verdict"])), deciding["verdict"]
+        decisive = deciding[here == verdict].sort_values("difference") if (here == verdict).any() else deciding
+        out[claim.key] = {
+            "words": claim.words, "place": claim.place, "verdict": verdict,
+            "supported": f"{(here == SUPPORTED).sum()} of {len(here)}",
+            "nearest": _numbers(decisive.iloc[0], decisive.index[0]),
+            "missing": int((here == MISSING).sum()), "synthetic": bool(rows["synthetic"].any()),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(out, orient="index").rename_axis("claim")
+
+
+def _together(words: Sequence[str]) -> str:
+    """The verdict on a claim from those of its comparisons."""
+    every = set(words)
+    if AGAINST in every:
+        return AGAINST
+    if every == {MISSING}:
+        return MISSING
+    if every & {MISSING, RUNS}:
+        return RUNS
+    return POWER if POWER in every else SUPPORTED
+
+
+def _numbers(line: pd.Series, key: Sequence[str]) -> str:
+    """A comparison in words with its numbers."""
+    if np.isnan(line["difference"]):
+        return ""
+    parts = [f"{tables.number(line['difference'], signed=True)} {tables.interval(line['low'], line['high'])}".strip()]
+    parts += [f"p {line['p (Holm)']:.3f}"] * (not np.isnan(line["p (Holm)"]))
+    parts += [f"published {tables.number(line['published'], signed=True)}"] * (not np.isnan(line["published"]))
+    parts += [f"detectable {tables.number(line['detectable'])}"] * (not np.isnan(line["detectable"]))
+    return f"{key[-1]}, {key[1]}, {key[0]}: {', '.join(parts)}"
+
+
+WAYS = {(policy, measure): f"{name}, {policy}" for measure, name in evidence.MEASURES.items() for policy in POLICIES}
+"""Policy and measure -> how they are called."""
+
+
+def every_way(found: Found) -> pd.DataFrame:
+    """The verdicts under both definitions of F1 and every threshold policy: one row per claim, one column per way."""
+    ways = {name: verdicts(table(found, measure=m, policy=p))["verdict"] for (p, m), name in WAYS.items()}
+    return pd.DataFrame(ways)
+
+
+def page(verdicts: pd.DataFrame, profile: str) -> str:
+    """``verdicts`` as an HTML table with the command that fills what is missing; text from data is escaped."""
+    marks = {SUPPORTED: "✓", AGAINST: "✗"}
+    command = [f'make {profile} ARGS="-p claims=[{key}]"' if row["missing"] else "" for key, row in verdicts.iterrows()]
+    verdict = [f"{marks.get(v, '·')} {v}{' (rehearsal)' * s}" for v, s in verdicts[["verdict", "synthetic"]].to_numpy()]
+    columns = {
+        "claim": verdicts["words"] + " (" + verdicts["place"] + ")", "verdict": verdict,
+        "comparisons supported": verdicts["supported"], "which decides": verdicts["nearest"],
+        "runs missing": verdicts["missing"].map(lambda n: n or ""), "fill with": command,
+    }  # fmt: skip
+    styler = Styler(pd.DataFrame(columns, verdicts.index.rename(None)), uuid="claims").format(escape="html")
+    styler.apply(
+        lambda row: (
+            ["" if "cannot" not in row["verdict"] and "not run" not in row["verdict"] else "opacity: .6"] * len(row)
+        ),
+        axis=1,
+    )
+    styler.set_table_styles([{"selector": "td", "props": "text-align: left; vertical-align: top"}])
+    rehearsal = "A rehearsal on synthetic releases: no result on CASME II or SAMM. " * bool(verdicts["synthetic"].any())
+    caption = (
+        f"{rehearsal}Differences in points of two-class macro F1 [95 % interval], p corrected over the claim's tests"
+    )
+    return styler.set_caption(html.escape(caption)).to_html()
