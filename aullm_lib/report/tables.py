@@ -23,6 +23,7 @@ from scipy import special
 
 from aullm_lib import facs
 from aullm_lib.experiment import AU_LLM
+from aullm_lib.metrics.scores import FEWEST_POSITIVE
 from aullm_lib.metrics.thresholds import POLICIES
 from aullm_lib.report import printed, published
 from aullm_lib.report.results import CROSS_DOMAIN, PLAIN, RELEASES, Result, au_llm, in_words, made_by, title
@@ -235,6 +236,7 @@ def _table(number: int, columns: list[Column], slots: list[dict], used: list[Res
     older = [str(run.path) for r in used for run in r.older]
     made = made_by(scored) | {"table": number, "published": published.place(number), "passed_over": older}
     notes = _notes(number, first, scored, policies, "difference" in set(frame["kind"]), len(older))
+    notes += _not_estimable(scores) if scores is not None and number != 3 else []
     data = f"{in_words(scored)}, beside the published numbers"
     caption = data if scored else "published numbers, nothing run yet"
     return Table(caption, frame, [*notes, provenance_line(made)], number, made, scores)
@@ -354,7 +356,7 @@ def _notes(
         f'The trivial classifier "random scores, {TUNED}" counts for them alone.': scored and TUNED in policies,
         "The synthetic release is rendered and a check of the path: its numbers are no result on CASME II or SAMM, and "
         "no difference to the published numbers is computed.": any(r.synthetic for r in scored),
-        f"Ours is the mean of the scores of {many} seeds, and an interval the mean of the seeds' intervals.": (
+        f"Ours is the mean of the scores of {many} seeds; an interval carries what varies with subjects and seeds.": (
             seeds[-1] > 1
         ),
         f"Older runs of the same configurations, for which newer ones count: {older}.": older,
@@ -363,12 +365,29 @@ def _notes(
         "3D-CNN: the plain network of the publication's Figure 3b, without a language model.": any(
             r.variant == PLAIN for r in scored
         ),
-        "The interval of a difference is that of ours: the publication gives its numbers without one.": differences,
+        "Ours − published is a difference on the same people: its interval is that of seeds, and one seed has none.": (
+            differences
+        ),
         "The publication does not say which LLM its Table 4 is of.": differences and number == 4,
         f"Published: {published.place(number)}, as printed. Its F1 is two-class macro F1, {shown} constant predictors "
         f"show. {published.comment(number)}": True,
     }
     return out + [line for line, needed in lines.items() if needed]
+
+
+def _not_estimable(scores: pd.DataFrame) -> list[str]:
+    """Which cells have no interval for want of positives, one line per test set. scores: of ``Table``."""
+    out = []
+    ours = scores[scores.index.get_level_values("policy") != ""].drop("mean", level="au")
+    for test_set, rows in ours.groupby(level="test_set", sort=False):
+        positive = rows.groupby(level="au", sort=False)["positive_subjects"].first()
+        rare = [f"{au} ({count:.0f})" for au, count in positive.items() if count < FEWEST_POSITIVE]
+        silent = rows[(rows["TP"] == 0) & (rows["FN"] > 0)].groupby(level=["method", "policy"], sort=False)
+        names = [f"{m}, {policy}: {' '.join(part.index.unique('au'))}" for (m, policy), part in silent]
+        text = f"too few subjects with a positive, {', '.join(rare)}" * bool(rare)
+        text += "; " * bool(rare and names) + f"no true positive, {'; '.join(names)}" * bool(names)
+        out += [f"{title(str(test_set))}, not estimable and without an interval: {text}."] * bool(text)
+    return out
 
 
 def ablation_panels(table: Table, policy: str = "fixed") -> tuple[dict[str, pd.DataFrame], dict[str, float]]:

@@ -66,6 +66,25 @@ def test_a_table_holds_the_scores_and_on_licensed_data_the_difference(record, lo
     assert "; data SAMM, 48 clips, samm variant 247, fingerprint fsamm; recipe paper; " in made.notes[-1]
 
 
+def test_what_is_not_estimable_is_named_with_its_count(record, load):
+    record(skill=0.6)
+    (result,) = load()
+    frame = result.predictions[0]
+    silent, rare = frame["au"] == "AU7", (frame["au"] == "AU12") & ~frame["subject"].isin(["samm-s0", "samm-s3"])
+    result.predictions[:] = [
+        frame.assign(probability=frame["probability"].mask(silent, 0), label=frame["label"].mask(rare, 0))
+    ]
+    made = tables.per_release(2, [result])
+    method = "AU-Qwen2.5(1.5B)"
+    (note,) = (note for note in made.notes if "not estimable" in note)
+    assert note == (
+        "SAMM, not estimable and without an interval: too few subjects with a positive, AU12 (2); no true positive, "
+        f"{method}, fixed: AU7."
+    )
+    ends = {cell.column: cell.low == cell.low for cell in group(made, "ours, SAMM")[method]}
+    assert ends == {"AU2": True, "AU4": True, "AU7": False, "AU12": False, "Avg.": True}
+
+
 def test_a_difference_to_the_published_number_varies_with_the_seeds(record, load):
     frames = [Run(record(skill=0.4, seed=seed)).predictions() for seed in (1, 2, 3)]
     cell = group(tables.per_release(2, load()), "ours − published")["AU-Qwen2.5(1.5B)"][-1]
