@@ -70,18 +70,20 @@ def se_dynamics(run: Run, store: ClipStore, llm: Loaded | None = None, *, seed: 
 
     That weights vary at all says little, since any clip that moves makes them do so. With shuffled frames the same grey
     levels come in another order: what is above that follows the movement's course. Frame 0 stays where it is, for it is
-    LED's reference, which the CNN never sees; another reference changes how large movements are, not their order.
+    LED's reference, which the CNN never sees; another reference changes how large movements are, not their order. LED
+    and the convolutions pass some of that on to any SE, hence the same of the architecture with randomised weights.
 
     Args:
         run: Of AU-LLM, with weights; each clip goes through the model that was not trained on it.
         store: Of the clips.
         llm: The run's, loaded.
-        seed: Of the orders, for each fold anew.
+        seed: Of orders and randomised weights, for each fold anew.
 
     Returns:
         One row per clip: fold, clip_id, subject; ``sd``, the standard deviation over time of a channel's weight (0 to
         0.5), as a root mean square over the channels; ``shuffled``, the same with shuffled frames, the mean of
-        ``ORDERS``; ``dead``, the share of steps with dead ReLUs (``dead_relus``). SE that is constant has 0 in both.
+        ``ORDERS``; ``randomised`` and ``randomised_shuffled``, both with randomised weights; ``dead``, the share of
+        steps with dead ReLUs (``dead_relus``). SE that is constant has 0 in ``sd`` and ``shuffled``.
 
     Raises:
         ValueError: The model has no SE; otherwise as ``explain.models``.
@@ -93,21 +95,48 @@ def se_dynamics(run: Run, store: ClipStore, llm: Loaded | None = None, *, seed: 
         generator = torch.Generator().manual_seed(fold_seed(seed, f"{fold}, frames in time"))
         keys = torch.rand(len(x), ORDERS, x.shape[1] - 1, generator=generator)
         orders = F.pad(1 + keys.argsort(-1), (1, 0))  # b o t
-        shuffled = x[torch.arange(len(x))[:, None, None], orders]  # b o t h w
-        both = torch.cat([x[:, None], shuffled], 1).flatten(0, 1)
-        weights = torch.cat([frame_weights(model, some).cpu() for some in both.split(AT_ONCE)])
-        weights = weights.double().unflatten(0, (len(x), -1))  # b 1+o t-2 c
-        sd = weights.var(2, correction=0).mean(-1).sqrt().numpy()  # b 1+o
-        dead = [dead_relus(clip) for clip in weights[:, 0]]
-        parts.append(part.assign(sd=sd[:, 0], shuffled=sd[:, 1:].mean(1), dead=dead))
+        both = torch.cat([x[:, None], x[torch.arange(len(x))[:, None, None], orders]], 1)  # b 1+o t h w
+        randomised = explain.randomised(run.experiment, llm, seed=fold_seed(seed, f"{fold}, random weights"))
+        weights = [_in_orders(one, both) for one in (model, randomised.to(model.head.weight.device))]
+        sd, other = (of.var(2, correction=0).mean(-1).sqrt().numpy() for of in weights)  # b 1+o
+        columns = {"sd": sd[:, 0], "shuffled": sd[:, 1:].mean(1), "randomised": other[:, 0]}
+        columns |= {
+            "randomised_shuffled": other[:, 1:].mean(1),
+            "dead": [dead_relus(clip) for clip in weights[0][:, 0]],
+        }
+        parts.append(part.assign(**columns))
     return pd.concat(parts, ignore_index=True)
 
 
+def _in_orders(model: AULLM, clips: Tensor) -> Tensor:
+    """``frame_weights`` of clips in several orders, `[b, o, t, h, w]` -> `[b, o, t-2, c]`, float64 on the CPU."""
+    weights = [frame_weights(model, part).cpu() for part in clips.flatten(0, 1).split(AT_ONCE)]
+    return torch.cat(weights).double().unflatten(0, clips.shape[:2])
+
+
 def se_compared(dynamics: pd.DataFrame) -> pd.DataFrame:
-    """Whether SE's weights follow the movement in time: the ``sanity.family`` of ``se_dynamics``, one row."""
-    values = dynamics.rename(columns={"sd": "a", "shuffled": "b"})
-    line = sanity.difference(values)
-    return sanity.family({("SD of SE's weights over time", "shuffled frames"): line}, ["measure", "against"])
+    """Whether SE's weights vary more over time in the clips' own order, and whether training made them do so.
+
+    Args:
+        dynamics: Of ``se_dynamics``.
+
+    Returns:
+        The ``sanity.family`` of two differences: in the clips' own order less shuffled frames, and that less the same
+        with randomised weights. Percent are of each model's mean with shuffled frames: how much SE's weights vary
+        differs between models, and is tenths of a percent.
+    """
+    subject = dynamics["subject"]
+    ours, other = (
+        dynamics[[one, shuffled]] / (dynamics[shuffled].mean() or 1.0)
+        for one, shuffled in (("sd", "shuffled"), ("randomised", "randomised_shuffled"))
+    )
+    gain, without = ours["sd"] - ours["shuffled"], other["randomised"] - other["randomised_shuffled"]
+    lines = {
+        "shuffled frames": pd.DataFrame({"subject": subject, "a": ours["sd"], "b": ours["shuffled"]}),
+        "that with randomised weights": pd.DataFrame({"subject": subject, "a": gain, "b": without}),
+    }
+    measure = "SD of SE's weights over time, relative"
+    return sanity.family({(measure, key): sanity.difference(of) for key, of in lines.items()}, ["measure", "against"])
 
 
 def signal(run: Run) -> pd.DataFrame:

@@ -7,6 +7,7 @@
     <home>/runs/<profile>/intensity/           run folders of the intensity curve
     <home>/runs/<profile>/explored/            run folders made for the explorer alone
     <home>/runs/<profile>/explained/           run folders that were trained again to keep their weights
+    <home>/runs/<profile>/localisation/        scores of heat maps and of SE's weights, and of which runs they are
     <home>/runs/<profile>/records/             each notebook's parameters and files
     <home>/runs/<profile>/notebooks/           executed copies of the notebooks
     <home>/runs/llm/                           language models built here

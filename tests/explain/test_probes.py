@@ -19,6 +19,7 @@ from aullm_lib.lora import applied
 from aullm_lib.model import AULLM
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
+from aullm_lib.support.randomness import fold_seed
 from aullm_lib.support.tiny import build_tiny
 
 SMALL = {"size": 28, "efp_hidden": 12, "lora_r": 2}
@@ -95,10 +96,15 @@ def test_se_varies_over_time_as_by_hand_and_over_every_order_of_the_frames(hand_
         x = hand_store.sample([row["clip_id"]])[0]
         assert fold == row["fold"]
         assert row["sd"] == pytest.approx(over_time(probes.frame_weights(model, x[None])[0]), rel=1e-4)
-        orders = [[0, *order] for order in itertools.permutations(range(1, 6))]
-        every = [over_time(one) for one in probes.frame_weights(model, x[torch.tensor(orders)])]
-        assert row["sd"] == pytest.approx(every[0], rel=1e-4) and np.std(every) > 0
-        assert abs(row["shuffled"] - np.mean(every)) < 4 * np.std(every) / 60**0.5
+        orders = torch.tensor([[0, *order] for order in itertools.permutations(range(1, 6))])
+        seed = fold_seed(0, f"{fold}, random weights")
+        for one, names in (
+            (model, ["sd", "shuffled"]),
+            (explain.randomised(trained_run.experiment, seed=seed), ["randomised", "randomised_shuffled"]),
+        ):
+            every = [over_time(weights) for weights in probes.frame_weights(one, x[orders])]
+            assert row[names[0]] == pytest.approx(every[0], rel=1e-4) and np.std(every) > 0
+            assert abs(row[names[1]] - np.mean(every)) < 4 * np.std(every) / 60**0.5
 
 
 def test_orders_of_frames_depend_on_the_seed_alone(hand_store, trained_run):
@@ -116,18 +122,25 @@ def test_se_with_dead_relus_does_not_vary(hand_store, trained_run, tmp_path):
         save_file(weights, path, metadata=about)
     result = probes.se_dynamics(run, hand_store)
     assert (result[["sd", "shuffled"]] == 0).all(axis=None) and (result["dead"] == 1).all()
+    assert (result[["randomised", "randomised_shuffled"]] > 0).all(axis=None)
     line = probes.se_compared(result.assign(subject=[f"s{k % 7}" for k in range(len(result))])).iloc[0]
     assert (line[["first", "second", "difference", "low", "high", "detectable"]] == 0).all() and line["p"] == 1
 
 
-def test_se_is_compared_by_whole_subjects():
+def test_se_is_compared_by_whole_subjects_with_shuffled_frames_and_with_randomised_weights():
     rng = np.random.default_rng(3)
-    frame = pd.DataFrame({"subject": [f"s{k % 6}" for k in range(20)], "shuffled": rng.random(20), "dead": 0.0})
-    frame["sd"] = frame["shuffled"] + 0.02 + 0.01 * rng.random(20)  # larger in every clip
-    (line,) = probes.se_compared(frame).to_dict("records")
-    assert line["p"] == 2 / 2**6 == line["p (Holm)"] and line["subjects"] == 6
-    assert line["difference"] == pytest.approx(100 * (frame["sd"] - frame["shuffled"]).mean())
-    assert line["low"] > 0 and line["first"] == pytest.approx(100 * frame["sd"].mean())
+    shuffled, rise = rng.random(20), 0.2 + 0.1 * rng.random(20)  # larger in order in every clip
+    frame = pd.DataFrame({"subject": [f"s{k % 6}" for k in range(20)], "shuffled": shuffled, "sd": shuffled + rise})
+    frame = frame.assign(randomised=0.01 * frame["sd"], randomised_shuffled=0.01 * shuffled)
+    one, other = probes.se_compared(frame).to_dict("records")
+    assert one["p"] == 2 / 2**6 and one["p (Holm)"] == 4 / 2**6 and one["subjects"] == 6
+    assert one["first"] == pytest.approx(100 * frame["sd"].mean() / shuffled.mean()) and one["low"] > 0
+    assert one["difference"] == pytest.approx(one["first"] - 100) and one["second"] == 100
+    assert other["first"] == pytest.approx(one["difference"]) and other["p"] == 1  # any SE does the same
+    assert other["difference"] == pytest.approx(0, abs=1e-9)
+    frame["randomised"] = frame["randomised_shuffled"]
+    _, gain = probes.se_compared(frame).to_dict("records")
+    assert gain["difference"] == pytest.approx(one["difference"]) and gain["p"] == 2 / 2**6
 
 
 def test_the_response_is_that_of_a_discrete_fourier_transform():

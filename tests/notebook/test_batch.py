@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 
+from aullm_lib.explain import probes, sanity
 from aullm_lib.notebook import batch, parameters
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.report import results
@@ -49,6 +51,18 @@ def test_every_notebook_ran_and_left_its_record_and_files(inside):
         written = work.recorded(name)["files"]
         assert all((inside / path).exists() for path in written)
     assert {p.name for p in inside.iterdir()} == {"runs", "figures"}
+
+
+def test_what_06_measured_names_its_runs_and_is_enough_to_compare(inside):
+    folder = Workspace("smoke").folder / "localisation"
+    about = json.loads((folder / "about.json").read_text())
+    full, plain = Run(about["full"]), Run(about["plain"])
+    assert (full.experiment.variant, plain.experiment.variant) == ("all", "3d-cnn")
+    assert about["synthetic"] and about["ground_truth"] and full.info["folds"] == plain.info["folds"]
+    assert len(sanity.compared(pd.read_csv(folder / "pairs.csv"))) == 6
+    dynamics = pd.read_csv(folder / "se.csv")
+    assert list(dynamics["clip_id"]) == list(full.predictions()["clip_id"].unique())
+    assert len(probes.se_compared(dynamics)) == 2
 
 
 def test_tables_say_what_they_are_and_come_from_the_runs(inside):
