@@ -25,7 +25,7 @@ from transformers.utils import logging as hf_logging
 
 from aullm_lib import lora
 from aullm_lib.llm import LLMReasoner, decoder_config, hidden_size, load, reason
-from aullm_lib.support.tiny import build_tiny
+from aullm_lib.support.tiny import SHAPES, build_tiny, checkpoint
 
 PROMPT = "Analyze the facial features:"
 
@@ -655,6 +655,13 @@ def test_tiny_is_not_built_twice_nor_over_something_else(tiny):
     with pytest.raises(FileExistsError, match="something other"):
         build_tiny(tiny.parent)
     assert stamps() == before
+
+
+def test_tiny_llms_by_name_differ_and_other_names_are_what_they_say(tmp_path):
+    paths = [checkpoint(name, tmp_path) for name in SHAPES]
+    assert paths == [checkpoint(name, tmp_path) for name in SHAPES]
+    assert [load(path)[0].config.num_hidden_layers for path in paths] == [2, 6]
+    assert checkpoint("Qwen/Qwen2.5-1.5B", tmp_path) == "Qwen/Qwen2.5-1.5B"
 
 
 def test_a_killed_build_leaves_nothing_that_looks_done(tmp_path, monkeypatch):

@@ -49,7 +49,8 @@ def plan(profile: str, overrides: dict | None = None, only: list[str] | None = N
 
     Args:
         profile: A file in ``notebooks/profiles``.
-        overrides: Parameters that replace the profile's.
+        overrides: Parameters that replace the profile's. With ``claims``, notebooks of which they need nothing are left
+            out.
         only: Names of notebooks; all by default.
         name: The name of the results; the profile's by default.
 
@@ -71,7 +72,11 @@ def plan(profile: str, overrides: dict | None = None, only: list[str] | None = N
     chosen = {notebook: values for notebook, values in settings.items() if not only or notebook in only}
     for values in chosen.values():
         parameters.check(values)
-    return chosen
+    keys = overrides.get("claims", [])
+    needed = {notebook: parameters.of_claims(notebook, values, keys) for notebook, values in chosen.items()}
+    if not any(needed.values()):
+        raise ParameterError(f"the claims {', '.join(keys)} need nothing of {', '.join(chosen)}")
+    return {notebook: values for notebook, values in needed.items() if values}
 
 
 def run(profile: str, overrides: dict | None = None, only: list[str] | None = None, name: str = "") -> list[Path]:

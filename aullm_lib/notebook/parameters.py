@@ -8,7 +8,7 @@ under a notebook's name for that one.
 import ast
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 from aullm_lib import datasets, preprocess
 from aullm_lib.baselines import METHODS
 from aullm_lib.notebook.workspace import Workspace, enter_home
+from aullm_lib.report import claims
 from aullm_lib.support.typed import typed
 
 ROOTS = {"casme2": "casme2_root", "samm": "samm_root"}
@@ -111,7 +112,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def check(settings: Mapping) -> None:
-    """Checks the values of the parameters that say which data a notebook reads, and which baselines it trains.
+    """Checks the values of the parameters that say which data a notebook reads, and what it trains.
 
     Raises:
         ValueError: The first of them that is wrong.
@@ -120,6 +121,7 @@ def check(settings: Mapping) -> None:
         for method in settings.get(parameter, ()):
             if method not in METHODS:
                 raise ValueError(f"{parameter}: unknown {method!r}; choose from {', '.join(METHODS)}")
+    claims.needs(settings.get("claims", ()))
     if "releases" not in settings:
         return
     releases = list(datasets.ADAPTERS if "other_roots" in settings else ROOTS)
@@ -135,6 +137,43 @@ def check(settings: Mapping) -> None:
         raise ValueError(f"align is {settings['align']!r}; choose one of {', '.join(preprocess.ALIGNMENTS)}, or ''")
     if settings["data"] == "licensed":
         licensed(settings)
+
+
+def of_claims(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:
+    """A notebook's parameters with what some claims need in the place of its lists.
+
+    Args:
+        name: The notebook's.
+        settings: Its parameters.
+        keys: Of ``report.claims.CLAIMS``; without any, nothing changes.
+
+    Returns:
+        The parameters, or None if the claims need nothing of this notebook.
+
+    Raises:
+        ValueError: There is no such claim.
+    """
+    if not keys:
+        return dict(settings)
+    needs = claims.needs(keys)
+    releases = [release for release in settings.get("releases", []) if release in needs.releases]
+    whole = {"releases": releases, "variants": ["all"]}
+    tables = {"releases": releases, "baselines": [*needs.baselines], "plain_cnn": False}
+    parts = {"releases": releases, "ablations": [*needs.variants], "more_ablations": {}}
+    across = {"cross_variants": ["all"], "cross_baselines": [*needs.across], "more_llms": []}
+    every: dict[str, tuple[Any, dict[str, Any]]] = {  # whether it is needed, and for what
+        "02_train_loso": (releases, whole),
+        "03_baselines": (releases and needs.baselines, tables),
+        "04_ablations": (releases, parts),
+        "05_cross_domain": (needs.across, across),
+        "06_visualize": (needs.explained, {}),
+        "07_paper": (True, {}),
+        "08_audit": (True, {}),
+    }
+    needed, lists = every.get(name, (False, {}))
+    if "seeds" in settings and len(settings["seeds"]) < needs.seeds:
+        lists = {**lists, "seeds": list(range(1, needs.seeds + 1))}
+    return {**settings, **lists} if needed else None
 
 
 def licensed(settings: Mapping) -> dict[str, dict[str, Any]]:
@@ -173,14 +212,14 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
 
     Args:
         name: The notebook's.
-        namespace: Its ``globals()``.
+        namespace: Its ``globals()``; what ``claims`` need takes the place of its lists there.
 
     Returns:
         The workspace and the parameters.
 
     Raises:
         ParameterError: A name was injected that the notebook does not have, or a value has a wrong type.
-        ValueError: The data cannot be had (``check``).
+        ValueError: The data cannot be had (``check``), or the claims need nothing of this notebook.
     """
     schema = defaults(name)
     settings = checked(name, {key: namespace[key] for key in schema if key in namespace})
@@ -190,7 +229,11 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
     if not settings["profile"].replace("-", "").isalnum():
         raise ParameterError(f"{name}: profile is {settings['profile']!r}; expected letters, digits and hyphens")
     check(settings)
+    keys = settings.get("claims", [])
+    if (needed := of_claims(name, settings, keys)) is None:
+        raise ValueError(f"{name}: the claims {', '.join(keys)} need nothing of this notebook")
+    namespace |= needed
     enter_home()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("aullm_lib").setLevel(logging.INFO)  # how far a training is, below its cell and in a batch's log
-    return Workspace(settings["profile"]), settings
+    return Workspace(settings["profile"]), needed

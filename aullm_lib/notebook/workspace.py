@@ -90,9 +90,9 @@ class Workspace:
         return self.folder / "teachers" / _key([recipe.to_dict(), store.fingerprint])
 
     @property
-    def tiny_llm(self) -> Path:
-        """The folder of the tiny random language model, for ``tiny.build_tiny``; all profiles share it."""
-        return Path("runs/llm/tiny-qwen2")
+    def llms(self) -> Path:
+        """The folder of the tiny random language models, for ``tiny.checkpoint``; all profiles share it."""
+        return Path("runs/llm")
 
     def record(self, notebook: str, settings: Mapping, **results: object) -> Path:
         """Stores a notebook's parameters, the ``files`` that it wrote and a few facts, with their provenance."""

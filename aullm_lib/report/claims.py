@@ -396,6 +396,47 @@ CLAIMS = (
 """Every claim, in the order of the publication; what decides each was fixed before anything was run."""
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What is to be run for some claims.
+
+    Attributes:
+        variants: Of AU-LLM, leave-one-subject-out, with every LLM.
+        baselines: Leave-one-subject-out.
+        releases: On which.
+        across: Baselines across domains, beside the whole model with one LLM.
+        explained: Whether clips are to be explained.
+        seeds: How many at least.
+    """
+
+    variants: tuple[str, ...]
+    baselines: tuple[str, ...]
+    releases: tuple[str, ...]
+    across: tuple[str, ...]
+    explained: bool
+    seeds: int
+
+
+def needs(keys: Iterable[str]) -> Needs:
+    """What is to be run for the claims of some keys. Raises ValueError naming a key that no claim has."""
+    by_key = {claim.key: claim for claim in CLAIMS}
+    chosen = list(dict.fromkeys(keys))
+    if unknown := [key for key in chosen if key not in by_key]:
+        raise ValueError(f"claims: unknown {unknown[0]!r}; choose from {', '.join(by_key)}")
+    tests = [test for key in chosen for test in by_key[key].tests]
+    best = [test for test in tests if isinstance(test, BestBaseline)]
+    parts = [test for test in tests if isinstance(test, Ablations | Blind | LLMs | Interaction)]
+    variants = {"all": None} | dict.fromkeys(v for t in parts for v in (*t.variants, getattr(t, "of", "all")))
+    return Needs(
+        variants=tuple(variants) if best or parts else (),
+        baselines=tuple(dict.fromkeys(method for test in best for method in test.methods)),
+        releases=RELEASES if parts else tuple(dict.fromkeys(test.test_set for test in best)),
+        across=tuple(method for test in tests if isinstance(test, AcrossDomains) for method in test.methods),
+        explained=any(isinstance(test, Measured) for test in tests),
+        seeds=max((by_key[key].seeds for key in chosen), default=1),
+    )
+
+
 def table(found: Found, *, measure: str = "", policy: str = "") -> pd.DataFrame:
     """Every comparison of every claim.
 

@@ -14,7 +14,15 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from aullm_lib.support.hub import quiet
 
+SHAPES: dict[str, dict[str, int]] = {"tiny": {}, "tiny-deep": {"layers": 6, "seed": 1}}
+"""Name of a tiny LLM -> arguments of ``build_tiny``: two, so that what is said of several LLMs can be tried."""
+
 _TINY = "tiny.json"  # the settings that a tiny checkpoint was built with
+
+
+def checkpoint(llm: str, folder: str | os.PathLike) -> str:
+    """The checkpoint of an LLM: one of ``SHAPES`` is built in ``folder``, any other is what ``llm`` says."""
+    return str(build_tiny(Path(folder, f"{llm}-qwen2"), **SHAPES[llm])) if llm in SHAPES else llm
 
 
 def build_tiny(

@@ -2,9 +2,10 @@
 
 import pytest
 
-from aullm_lib import model
-from aullm_lib.notebook import parameters
+from aullm_lib import baselines, model
+from aullm_lib.notebook import batch, parameters
 from aullm_lib.notebook.parameters import ParameterError, check, licensed
+from aullm_lib.report import claims
 
 
 @pytest.fixture
@@ -141,3 +142,54 @@ def test_unknown_baselines_are_named_before_anything_runs(parameter):
     check({parameter: ["sca"]})
     with pytest.raises(ValueError, match=f"{parameter}: unknown 'svm'; choose from lbp-top, resnet18"):
         check({parameter: ["sca", "svm"]})
+
+
+LAST = ["07_paper", "08_audit"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "notebooks"),
+    [
+        (["C1"], ["02_train_loso", "03_baselines", "04_ablations", *LAST]),
+        (["C6"], ["02_train_loso", "04_ablations", *LAST]),
+        (["C7"], ["05_cross_domain", *LAST]),
+        (["C8"], ["06_visualize", *LAST]),
+        (["C11"], LAST),
+        (["C9", "C7"], ["02_train_loso", "04_ablations", "05_cross_domain", "06_visualize", *LAST]),
+    ],
+)
+def test_only_the_notebooks_that_the_claims_need_are_run(keys, notebooks):
+    assert list(batch.plan("demo", {"claims": keys})) == notebooks
+
+
+def test_what_claims_need_takes_the_place_of_the_lists(home):
+    plan = batch.plan("demo", {"claims": ["C6", "C3"]})
+    variants = ["all", "no-llm", "random-llm", "llm-to-mlp", "blind", "efp-", "efp-small"]
+    assert plan["04_ablations"]["ablations"] == variants and plan["04_ablations"]["more_ablations"] == {}
+    assert plan["04_ablations"]["releases"] == ["casme2", "samm"]
+    namespace = parameters.defaults("04_ablations") | {"claims": ["C3", "C6"], "seeds": [7]}
+    _, settings = parameters.start("04_ablations", namespace)  # as in JupyterLab
+    assert set(namespace["ablations"]) == set(variants) and namespace["ablations"] == settings["ablations"]
+    assert namespace["seeds"] == [7]
+    plan = batch.plan("demo", {"claims": ["C2"], "seeds": [1, 2]})
+    assert plan["03_baselines"]["releases"] == ["samm"] and plan["03_baselines"]["baselines"] == ["resnet18-led"]
+    assert plan["04_ablations"]["ablations"] == ["all"] and plan["04_ablations"]["seeds"] == [1, 2]
+    plan = batch.plan("demo", {"claims": ["C7"]})
+    assert plan["05_cross_domain"]["seeds"] == [1, 2, 3, 4, 5]
+    assert plan["05_cross_domain"]["cross_baselines"] == ["resnet18", "sssnet-led"]
+
+
+def test_a_claim_that_there_is_not_ends_before_anything_runs(home):
+    with pytest.raises(ValueError, match="claims: unknown 'C15'; choose from C1, C2"):
+        batch.plan("demo", {"claims": ["C6", "C15"]})
+    with pytest.raises(ParameterError, match="the claims C6 need nothing of 03_baselines"):
+        batch.plan("demo", {"claims": ["C6"]}, ["03_baselines"])
+    with pytest.raises(ValueError, match="03_baselines: the claims C6 need nothing of this notebook"):
+        parameters.start("03_baselines", parameters.defaults("03_baselines") | {"claims": ["C6"]})
+
+
+def test_every_claim_needs_variants_and_baselines_that_there_are():
+    needs = claims.needs(claim.key for claim in claims.CLAIMS)
+    assert set(needs.variants) <= set(model.VARIANTS) and needs.releases == ("casme2", "samm")
+    assert {*needs.baselines, *needs.across} <= set(baselines.METHODS)
+    assert needs.seeds == 5 and needs.explained
