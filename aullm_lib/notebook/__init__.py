@@ -1,5 +1,6 @@
-"""What notebooks need beside the library: checked parameters, folders and records, batches, the explorer, the site."""
+"""What notebooks need: checked parameters, folders and records, teachers, batches, the explorer, the site."""
 
 from aullm_lib.notebook.parameters import ParameterError, licensed, start
+from aullm_lib.notebook.teachers import with_teachers
 
-__all__ = ["ParameterError", "licensed", "start"]
+__all__ = ["ParameterError", "licensed", "start", "with_teachers"]
