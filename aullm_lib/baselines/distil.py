@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aullm_lib.baselines import resnet, teacher
+from aullm_lib.baselines import SHARED, resnet, teacher
 from aullm_lib.baselines.network import two_way_loss
 from aullm_lib.baselines.resnet import DV, RGB, Output, prepare
 from aullm_lib.baselines.two_view import TwoView
@@ -25,7 +25,6 @@ from aullm_lib.recipe import setting
 __all__ = [
     "METHODS",
     "RGB",
-    "SHARED",
     "Maps",
     "Recipe",
     "Student",
@@ -34,7 +33,6 @@ __all__ = [
     "teacher_depth",
     "with_teacher",
 ]
-SHARED = "teacher"  # a value of ``weights`` beside names and folders
 METHODS = ("fitnet", "sp", "at", "dvasp")
 Maps = Sequence[Tensor]  # of the stem and four stages, b c h w each; c may differ between student and teacher
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, ResNetConfig, ResNetModel
 
+from aullm_lib.baselines import BY_SYNTHETIC_TEACHER
 from aullm_lib.clips import ClipStore
 from aullm_lib.support import files, hub
 
@@ -142,8 +143,8 @@ def trained_on(note: dict[str, Any] | None) -> str:
         return ""
     data, made = note["data"], note["data"].get("made")
     if made:
-        return f" (trained on synthetic {data['dataset']}, intensity {made['intensity']:g}, seed {made['seed']})"
-    return f" (trained on {'synthetic ' if data['synthetic'] else ''}{data['dataset']})"
+        return f" {BY_SYNTHETIC_TEACHER}{data['dataset']}, intensity {made['intensity']:g}, seed {made['seed']})"
+    return f" {BY_SYNTHETIC_TEACHER if data['synthetic'] else '(trained on '}{data['dataset']})"
 
 
 def people(store: ClipStore) -> list[str]:

@@ -95,6 +95,8 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
     work = Workspace(name or profile)
     folder = work.folder / "notebooks"
     library, copies = library_digest(), []
+    for line in parameters.missing_weights(notebooks):
+        log.info(line)
     with files.explained(folder, "the executed notebooks"):
         folder.mkdir(parents=True, exist_ok=True)
     for notebook, settings in notebooks.items():

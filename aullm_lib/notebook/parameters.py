@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from aullm_lib import datasets, preprocess
+from aullm_lib import baselines, datasets, preprocess
 from aullm_lib.baselines import METHODS
 from aullm_lib.notebook.workspace import Workspace, enter_home
 from aullm_lib.report import claims
@@ -174,6 +174,21 @@ def of_claims(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> di
     if "seeds" in settings and len(settings["seeds"]) < needs.seeds:
         lists = {**lists, "seeds": list(range(1, needs.seeds + 1))}
     return {**settings, **lists} if needed else None
+
+
+def missing_weights(notebooks: Mapping[str, Mapping]) -> list[str]:
+    """Which pretrained weights the baselines that notebooks train will lack, in lines (``baselines.advice``).
+
+    Args:
+        notebooks: The parameters of each.
+    """
+    chosen = [
+        (method, settings["baseline_overrides"].get(method, {}))
+        for settings in notebooks.values()
+        for method in [*settings.get("baselines", ()), *settings.get("cross_baselines", ())]
+    ]
+    teacher = "".join(settings.get("teacher", "") for settings in notebooks.values())  # of one notebook
+    return baselines.advice(chosen, teacher, all(s.get("data", "synthetic") == "synthetic" for s in notebooks.values()))
 
 
 def licensed(settings: Mapping) -> dict[str, dict[str, Any]]:

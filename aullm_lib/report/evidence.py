@@ -95,8 +95,8 @@ def corrected(frame: pd.DataFrame, family: Sequence[str] = ()) -> pd.DataFrame:
 def common(result: Result, other: Result) -> tuple[list[pd.DataFrame], list[pd.DataFrame]] | str:
     """The predictions of two results for the seeds that both have, or the reason why they are not compared."""
     for one in (result, other):
-        if one.why:
-            return one.why
+        if why := one.why or one.not_comparable:
+            return why
     seeds = [seed for seed in result.by_seed if seed in other.by_seed]
     pair = [result.by_seed[seed] for seed in seeds], [other.by_seed[seed] for seed in seeds]
     return pair if seeds else f"no seed in common with {other.name}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from aullm_lib import metrics
+from aullm_lib import baselines, metrics
 from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics.trivial import CHANCE
@@ -89,6 +89,21 @@ class Result:
     def synthetic(self) -> bool:
         """Whether the clips are rendered, as far as their data do not deny it."""
         return any(map(is_synthetic, self.runs))
+
+    @cached_property
+    def not_comparable(self) -> str:
+        """Why it takes part in no claim: it lacked weights that its source begins with; "" where it is comparable."""
+        infos = [(run.info, is_synthetic(run)) for run in self.runs]
+        reasons = (
+            baselines.not_comparable(self.method, info["experiment"]["recipe"], info["data"], synthetic)
+            for info, synthetic in infos
+        )
+        return next(filter(None, reasons), "")
+
+    @property
+    def comparable(self) -> bool:
+        """Whether it was given what its source had; always so for AU-LLM."""
+        return not self.not_comparable
 
     @property
     def fingerprint(self) -> str:

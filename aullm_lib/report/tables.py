@@ -138,22 +138,29 @@ def cross_domain(results: Sequence[Result], policies: Sequence[str] = ("fixed",)
 def rows(number: int, results: Sequence[Result]) -> list[Row]:
     """The rows of a table: baselines in the printed order, those not run in one line, further ones, then AU-LLM's.
 
-    A further baseline is one of which the printed table has nothing, and its row says so.
+    A further baseline is one of which the printed table has nothing, and its row says so, as does the row of one that
+    is not comparable (``Result.not_comparable``).
     """
     notebook = "05_cross_domain" if number == 4 else "03_baselines"
     ran = dict.fromkeys((r.method, r.name) for r in sorted(results, key=lambda r: r.method == AU_LLM) if r.baseline)
+    lacking = {r.name for r in results if not r.comparable}
+
+    def label(name: str, *remarks: str) -> str:
+        remarks += ("not comparable",) * (name in lacking)
+        return f"{name} ({'; '.join(remarks)})" if remarks else name
+
     out, missing = [], []
     for method in published.BASELINES:
         if row := published.baseline(number, method):
-            same = [Row(name, notebook, name, row[0]) for run, name in ran if run == method]
+            same = [Row(label(name), notebook, name, row[0]) for run, name in ran if run == method]
             out += same
             missing += [] if same else [row[1]]
     if missing:
         every = ", ".join(missing)
-        label = every if len(missing) < 3 else f"{len(missing)} {'other ' * bool(out)}baselines"
-        out.append(Row(label, notebook, what=every))
+        line = every if len(missing) < 3 else f"{len(missing)} {'other ' * bool(out)}baselines"
+        out.append(Row(line, notebook, what=every))
     further = [name for method, name in ran if not published.baseline(number, method)]
-    out += [Row(f"{name} (no published number)", notebook, name) for name in further]
+    out += [Row(label(name, "no published number"), notebook, name) for name in further]
     named = au_llm(results)
     if number == 4:  # its printed row is that of no LLM in particular
         named = {name: row for name, row in named.items() if row[0]} or {"AU-LLM": (None, None)}
@@ -349,6 +356,11 @@ def _notes(
         )
     seeds = sorted({len(r.runs) for r in scored}) or [1]
     many = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+    lacking: dict[str, list[str]] = {}
+    for r in scored:
+        if r.not_comparable and r.name not in lacking.setdefault(r.not_comparable, []):
+            lacking[r.not_comparable].append(r.name)
+    reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in lacking.items())
     shown = "as its" if number == 4 else "to go by Table 4, whose"
     lines = {
         "Tuned on the test labels: thresholds are tuned anew without each subject, so these intervals lie too high, as "
@@ -362,6 +374,8 @@ def _notes(
         f"Older runs of the same configurations, for which newer ones count: {older}.": older,
         "Baselines of ours are written anew for this kit and trained by recipes of their own, on the same clips as "
         "AU-LLM, each in the frame size and colours that it reads.": any(r.method != AU_LLM for r in scored),
+        "Not comparable, and a part of no claim: a baseline that began without the pretrained weights of its source. "
+        f"Here {reasons}.": reasons,
         "3D-CNN: the plain network of the publication's Figure 3b, without a language model.": any(
             r.variant == PLAIN for r in scored
         ),

@@ -100,6 +100,13 @@ def test_it_prints_where_everything_is(smoke):
         assert word in smoke[1]
 
 
+def test_the_first_lines_name_pretrained_weights_that_are_lacking(smoke):
+    lines = smoke[1].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("00_quickstart"))
+    (told,) = [i for i, line in enumerate(lines) if line.startswith("  resnet18   {weights: microsoft/resnet-18}")]
+    assert told < first and "ImageNet" in lines[told]
+
+
 def test_a_second_call_redoes_nothing(inside):
     before = {p: p.stat().st_mtime_ns for p in inside.rglob("*") if p.is_file()}
     batch.run("smoke")

@@ -43,6 +43,18 @@ def test_shipped_profiles_name_variants_that_there_are(name):
         assert set(variants) <= set(model.VARIANTS)
 
 
+def test_profiles_say_which_pretrained_weights_their_baselines_will_lack():
+    def methods(profile, **changed):
+        notebooks = {name: values | changed for name, values in parameters.profile(profile).items()}
+        return [line.split()[0] for line in parameters.missing_weights(notebooks)[1:-1]]
+
+    networks = ["resnet18", "resnet34", "fitnet", "sp", "at", "sca", "dvasp", "infusenet", "ac4au"]
+    assert methods("paper") == networks
+    assert methods("demo") == []
+    assert methods("demo-full") == ["sca", "infusenet", "ac4au"]  # the others start as a synthetic teacher's view
+    assert methods("demo-full", data="licensed") == networks
+
+
 def test_parameters_of_the_same_name_have_the_same_default():
     """01 builds what 02 reads, so alone each must mean the same release."""
     seen = {}

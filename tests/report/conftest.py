@@ -31,11 +31,12 @@ def record(tmp_path):
         rng = np.random.default_rng([seed, int(100 * skill)])
         names = [f"{test}-s{s}" for s in range(subjects)]
         split = [Fold(name, ("x",), tuple(f"{test}/{name}/c{c}" for c in range(clips))) for name in names]
+        weights = dict.fromkeys(baselines.PRETRAINED.get(method, ()), "given")
         experiment = Experiment(
             name=f"{test}-{variant if method == 'au-llm' else method}-{seed}",
             aus=aus,
             method=method,
-            recipe=Recipe.paper(**recipe) if method == "au-llm" else baselines.recipe(method),
+            recipe=Recipe.paper(**recipe) if method == "au-llm" else baselines.recipe(method, **weights | recipe),
             variant=variant,
             llm=llm if method == "au-llm" else "",
             seed=seed,

@@ -117,6 +117,19 @@ def test_differences_are_paired_with_au_llms_first_row_over_the_seeds_of_both(re
     assert evidence.differences([r for r in load() if r.method == "sca"]).empty
 
 
+def test_a_baseline_without_its_sources_weights_is_not_compared(record, load):
+    record()
+    record(method="sca", weights="")
+    record(method="sssnet-led")
+    frame = evidence.differences(load())
+    assert frame.xs("SCA", level="method")["supported"].tolist() == [
+        "not compared: weights random, its source's from Kinetics and UCF101"
+    ]
+    assert frame.xs("SSSNet LED", level="method")["difference"].notna().all()
+    assert {r.method: r.comparable for r in load()} == {"au-llm": True, "sca": False, "sssnet-led": True}
+    assert frame["p (Holm)"].notna().sum() == 1  # nor does it lengthen the family
+
+
 def test_the_differences_as_a_page_and_as_a_figure(record, load):
     record(llm="x/<b>evil</b>$a", skill=0.4)
     record(method="sca", skill=0.4)

@@ -345,6 +345,28 @@ def test_table_4_has_its_baselines_and_marks_others(record, load):
     assert "SCA (no published number)" not in apart
 
 
+def test_a_baseline_without_its_sources_weights_is_marked_in_every_form(record, load):
+    record()
+    record(method="resnet18", weights="")
+    record(method="resnet34")
+    record(method="infusenet", magnifier="")
+    made = tables.per_release(2, load())
+    assert list(group(made, "ours, "))[:4] == [
+        "ResNet18 (not comparable)", "ResNet34", "8 other baselines", "InfuseNet (no published number; not comparable)"
+    ]  # fmt: skip
+    assert list(group(made, "ours − published")) == ["ResNet18 (not comparable)", "ResNet34", "AU-Qwen2.5(1.5B)"]
+    (note,) = [note for note in made.notes if note.startswith("Not comparable")]
+    assert "ResNet18 (weights random, its source's from ImageNet)" in note and "InfuseNet (magnifier random, " in note
+    for form in (tables.markdown, tables.page, lambda table: tables.latex(table, "t")):
+        text = form(made)
+        assert "ResNet18 (not comparable)" in text and "ResNet34 (not" not in text
+        assert "weights random, its source" in text
+    record(method="resnet18")  # with weights: the newest counts, and is not marked
+    again = tables.per_release(2, load())
+    assert "ResNet18" in group(again, "ours, ")
+    assert not any("ResNet18 (weights" in note for note in again.notes)
+
+
 def test_the_plain_cnn_is_one_baseline_whoever_ran_it_and_no_ablation(record, load):
     first, again = record(variant="3d-cnn", llm=""), record(variant="3d-cnn", llm=QWEN)
     record()
