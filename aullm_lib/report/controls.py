@@ -267,6 +267,7 @@ def in_short(verdicts: pd.DataFrame) -> pd.DataFrame:
     def words(row: pd.Series) -> str:
         numbers = f"{tables.number(row['difference'], signed=True)} {tables.interval(row['low'], row['high'])}"
         p = "" if np.isnan(row["p (Holm)"]) else f", p {row['p (Holm)']:.3f}"
+        p += "" if np.isnan(row["detectable"]) else f", detectable {tables.number(row['detectable'])}"
         return row["verdict"] + ("" if np.isnan(row["difference"]) else f": {numbers.strip()}{p}")
 
     rows = verdicts.set_index("control", append=True)

@@ -119,7 +119,10 @@ def test_verdicts_in_short_have_the_numbers_of_the_table(record, load):
     row = table.xs("no-llm", level="variant").iloc[0]
     low, high = (f"{row[end]}".replace("-", "−") for end in ("low", "high"))
     cells = short.droplevel(["subject", "claim"]).loc["no-llm"].tolist()
-    assert cells == [f"supported: −{-row['difference']} [{low}, {high}], p {row['p (Holm)']:.3f}", "not run"]
+    assert cells == [
+        f"supported: −{-row['difference']} [{low}, {high}], p {row['p (Holm)']:.3f}, detectable {row['detectable']}",
+        "not run",
+    ]
     blind, level = (table.xs(name, level="variant").iloc[-1]["score"] for name in ("blind", controls.CHANCE))
     assert short.iloc[-1, 1].startswith(f"supported: {blind - level:+.1f} [".replace("-", "−"))
 
