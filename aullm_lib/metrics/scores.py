@@ -7,7 +7,7 @@ predictions that are pooled over folds: a mean of per-subject F1s would average 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -256,26 +256,41 @@ def _scores(parts: Sequence[tuple[_Run, np.ndarray]], *, ranked: bool = True) ->
     counts = tuned(counts) if counts.ndim == 4 else counts
     if not ranked:
         return decided(counts), counts
-    arrays = [run.arrays for run, _ in parts]
-    clips = np.concatenate([weights[:, run.arrays.subject].astype(float) for run, weights in parts], 1)  # r n
-    label, probability = (np.concatenate([getattr(one, name) for one in arrays]) for name in ("label", "probability"))
-    ranks = [_ranked(probability[:, j], label[:, j], clips) for j in range(label.shape[1])]
+    # Subjects of the second part are other units than those of the first.
+    everyone = np.concatenate([weights.astype(float) for _, weights in parts], 1)  # r u
+    units = np.concatenate([run.arrays.subject + i * len(run.arrays.subjects) for i, (run, _) in enumerate(parts)])  # n
+    label, probability = (
+        np.concatenate([getattr(run.arrays, name) for run, _ in parts]) for name in ("label", "probability")
+    )
+    ranks = [_ranked(probability[:, j], label[:, j], units, everyone) for j in range(label.shape[1])]
     return np.concatenate([decided(counts), np.stack(ranks, 1)], -1), counts
 
 
-def _ranked(probability: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Probabilities and labels [n] of one AU, weights of clips [r, n] -> ROC-AUC, average precision [r, 2].
+def _ranked(probability: np.ndarray, label: np.ndarray, units: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """ROC-AUC and average precision of one AU: [r, 2].
 
+    Both are sums over the probabilities of the positives, so that only there need clips be counted, once per unit.
     Clips of equal probability are one step of the curve. AUC is NaN without both classes, average precision without a
     positive.
+
+    Args:
+        probability: Of each clip [n]; so is label.
+        units: The column of the weights that each clip has [n].
+        weights: [r, u].
     """
-    order = np.argsort(-probability, kind="stable")
-    last = np.flatnonzero(np.diff(probability[order], append=-1.0))  # g, the end of each run of equal probabilities
-    w, true = weights[:, order], label[order]
-    tp, fp = (np.cumsum(w * of, axis=1)[:, last] for of in (true, ~true))  # r g
-    gained, cost = (np.diff(x, axis=1, prepend=0) for x in (tp, fp))
-    positives, negatives = tp[:, -1], fp[:, -1]
-    area = (cost * (tp - gained / 2)).sum(1) / np.maximum(positives * negatives, 1)
+    steps = np.unique(probability[label])  # g
+
+    def reaching(of: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
+        """Clips in all, then those at or above ("right") or strictly above ("left") each step: r g+1."""
+        table = np.zeros((weights.shape[1], len(steps) + 1))
+        np.add.at(table, (units[of], np.searchsorted(steps, probability[of], side)), 1)
+        return weights @ table[:, ::-1].cumsum(1)[:, ::-1]
+
+    tp, fp, beyond = reaching(label, "right"), reaching(~label, "right"), reaching(~label, "left")
+    positives, negatives = tp[:, 0], fp[:, 0]
+    tp, fp, beyond = tp[:, 1:], fp[:, 1:], beyond[:, 1:]  # r g
+    gained = -np.diff(tp, axis=1, append=0)
+    area = (gained * (negatives[:, None] - (fp + beyond) / 2)).sum(1) / np.maximum(positives * negatives, 1)
     precision = (gained * tp / np.maximum(tp + fp, 1)).sum(1) / np.maximum(positives, 1)
     area = np.where((positives > 0) & (negatives > 0), area, np.nan)
     return np.stack([area, np.where(positives > 0, precision, np.nan)], -1)

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import naive_f1
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
@@ -47,6 +48,7 @@ def test_equal_to_scikit_learn(seed, clips, aus, threshold, ties):
         assert row["f1"] == pytest.approx(f1_score(labels[:, j], present[:, j], zero_division=0), abs=1e-15)
         macro = f1_score(labels[:, j], present[:, j], average="macro", labels=[0, 1], zero_division=0)
         assert row["f1_macro"] == pytest.approx(macro, abs=1e-15)
+        assert naive_f1(labels[:, j], present[:, j]) == pytest.approx((row["f1"], macro), abs=1e-15)
         for name, reference in (("precision", precision_score), ("recall", recall_score)):
             assert row[name] == pytest.approx(reference(labels[:, j], present[:, j], zero_division=0), abs=1e-15)
         for name, reference in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
@@ -144,9 +146,8 @@ def test_a_tuned_score_is_tuned_anew_in_each_resample():
         rows = np.concatenate([np.tile(m, k) for m, k in zip(member, draw, strict=True)])
         y, p = wide["label"][rows], wide["probability"][rows]
         naive.append(
-            [max(f1_score(y[:, j], p[:, j] >= t, average="macro", zero_division=0) for t in thresholds.GRID)
-             for j in range(2)]
-        )  # fmt: skip
+            [max(naive_f1(y[:, j], p[:, j] >= t)[1] for t in thresholds.GRID) for j in range(2)]
+        )
     assert table["f1_macro"].to_numpy()[:2] == pytest.approx(naive[0])
     assert table["f1_macro_low"].to_numpy()[:2] == pytest.approx(np.quantile(naive[1:], 0.025, axis=0))
     assert table["f1_macro_high"].to_numpy()[:2] == pytest.approx(np.quantile(naive[1:], 0.975, axis=0))
@@ -162,17 +163,16 @@ def test_a_method_does_not_differ_from_itself(policy, measure):
 
 
 def naive_scores(measure, policy, frame):
-    """A measure per AU, and their mean, by scikit-learn."""
+    """A measure per AU, and their mean."""
     out = []
-    for _, of_au in frame.groupby("au"):
-        y, p = of_au["label"], of_au["probability"]
+    for au in sorted(set(frame["au"])):
+        y, p, limit = (frame.loc[frame["au"] == au, name].to_numpy() for name in ("label", "probability", "threshold"))
         if policy == "test-tuned":
-            out.append(max(f1_score(y, p >= t, average="macro", zero_division=0) for t in thresholds.GRID))
-        elif measure == "f1_macro":
-            out.append(f1_score(y, p >= of_au["threshold"], average="macro", labels=[0, 1], zero_division=0))
+            out.append(max(naive_f1(y, p >= t)[1] for t in thresholds.GRID))
+        elif measure in metrics.SCORES:
+            out.append(naive_f1(y, p >= limit)[metrics.SCORES.index(measure)])
         else:
-            function = {"f1": f1_score, "roc_auc": roc_auc_score, "average_precision": average_precision_score}[measure]
-            out.append(function(y, p >= of_au["threshold"] if measure == "f1" else p))
+            out.append({"roc_auc": roc_auc_score, "average_precision": average_precision_score}[measure](y, p))
     return np.array([*out, np.mean(out)])
 
 
