@@ -145,9 +145,7 @@ def test_a_tuned_score_is_tuned_anew_in_each_resample():
     for draw in draws:
         rows = np.concatenate([np.tile(m, k) for m, k in zip(member, draw, strict=True)])
         y, p = wide["label"][rows], wide["probability"][rows]
-        naive.append(
-            [max(naive_f1(y[:, j], p[:, j] >= t)[1] for t in thresholds.GRID) for j in range(2)]
-        )
+        naive.append([max(naive_f1(y[:, j], p[:, j] >= t)[1] for t in thresholds.GRID) for j in range(2)])
     assert table["f1_macro"].to_numpy()[:2] == pytest.approx(naive[0])
     assert table["f1_macro_low"].to_numpy()[:2] == pytest.approx(np.quantile(naive[1:], 0.025, axis=0))
     assert table["f1_macro_high"].to_numpy()[:2] == pytest.approx(np.quantile(naive[1:], 0.975, axis=0))
