@@ -50,7 +50,8 @@ def score(
         ``average_precision``, each with ``_low`` and ``_high``; then TP, FP, FN, TN (means over seeds), summed in the
         last row, and ``positive_subjects``, in how many subjects the AU occurs, the fewest in the last row. All are
         NaN for an AU without a positive, ``f1_macro`` and ``roc_auc`` also for one without a negative; precision is 0
-        where no clip is predicted present.
+        where no clip is predicted present. Of pooled folds the level of ``roc_auc`` without knowledge of a clip is not
+        0.5 but below it: that of "training base rate" in ``trivial``.
 
         There is no interval (NaN) with fewer than six subjects, of an AU with positives in fewer than three, and of
         decisions without a true positive: that would tell how label counts vary, and nothing else. The mean has none

@@ -17,6 +17,7 @@ from aullm_lib.metrics.scores import decided, score, table
 from aullm_lib.metrics.thresholds import GRID, tuned
 
 CHANCE = "base-rate random"  # the classifier whose score is called chance level
+OUTSIDE = "training base rate"  # and the one whose ROC-AUC is, where folds are pooled
 
 
 def trivial(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> dict[str, pd.DataFrame]:
@@ -26,16 +27,20 @@ def trivial(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> d
     - "base-rate random" guesses each AU at its own base rate.
     - "random scores, test-tuned" draws scores around the base rate (their logit is normal with standard deviation 1)
       and decides at the threshold that is best on these labels, as in the released script.
+    - "training base rate" gives every clip of a fold the share of positives among the clips of the other folds. That is
+      lower where the fold holds more positives, so that over pooled folds its ROC-AUC is below 0.5: it is the level of
+      ``roc_auc`` without knowledge of a clip. Its F1 is that of a constant, but for an AU of half of the clips. With
+      one fold (cross-domain) it is constant, and the level 0.5.
 
     Args:
-        predictions: As ``score``.
+        predictions: As ``score``; folds are those of ``score``, too.
         draws: Simulations of each random classifier.
         seed: Of the simulations.
 
     Returns:
         Classifier -> a table as ``score`` gives it. The random ones have means and mean counts over the draws, with
         2.5 % and 97.5 % quantiles as ``_low`` and ``_high``; ``roc_auc`` and ``average_precision``, which no threshold
-        changes, are NaN there: chance level (0.5 and the base rate) is in the rows of the constant ones.
+        changes, are NaN there: those of any constant, 0.5 and the base rate, are in the rows of the constant ones.
 
     Raises:
         ValueError: As ``score``; fewer than one draw.
@@ -44,7 +49,16 @@ def trivial(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> d
     constant = {name: score(predictions.assign(probability=p)) for name, p in answers.items()}
     counts = constant["always-positive"].drop(index="mean")
     n = int(counts[["TP", "FP"]].iloc[0].sum())
-    return trivial_of_counts(counts["TP"].to_dict(), n, draws=draws, seed=seed) | constant
+    outside = score(predictions.assign(probability=_outside(predictions)))
+    return trivial_of_counts(counts["TP"].to_dict(), n, draws=draws, seed=seed) | constant | {OUTSIDE: outside}
+
+
+def _outside(predictions: pd.DataFrame) -> pd.Series:
+    """The share of positives of a row's AU outside its fold; 0 where there is nothing outside."""
+    fold = "fold" if "fold" in predictions else "subject"
+    of_au, of_fold = (predictions.groupby(keys)["label"] for keys in (["au"], ["au", fold]))
+    positives, clips = (of_au.transform(what) - of_fold.transform(what) for what in ("sum", "size"))
+    return positives / clips.where(clips > 0, 1)
 
 
 def trivial_of_counts(

@@ -24,6 +24,7 @@ from scipy import special
 from aullm_lib import facs
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics.scores import FEWEST_POSITIVE
+from aullm_lib.metrics.trivial import OUTSIDE
 from aullm_lib.metrics.thresholds import POLICIES
 from aullm_lib.report import printed, published
 from aullm_lib.report.results import CROSS_DOMAIN, PLAIN, RELEASES, Result, au_llm, in_words, made_by, title
@@ -284,8 +285,12 @@ def _minus_published(ours: pd.DataFrame, scored: Sequence[Result], measure: str)
 
 
 def _trivial(heads: pd.DataFrame, scores: pd.DataFrame | None, measure: str, group: str) -> pd.DataFrame:
-    """The rows of the trivial classifiers, in the columns that hold ours; intervals of the random ones only."""
+    """The rows of the trivial classifiers, in the columns that hold ours; intervals of the random ones only.
+
+    "training base rate", of which only the ROC-AUC tells more than "always-negative", is in ``Table.scores`` alone.
+    """
     names = [] if scores is None else scores.index[scores.index.get_level_values("policy") == ""].unique("method")
+    names = [name for name in names if name != OUTSIDE]
     cells = pd.DataFrame({"row": names}, dtype=str).merge(heads, how="cross")
     cells = cells.assign(kind="trivial", group=group, method=cells["row"].where(cells["ours"], ""), variant="")
     cells = _scored(cells.assign(policy=""), scores, measure)

@@ -272,7 +272,8 @@ def test_the_same_runs_give_the_same_bytes(record, load, tmp_path):
     assert written[0] == written[1]
     scores = pd.read_csv(tmp_path / "1" / "table3_ablations_scores.csv", keep_default_na=False)
     assert {"TP", "FP", "FN", "TN"} <= set(scores.columns)
-    assert {"always-negative", "AU-Qwen2.5(1.5B)"} <= set(scores["method"])
+    assert {"always-negative", "training base rate", "AU-Qwen2.5(1.5B)"} <= set(scores["method"])
+    assert "training base rate" not in set(made.frame["row"])
     assert json.loads((tmp_path / "1" / "table3_ablations.json").read_text())["table"] == 3
 
 
