@@ -164,19 +164,19 @@ def not_comparable(method: str, recipe: Mapping[str, Any], identities: Mapping[s
     )
 
 
-def advice(chosen: Iterable[tuple[str, Mapping[str, Any]]], teacher: str, synthetic: bool) -> list[str]:
+def advice(chosen: Iterable[tuple[str, Mapping[str, Any]]], synthetic: bool) -> list[str]:
     """Which pretrained weights the runs to come will lack, and how to give them; nothing where none is lacking.
 
     Args:
-        chosen: Methods, each with the fields of its recipe that are not its source's.
-        teacher: The folder that stands for every teacher that is not named; "" trains one on synthetic faces.
+        chosen: Methods, each with the fields of its recipe that are not its source's. ``teacher`` among them is the
+            folder of whatever teacher it is to have; without one, it will have one that saw synthetic faces.
         synthetic: Whether the clips are.
     """
     lines, example = dict[str, None](), ""
     for method, fields in chosen:
-        any_teacher = fields.get("teacher") or teacher or BY_SYNTHETIC_TEACHER
+        teacher = fields.get("teacher") or BY_SYNTHETIC_TEACHER
         given = {field: fields.get(field, "") for field in PRETRAINED.get(method, ())}
-        given = {f: any_teacher if f == "teacher" or name == SHARED else name for f, name in given.items()}
+        given = {f: teacher if f == "teacher" or name == SHARED else name for f, name in given.items()}
         if missing := lacking(method, given, synthetic):
             how = ", ".join(f"{field}: {PRETRAINED[method][field][1]}" for field in missing)
             lines[f"  {method:<10} {{{how}}}  (its source's: {'; '.join(missing.values())})"] = None

@@ -183,12 +183,11 @@ def missing_weights(notebooks: Mapping[str, Mapping]) -> list[str]:
         notebooks: The parameters of each.
     """
     chosen = [
-        (method, settings["baseline_overrides"].get(method, {}))
+        (method, {"teacher": settings["teacher"]} | settings["baseline_overrides"].get(method, {}))
         for settings in notebooks.values()
         for method in [*settings.get("baselines", ()), *settings.get("cross_baselines", ())]
     ]
-    teacher = "".join(settings.get("teacher", "") for settings in notebooks.values())  # of one notebook
-    return baselines.advice(chosen, teacher, all(s.get("data", "synthetic") == "synthetic" for s in notebooks.values()))
+    return baselines.advice(chosen, all(s.get("data", "synthetic") == "synthetic" for s in notebooks.values()))
 
 
 def licensed(settings: Mapping) -> dict[str, dict[str, Any]]:

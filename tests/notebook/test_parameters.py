@@ -53,6 +53,7 @@ def test_profiles_say_which_pretrained_weights_their_baselines_will_lack():
     assert methods("demo") == []
     assert methods("demo-full") == ["sca", "infusenet", "ac4au"]  # the others start as a synthetic teacher's view
     assert methods("demo-full", data="licensed") == networks
+    assert methods("demo-full", data="licensed", teacher="folder") == ["sca", "infusenet", "ac4au"]
 
 
 def test_parameters_of_the_same_name_have_the_same_default():
