@@ -49,7 +49,7 @@ def test_profiles_say_which_pretrained_weights_their_baselines_will_lack():
         return [line.split()[0] for line in parameters.missing_weights(notebooks)[1:-1]]
 
     networks = ["resnet18", "resnet34", "fitnet", "sp", "at", "sca", "dvasp", "infusenet", "ac4au"]
-    assert methods("paper") == networks
+    assert sorted(methods("paper")) == sorted(networks)
     assert methods("demo") == []
     assert methods("demo-full") == ["sca", "infusenet", "ac4au"]  # the others start as a synthetic teacher's view
     assert methods("demo-full", data="licensed") == networks
