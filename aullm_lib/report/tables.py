@@ -24,8 +24,8 @@ from scipy import special
 from aullm_lib import facs
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics.scores import FEWEST_POSITIVE
-from aullm_lib.metrics.trivial import OUTSIDE
 from aullm_lib.metrics.thresholds import POLICIES
+from aullm_lib.metrics.trivial import OUTSIDE
 from aullm_lib.report import printed, published
 from aullm_lib.report.results import CROSS_DOMAIN, PLAIN, RELEASES, Result, au_llm, in_words, made_by, title
 from aullm_lib.report.results import line as provenance_line

@@ -238,17 +238,10 @@ def test_one_seed_against_several_is_refused_and_so_are_other_labels():
         metrics.compare([a, b], [b, b.assign(label=1 - b["label"])])
 
 
-def test_a_clear_difference_has_a_small_p_and_that_of_equal_methods_is_uniform():
+def test_a_clear_difference_has_the_smallest_p():
     labels = skilled(2, subjects=10)["label"]
     good, other = (skilled(2, subjects=10).assign(probability=p) for p in (0.2 + 0.6 * labels, 0.5 - 0.01 * labels))
     assert metrics.compare(good, other).loc["mean", "p"] == 1 / 2**9
-    rng = np.random.default_rng(0)
-    noise = [skilled(2, subjects=10).assign(probability=rng.random(len(labels))) for _ in range(400)]
-    tables = [metrics.compare(a, b).loc["mean"] for a, b in zip(noise[::2], noise[1::2], strict=True)]
-    small = [np.mean([row["p"] <= level for row in tables]) for level in (0.05, 0.25, 0.5)]
-    assert small == pytest.approx([0.05, 0.25, 0.5], abs=0.09)  # of 200: 2.5 standard errors of the last one
-    signs = [np.sign(row["difference"]) for row in tables]
-    assert abs(np.mean(signs)) <= 0.2
 
 
 def test_two_methods_of_many_subjects_are_compared_by_drawn_patterns():
@@ -323,18 +316,6 @@ def test_seeds_are_summed_up():
     assert metrics.over_seeds(frames[:1])["f1_std"].isna().all()
     with pytest.raises(ValueError, match="one per seed"):
         metrics.over_seeds([])
-
-
-def test_intervals_cover_the_truth_nearly_as_often_as_they_say():
-    """The truth is the score of very many subjects; 120 samples of 10 of them, 95 % intervals."""
-    truth = metrics.score(skilled(1000, subjects=3000), interval="none").loc["mean", "f1_macro"]
-    covered = {}
-    for interval in ("jackknife", "bootstrap"):
-        tables = [metrics.score(skilled(seed, subjects=10), interval=interval, resamples=200) for seed in range(120)]
-        ends = np.array([table.loc["mean", ["f1_macro_low", "f1_macro_high"]] for table in tables])
-        covered[interval] = np.mean((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
-    assert covered["jackknife"] >= 0.89  # the standard error of 120 draws is 2 %
-    assert covered["jackknife"] >= covered["bootstrap"] + 0.03
 
 
 def test_the_variance_of_seeds_is_in_the_interval_of_their_mean():
