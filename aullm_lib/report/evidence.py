@@ -5,6 +5,7 @@ that are then compared.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -226,3 +227,27 @@ def leak(points: pd.DataFrame) -> tuple[bool | None, str]:
     if (still["f1_macro_low"] > still[CHANCE]).any():
         return True, "THE LABELS LEAK, do not trust any score of this copy of the kit"
     return False, "no sign of a leak"
+
+
+def same_method(results: Iterable[Result]) -> pd.DataFrame:
+    """Each method against itself under another seed (an A/A comparison): at most 5 % of pairs should be told apart.
+
+    Every two seeds of a result are compared by ``metrics.compare`` (two-class macro F1, threshold 0.5, averaged over
+    AUs). Two trainings that differ in their seed alone are exchangeable, which is what the swap test supposes.
+
+    Returns:
+        One row per data set: ``pairs of seeds``; ``told apart``, how many have an uncorrected p below
+        ``significance.LEVEL``; ``largest difference`` in points; and ``smallest p`` that its subjects can give, since
+        a test that cannot reject tells nothing apart. Empty where everything was run with one seed.
+    """
+    rows = []
+    for r in results:
+        for one, other in combinations([] if r.why else r.predictions, 2):
+            mean = metrics.compare(one, other).loc["mean"]
+            smallest = significance.smallest_p(int(mean["subjects"]))
+            rows.append((in_words([r]), 100 * abs(mean["difference"]), mean["p"], smallest))
+    frame = pd.DataFrame(rows, columns=["data", "largest difference", "told apart", "smallest p"])
+    by_data = frame.assign(**{"told apart": frame["told apart"] < significance.LEVEL}).groupby("data", sort=False)
+    columns = {"told apart": by_data["told apart"].sum(), "largest difference": by_data["largest difference"].max()}
+    counted = pd.DataFrame({"pairs of seeds": by_data.size()} | columns | {"smallest p": by_data["smallest p"].min()})
+    return counted.round({"largest difference": 1, "smallest p": 4})

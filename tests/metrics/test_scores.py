@@ -35,7 +35,7 @@ def predictions(labels, probabilities, subjects=None):
     return pd.DataFrame(rows, columns=["clip_id", "subject", "au", "label", "probability"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(4, 40), st.integers(1, 4), st.floats(0.05, 0.95), st.sampled_from((1, 2, 16)))
 def test_equal_to_scikit_learn(seed, clips, aus, threshold, ties):
     rng = np.random.default_rng(seed)
@@ -64,8 +64,8 @@ def test_bootstrap_intervals_equal_naive_ones_over_subjects():
     rng = np.random.default_rng(3)
     labels, scores = rng.integers(0, 2, (30, 2)), rng.random((30, 2))
     frame = predictions(labels, scores, [f"s{i // 5}" for i in range(30)])
-    table = metrics.score(frame, interval="bootstrap", resamples=400, seed=7)
-    draws = np.random.default_rng(7).multinomial(6, np.full(6, 1 / 6), 400)
+    table = metrics.score(frame, interval="bootstrap", resamples=100, seed=7)
+    draws = np.random.default_rng(7).multinomial(6, np.full(6, 1 / 6), 100)
     naive, ranked, precise = [], [], []
     for draw in draws:
         rows = np.concatenate([np.tile(np.arange(5 * s, 5 * s + 5), n) for s, n in enumerate(draw)])
@@ -169,8 +169,11 @@ def naive_scores(measure, policy, frame):
             out.append(max(naive_f1(y, p >= t)[1] for t in thresholds.GRID))
         elif measure in metrics.SCORES:
             out.append(naive_f1(y, p >= limit)[metrics.SCORES.index(measure)])
+        elif measure == "roc_auc":
+            above, tied = (np.mean(compare.outer(p[y == 1], p[y == 0])) for compare in (np.greater, np.equal))
+            out.append(above + tied / 2)
         else:
-            out.append({"roc_auc": roc_auc_score, "average_precision": average_precision_score}[measure](y, p))
+            out.append(np.mean([np.sum(p[y == 1] >= t) / np.sum(p >= t) for t in p[y == 1]]))
     return np.array([*out, np.mean(out)])
 
 

@@ -184,6 +184,23 @@ def test_calibration_errors_and_the_spread_over_seeds_are_the_librarys(record, l
     assert evidence.spread([r for r in found if r.method != "au-llm"]).empty
 
 
+def test_the_same_method_under_two_seeds_is_compared_with_itself(record, load):
+    entries = [record(seed=seed) for seed in (1, 2, 3)]
+    sca = [record(method="sca", skill=skill, seed=seed) for skill, seed in ((0.1, 4), (0.9, 5))]  # as if seeds differed
+    record(method="at", release="casme2")
+    record(method="sp", seed=1), record(method="sp", seed=2, folds=2)
+    pairs = [(entries[0], entries[1]), (entries[0], entries[2]), (entries[1], entries[2]), sca]
+    each = [metrics.compare(*(Run(path).predictions() for path in pair)).loc["mean"] for pair in pairs]
+    frame = evidence.same_method(load())
+    assert list(frame.index) == ["SAMM"]  # one seed of CASME II
+    row = frame.loc["SAMM"]
+    assert row["pairs of seeds"] == 4
+    assert row["told apart"] == sum(mean["p"] < 0.05 for mean in each) == 1
+    assert row["largest difference"] == pytest.approx(100 * max(abs(m["difference"]) for m in each), abs=0.051)
+    assert row["smallest p"] == pytest.approx(1 / 2**7, abs=0.0001)
+    assert evidence.same_method([r for r in load() if r.method == "at"]).empty
+
+
 @pytest.mark.parametrize(
     ("levels", "lows", "leaks", "verdict"),
     [
