@@ -206,7 +206,9 @@ def run_all(experiments: Iterable[tuple[Any, ...]], **options: Any) -> list[Path
 
 
 def _in_words(seconds: float) -> str:
-    """A duration, such as "3 minutes", "2.5 hours" or "4.0 days"."""
+    """A duration, such as "a minute" (or less), "3 minutes", "2.5 hours" or "4.0 days"."""
+    if seconds < 90:
+        return "a minute"
     for unit, size, limit, digits in (("minutes", 60, 90 * 60, 0), ("hours", 3600, 48 * 3600, 1)):
         if seconds < limit:
             return f"{seconds / size:.{digits}f} {unit}"

@@ -171,11 +171,12 @@ def test_many_experiments_say_how_many_are_done_and_about_how_long_the_others_ta
     assert caplog.messages == []  # the last one is followed by none
     several += [(dataclasses.replace(experiment, seed=seed), hand_store) for seed in (5, 6)]
     engine.run_all(several, out=tmp_path)
-    assert caplog.messages == ["5 of 6 runs are done, about 0 minutes left"]
+    assert caplog.messages == ["5 of 6 runs are done, about a minute left"]
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(200, "3 minutes"), (9000, "2.5 hours"), (170_000, "47.2 hours"), (345_600, "4.0 days")]
+    ("seconds", "words"),
+    [(20, "a minute"), (200, "3 minutes"), (9000, "2.5 hours"), (170_000, "47.2 hours"), (345_600, "4.0 days")],
 )
 def test_durations_in_words(seconds, words):
     assert runner._in_words(seconds) == words
