@@ -1,9 +1,10 @@
 """Intervals, p values and power with subjects as the units: the jackknife, whole subjects swapped, Holm's correction.
 
 Clips of one subject resemble each other, so whole subjects are left out or swapped, never clips. With 8 to 32 subjects
-percentile bootstrap intervals are too narrow (a 95 % interval of two-class macro F1 covers 77 to 92 % in simulations
-with the releases' clips per subject) and bootstrapped p values too small; the delete-one-subject jackknife with
-Student's t covers 93 to 96 %, and the swap test is exact (``tests/benchmarks/coverage.py`` repeats that).
+percentile bootstrap intervals are too narrow (a 95 % interval of two-class macro F1 covers 84 to 93 % in simulations
+with the releases' clips per subject) and bootstrapped p values too small (7 to 12 % of true nulls are below 0.05); the
+delete-one-subject jackknife with Student's t covers 94 to 96 %, and the swap test rejects 4 to 5 %
+(``tests/benchmarks/coverage.py``).
 """
 
 import numpy as np

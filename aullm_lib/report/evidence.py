@@ -233,7 +233,9 @@ def same_method(results: Iterable[Result]) -> pd.DataFrame:
     """Each method against itself under another seed (an A/A comparison): at most 5 % of pairs should be told apart.
 
     Every two seeds of a result are compared by ``metrics.compare`` (two-class macro F1, threshold 0.5, averaged over
-    AUs). Two trainings that differ in their seed alone are exchangeable, which is what the swap test supposes.
+    AUs). By leave-one-subject-out each subject has a model of its own, and the test supposes that one subject's luck is
+    not another's. Across domains one model sees all of them: what the test then tells apart are two models, and where
+    the share is above 5 % it is no test of methods unless the spread over seeds is in it, as it is in intervals.
 
     Returns:
         One row per data set: ``pairs of seeds``; ``told apart``, how many have an uncorrected p below

@@ -5,7 +5,8 @@ for subjects with the clips and base rates of a release, the true score is that 
 ways see the same predictions. Two-class macro F1 at a fixed threshold, averaged over AUs; nine methods of equal skill,
 of which the first is compared with the other eight, as AU-LLM is with the rows of a table. Printed for each release:
 
-- how often 95 % intervals of a score hold the truth: of the average, and of the rarest AU alone (where it has one);
+- how often 95 % intervals of a score hold the truth: of the average, and of the rarest AU alone, where the kit gives
+  one;
 - how often a test at 5 % rejects a true null: one comparison, and any of eight after Holm's correction;
 - the smallest difference that is found with a power of 80 % (2.8 standard errors), and the share of cases in which the
   swap test finds a true difference of just that size.
@@ -106,6 +107,11 @@ def jackknife(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return macro(whole)[..., 0, :], np.moveaxis(macro(whole - cells), -2, 0)
 
 
+def true_scores(release: Release, rng: np.random.Generator) -> np.ndarray:
+    """Those of very many subjects, averaged over equal methods: [a + 1]."""
+    return macro(counts(release.population(), 1, ROWS + 1, rng).sum(2))[0].mean(0)
+
+
 def bootstrapped(cells: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Counts of subjects [k, s, a, 4] and weights [b, s] -> scores of resamples [b, k, a + 1]."""
     return macro(np.einsum("bs,ksac->bkac", draws, cells, optimize=True))
@@ -131,7 +137,7 @@ def simulate(release: Release, replicates: int, seed: int = 0) -> pd.Series:
     rng = np.random.default_rng(seed)
     s = len(release.clips)
     swaps, draws = significance.patterns(s, DRAWS), bootstrap.draws(s, RESAMPLES, seed).astype(float)
-    truth = macro(counts(release.population(), 1, ROWS + 1, rng).sum(2))[0].mean(0)  # a + 1
+    truth = true_scores(release, rng)
     rarest = int(np.argmin(list(release.positives.values())))
     held: list[np.ndarray] = []  # jackknife, bootstrap; the mean, the rarest AU
     p: list[np.ndarray] = []  # swap test, bootstrap; of ROWS comparisons
@@ -144,12 +150,13 @@ def simulate(release: Release, replicates: int, seed: int = 0) -> pd.Series:
         first = cells[0, :, rarest]  # s 4
         few = ((first[:, 0] + first[:, 2] > 0).sum() < FEWEST_POSITIVE) | (first[:, 0].sum() == 0)
         inside = np.array([(low <= truth) & (truth <= high) for low, high in ends])[:, [-1, rarest]].astype(float)
-        held.append(np.where([False, few], np.nan, inside))
+        none = np.isnan(ends[0][0][-1])  # all positives of an AU are one subject's
+        held.append(np.where([none, few], np.nan, inside))
         others = range(1, ROWS + 1)
         swapped = [swap_p(cells[0], cells[k], swaps) for k in others]
         p.append(np.array([swapped, bootstrap_p(drawn[:, :1, -1] - drawn[:, 1:, -1])]))
         errors.append(significance.jackknife(point[0] - point[1], left_out[:, 0] - left_out[:, 1])[2][-1])
-    detectable = significance.DETECTABLE * float(np.mean(errors))
+    detectable = significance.DETECTABLE * float(np.nanmean(errors))
     gains = np.linspace(0, 3, 13)
     better = [macro(counts(release.population(), 1, 2, rng, gain).sum(2))[0, :, -1] for gain in gains]
     gain = float(np.interp(detectable, [first - second for first, second in better], gains))
