@@ -7,6 +7,7 @@ predictions that are pooled over folds: a mean of per-subject F1s would average 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,13 +16,15 @@ import pandas as pd
 from aullm_lib.metrics import bootstrap, significance
 from aullm_lib.metrics.f1 import f1, with_mean
 from aullm_lib.metrics.predictions import Arrays
-from aullm_lib.metrics.thresholds import limits, on_grid, tuned
+from aullm_lib.metrics.thresholds import best, limits, on_grid, tuned
 
 COUNTS = ["TP", "FP", "FN", "TN"]
 SCORES = ["f1", "f1_macro"]
 RANKS = ["roc_auc", "average_precision"]
 MEASURES = [*SCORES, "precision", "recall", *RANKS]
 INTERVALS = ("jackknife", "bootstrap", "none")
+DRAWS = 20_000
+"""Patterns of swapped subjects where there are too many to try all."""
 FEWEST_POSITIVE = 3
 """Subjects with a positive below which an AU has no interval."""
 
@@ -39,8 +42,9 @@ def score(
             such tables of the same clips, one per seed, whose scores are averaged.
         threshold: An AU is predicted present where its probability is at least this; for "fixed" only.
         policy: Where the threshold comes from; see ``thresholds.chosen``.
-        interval: "jackknife" leaves out one subject at a time (``significance.jackknife``; of several seeds it carries
-            their variance too), "bootstrap" gives percentiles, which are too narrow with few subjects, "none" none.
+        interval: "jackknife" leaves out one subject at a time (``significance.jackknife``; where one training serves
+            all subjects, it carries the variance of seeds too), "bootstrap" gives percentiles, which are too narrow
+            with few subjects, "none" none.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
 
@@ -79,7 +83,7 @@ def score(
     spread = np.full((2, *of_seeds.shape[1:]), np.nan)
     if interval == "jackknife" and subjects >= significance.FEWEST:
         left_out = with_mean(scored(1 - np.eye(subjects)).mean(0), over=defined)
-        spread = np.clip(significance.jackknife(of_seeds.mean(0), left_out, of_seeds)[:2], 0, 1)
+        spread = np.clip(significance.jackknife(of_seeds.mean(0), left_out, _shared(first, of_seeds))[:2], 0, 1)
     elif interval == "bootstrap":
         drawn = scored(bootstrap.draws(subjects, resamples, seed)).mean(0)
         spread = bootstrap.interval(with_mean(drawn, over=defined))
@@ -94,7 +98,7 @@ def score(
 
 def compare(
     a: Predictions, b: Predictions, *, measure: str = "f1_macro", policy: str = "fixed", threshold: float = 0.5,
-    draws: int = 20_000, per_seed: int = 1,
+    draws: int = 0, per_seed: int = 1,
 ) -> pd.DataFrame:  # fmt: skip
     """The paired difference between two methods on the same clips and folds.
 
@@ -104,16 +108,23 @@ def compare(
         b: Those of the second, as many, of the same clips, subjects, folds, AUs and labels.
         measure: One of MEASURES.
         policy: As ``score``, for both; so is threshold.
-        draws: Patterns of swapped subjects, where there are too many to try all (``significance.patterns``).
+        draws: Patterns of swapped subjects, where there are too many to try all (``significance.patterns``); by default
+            DRAWS, and a tenth of them where thresholds are chosen anew for each.
         per_seed: How many tables in a row are of one seed. With 2, the first method being (A, b, A, b, ...) and the
             second (a, B, a, B, ...), the difference is half of the interaction (A - a) - (B - b).
 
     Returns:
-        One row per AU and the row "mean": ``difference`` (a - b, -1 to 1); ``low`` and ``high`` (95 % jackknife, as
-        ``score``); ``p`` of the test that swaps whole subjects between the methods (correct several with ``holm``);
-        ``detectable``, the smallest difference that so many subjects would show with a power of 80 %; and ``subjects``.
-        NaN where the measure is undefined. For ``roc_auc`` and ``average_precision`` probabilities count by their rank
-        within a method, which changes neither, so that methods of different scales can be swapped.
+        One row per AU and the row "mean": ``difference`` (a - b, -1 to 1); ``low`` and ``high``, its 95 % interval;
+        ``p`` of the test that swaps whole subjects between the methods (correct several with ``holm``); ``detectable``,
+        the smallest difference that one such test would find with a power of 80 %; and ``subjects``. NaN where the
+        measure is undefined.
+
+        Thresholds of "nested" and "test-tuned" are chosen anew for each pattern of swaps, since folds share the luck of
+        their choice; the variance of the difference is then that under swaps (``significance.swap_variance``), else
+        the jackknife's. Where one training serves all subjects, as across domains, swaps do not know what varies with
+        the seed: p of several seeds is then that of Student's t with the variance of seeds, where that is larger, and
+        one seed speaks of this training only. For ``roc_auc`` and ``average_precision`` probabilities count by their
+        rank within a method, which changes neither, so that methods of different scales can be swapped.
 
     Raises:
         ValueError: As ``score``; an unknown measure; more seeds on one side; the first AU, clip, subject, fold or label
@@ -122,7 +133,7 @@ def compare(
     if measure not in MEASURES:
         raise ValueError(f"measure={measure!r}: expected one of {MEASURES}")
     k, ranked = MEASURES.index(measure), measure in RANKS
-    ones, twos = (_runs(side, policy, threshold) for side in (a, b))
+    ones, twos = (_runs(side, policy, threshold, anew=True) for side in (a, b))
     if len(ones) != len(twos):
         raise ValueError(f"{len(ones)} seeds of one method and {len(twos)} of the other: expected as many of both")
     first, subjects = ones[0].arrays, len(ones[0].arrays.subjects)
@@ -141,19 +152,32 @@ def compare(
     everyone, nobody = np.ones((1, subjects)), np.zeros((1, subjects))
     of_seeds = apart(everyone, nobody)[:, 0]  # k a 1
     defined, of_seeds = ~np.isnan(of_seeds[0]), with_mean(of_seeds)[..., 0]  # a 1, k a+1
-    left_out = with_mean(apart(1 - np.eye(subjects), 0 * np.eye(subjects)).mean(0), over=defined)[..., 0]
     of_seeds = of_seeds.reshape(-1, per_seed, of_seeds.shape[-1]).mean(1)
-    low, high, error = significance.jackknife(of_seeds.mean(0), left_out, of_seeds)
-    swaps = significance.blocks(significance.patterns(subjects, draws))
-    swapped = np.concatenate([apart(1.0 - block, 1.0 * block).mean(0) for block in swaps])
-    out = {
-        "difference": of_seeds.mean(0), "low": low, "high": high, "p": significance.p_value(with_mean(swapped)[..., 0]),
-        "detectable": significance.DETECTABLE * error,
-    }  # fmt: skip
+    point, seeds = of_seeds.mean(0), _shared(first, of_seeds)
+    swaps = significance.blocks(significance.patterns(subjects, draws or (DRAWS if policy == "fixed" else DRAWS // 10)))
+    swapped = with_mean(np.concatenate([apart(1.0 - block, 1.0 * block).mean(0) for block in swaps]))[..., 0]
+    if policy == "fixed" or ranked:
+        left_out = with_mean(apart(1 - np.eye(subjects), 0 * np.eye(subjects)).mean(0), over=defined)[..., 0]
+        variance = (subjects - 1) * left_out.var(0)
+    else:
+        variance = significance.swap_variance(swapped, subjects)
+    low, high, detectable = significance.student(point, variance, subjects, seeds)
+    p = significance.p_value(swapped)
+    if seeds is not None and len(seeds) > 1:
+        p = np.fmax(p, significance.student_p(point, variance, subjects, seeds))
+    out = {"difference": point, "low": low, "high": high, "p": p, "detectable": detectable}
     frame = pd.DataFrame(out, index=pd.Index([*first.aus, "mean"], name="au"))
     rare = [*(first.positive_subjects() < FEWEST_POSITIVE), False]
     frame.loc[rare, ["low", "high", "detectable"]] = np.nan
     return frame.assign(subjects=subjects)
+
+
+def _shared(arrays: Arrays, of_seeds: np.ndarray) -> np.ndarray | None:
+    """The scores of seeds where one training serves all subjects.
+
+    In leave-one-subject-out each subject has one of its own, whose luck is in what varies with the subjects.
+    """
+    return of_seeds if len(arrays.folds) == 1 else None
 
 
 def per_subject_mean(predictions: pd.DataFrame, threshold: float = 0.5, *, policy: str = "fixed") -> pd.DataFrame:
@@ -225,26 +249,53 @@ def decided(counts: np.ndarray) -> np.ndarray:
 
 
 class _Run(NamedTuple):
-    """Predictions, and confusion counts per subject at the policy's thresholds, or at each of ``thresholds.GRID``."""
+    """Predictions, and confusion counts per subject at the policy's thresholds, or at each of ``thresholds.GRID``.
+
+    Where nested thresholds are chosen anew, counts are those of each subject's clips of a fold, its units.
+    """
 
     arrays: Arrays
-    counts: np.ndarray  # s a 4, or s 16 a 4
+    counts: np.ndarray  # s a 4, or s 16 a 4, or u 16 a 4
+    subject: np.ndarray  # u, the subject of each unit
+    fold: np.ndarray | None = None  # u, the fold of each unit
 
 
-def _runs(predictions: Predictions, policy: str, threshold: float) -> list[_Run]:
-    """One or several tables, which must be of the same samples."""
+def _runs(predictions: Predictions, policy: str, threshold: float, *, anew: bool = False) -> list[_Run]:
+    """One or several tables, which must be of the same samples. anew: whether nested thresholds are chosen anew."""
     tables = [predictions] if isinstance(predictions, pd.DataFrame) else list(predictions)
     if not tables:
         raise ValueError("no predictions: expected one table, or one per seed")
     runs: list[_Run] = []
     for arrays in map(Arrays.of, tables):
         (runs[0].arrays if runs else arrays).same_samples(arrays)
-        limit = limits(arrays, policy, threshold)  # also raises for a policy that cannot be
-        grid = policy == "test-tuned"
-        runs.append(
-            _Run(arrays, on_grid(arrays) if grid else arrays.by_subject(arrays.probability >= limit[arrays.fold]))
-        )
+        limit, subject, fold = limits(arrays, policy, threshold), np.arange(len(arrays.subjects)), None
+        if policy == "nested" and anew:
+            (fold, subject), unit = np.unique([arrays.fold, arrays.subject], axis=1, return_inverse=True)
+            counts = on_grid(replace(arrays, subject=unit, subjects=pd.RangeIndex(len(subject))))
+        elif policy == "test-tuned":
+            counts = on_grid(arrays)
+        else:
+            counts = arrays.by_subject(arrays.probability >= limit[arrays.fold])
+        runs.append(_Run(arrays, counts, subject, fold))
     return runs
+
+
+def _pooled(parts: Sequence[tuple[_Run, np.ndarray]]) -> np.ndarray:
+    """Confusion counts [r, a, 4] of predictions of the same clips, each with weights of its subjects [r, s]."""
+
+    def total(units: np.ndarray) -> np.ndarray:
+        return np.sum([np.tensordot(w[:, run.subject] * units, run.counts, 1) for run, w in parts], axis=0)
+
+    (run, _), *_ = parts
+    if run.fold is None:
+        counts = total(np.ones(len(run.subject)))
+        return tuned(counts) if counts.ndim == 4 else counts
+    counts = np.zeros(())
+    for fold in range(len(run.arrays.folds)):
+        own = run.fold == fold
+        chosen = best(total(~np.isin(run.subject, run.subject[own])))  # on the other subjects
+        counts = counts + np.take_along_axis(total(own), chosen[..., None, :, None], -3)[..., 0, :, :]
+    return counts
 
 
 def _scores(parts: Sequence[tuple[_Run, np.ndarray]], *, ranked: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -253,8 +304,7 @@ def _scores(parts: Sequence[tuple[_Run, np.ndarray]], *, ranked: bool = True) ->
     Returns:
         MEASURES [r, a, 6] (without ``ranked`` the first 4) and counts [r, a, 4].
     """
-    counts = np.sum([np.tensordot(weights, run.counts, 1) for run, weights in parts], axis=0)
-    counts = tuned(counts) if counts.ndim == 4 else counts
+    counts = _pooled(parts)
     if not ranked:
         return decided(counts), counts
     # Subjects of the second part are other units than those of the first.

@@ -5,6 +5,9 @@ percentile bootstrap intervals are too narrow (a 95 % interval of two-class macr
 with the releases' clips per subject) and bootstrapped p values too small (7 to 12 % of true nulls are below 0.05); the
 delete-one-subject jackknife with Student's t covers 94 to 96 %, and the swap test rejects 4 to 5 %
 (``tests/benchmarks/coverage.py``).
+
+Neither knows what another training would give, unless each subject had a training of its own, as in
+leave-one-subject-out. Where one training serves all subjects, several seeds must tell (``student``).
 """
 
 import numpy as np
@@ -13,8 +16,8 @@ from scipy import special
 
 FEWEST = 6
 """Subjects below which there is no interval."""
-DETECTABLE = 2.8
-"""Standard errors of the smallest difference that a two-sided test at 5 % finds with a power of 80 % (1.96 + 0.84)."""
+POWER = 0.8
+"""With which one test at LEVEL would find what is called detectable."""
 EXACT = 16
 """Subjects up to which every pattern of swaps is tried."""
 LEVEL = 0.05
@@ -23,31 +26,63 @@ _BLOCK = 1024
 
 
 def jackknife(
-    point: np.ndarray, left_out: np.ndarray, seeds: np.ndarray | None = None, level: float = 1 - LEVEL
+    point: np.ndarray, left_out: np.ndarray, seeds: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The delete-one-subject jackknife with Student's t, s - 1 degrees of freedom (Efron and Tibshirani 1993, ch. 11).
+    """The delete-one-subject jackknife (Efron and Tibshirani 1993, ch. 11).
 
     Args:
         point: The statistic of all subjects [...].
         left_out: The same without each of them in turn [s, ...]; NaN where it is undefined without one.
-        seeds: The statistic of each of k trainings [k, ...], whose mean ``point`` is: what varies with the seed is
-            added to the variance. None, or k = 1, adds nothing.
-        level: Of the interval.
+        seeds: As ``student``.
 
     Returns:
-        Low and high end, and the standard error, each [...]; NaN with fewer subjects than FEWEST, and where a
-        statistic is undefined.
+        As ``student``.
     """
-    subjects = len(left_out)
+    return student(point, (len(left_out) - 1) * left_out.var(0), len(left_out), seeds)
+
+
+def student(
+    point: np.ndarray, variance: np.ndarray, subjects: int, seeds: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The interval of Student's t around a statistic, and the smallest one that would be found.
+
+    Args:
+        point: The statistic [...].
+        variance: Its variance over subjects, with one degree of freedom less than there are.
+        subjects: How many.
+        seeds: The statistic of each of k trainings [k, ...], whose mean ``point`` is. What varies with a seed that all
+            subjects share is no part of the first variance and is added, with degrees of freedom by Satterthwaite.
+            None, or k = 1, adds nothing: then the interval is that of these trainings.
+
+    Returns:
+        Low and high end of the 95 % interval, and the smallest statistic that one test at LEVEL would tell from 0 with
+        a power of 80 % (about 2.8 standard errors where there are many subjects), each [...]; NaN with fewer subjects
+        than FEWEST, and where a variance is undefined.
+    """
+    error, freedom = _error(variance, subjects, seeds)
+    reach = special.stdtrit(freedom, 1 - LEVEL / 2)
+    return point - reach * error, point + reach * error, (reach + special.stdtrit(freedom, POWER)) * error
+
+
+def student_p(point: np.ndarray, variance: np.ndarray, subjects: int, seeds: np.ndarray) -> np.ndarray:
+    """The two-sided p value of the interval of ``student``, which has the arguments; 1 where neither varies."""
+    error, freedom = _error(variance, subjects, seeds)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * special.stdtr(freedom, -np.abs(point) / error)
+    return np.where((error == 0) & (point == 0), 1.0, p)
+
+
+def _error(variance: np.ndarray, subjects: int, seeds: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The standard error of ``student`` and its degrees of freedom."""
+    freedom = np.full(np.shape(variance), subjects - 1.0)
     if subjects < FEWEST:
-        low, high, error = np.full((3, *np.shape(point)), np.nan)
-        return low, high, error
-    variance = (subjects - 1) * left_out.var(0)
+        return np.full(np.shape(variance), np.nan), freedom
     if seeds is not None and len(seeds) > 1:
-        variance = variance + seeds.var(0, ddof=1) / len(seeds)
-    error = np.sqrt(variance)
-    reach = special.stdtrit(subjects - 1, (1 + level) / 2) * error
-    return point - reach, point + reach, error
+        more = seeds.var(0, ddof=1) / len(seeds)
+        both = variance**2 / freedom + more**2 / (len(seeds) - 1)
+        variance = variance + more
+        freedom = np.where(both > 0, variance**2 / np.where(both > 0, both, 1), freedom)
+    return np.sqrt(variance), freedom
 
 
 def patterns(subjects: int, draws: int = 20_000, seed: int = 0) -> np.ndarray:
@@ -80,6 +115,17 @@ def p_value(differences: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(differences[0]), np.nan, p)
 
 
+def swap_variance(differences: np.ndarray, subjects: int) -> np.ndarray:
+    """The variance of a difference from its values under ``patterns``: [r, ...] -> [...].
+
+    Swaps turn each subject's share of the difference over, so that their mean square is the variance and the
+    difference's own square over the number of subjects. It serves where thresholds are chosen from the data: a choice
+    jumps as subjects come and go, and the jackknife of what jumps is far too wide, or too narrow if it is held fixed.
+    """
+    share = differences[0] ** 2 / subjects
+    return np.maximum(0, (differences**2).mean(0) - share) * subjects / max(subjects - 1, 1)
+
+
 def smallest_p(subjects: int) -> float:
     """The smallest p value that the swap test of so many subjects can give."""
     return 1 / len(patterns(subjects))
@@ -100,7 +146,7 @@ def of_values(values: pd.DataFrame) -> pd.Series:
     point = total.sum() / size.sum()
     with np.errstate(invalid="ignore"):  # one subject: nothing is left without it
         left_out = (total.sum() - total) / (size.sum() - size)
-    low, high, error = jackknife(point, left_out)
+    low, high, detectable = jackknife(point, left_out)
     swapped = np.concatenate([(1.0 - 2.0 * swaps) @ total for swaps in blocks(patterns(len(total)))])
     p = p_value(swapped / size.sum())
     return pd.Series(
@@ -109,7 +155,7 @@ def of_values(values: pd.DataFrame) -> pd.Series:
             "low": low,
             "high": high,
             "p": p,
-            "detectable": DETECTABLE * error,
+            "detectable": detectable,
             "subjects": len(total),
         }
     ).astype(float)

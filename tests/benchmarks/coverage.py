@@ -8,7 +8,7 @@ of which the first is compared with the other eight, as AU-LLM is with the rows 
 - how often 95 % intervals of a score hold the truth: of the average, and of the rarest AU alone, where the kit gives
   one;
 - how often a test at 5 % rejects a true null: one comparison, and any of eight after Holm's correction;
-- the smallest difference that is found with a power of 80 % (2.8 standard errors), and the share of cases in which the
+- the smallest difference that is found with a power of 80 % by Student's t, and the share of cases in which the
   swap test finds a true difference of just that size.
 
 Documented are the clips per subject and the positives per AU of CASME II (256 rows) and SAMM (159); synthetic releases
@@ -141,7 +141,7 @@ def simulate(release: Release, replicates: int, seed: int = 0) -> pd.Series:
     rarest = int(np.argmin(list(release.positives.values())))
     held: list[np.ndarray] = []  # jackknife, bootstrap; the mean, the rarest AU
     p: list[np.ndarray] = []  # swap test, bootstrap; of ROWS comparisons
-    errors = []
+    found = []
     for _ in range(replicates):
         cells = counts(release, 1, ROWS + 1, rng)[0]  # k s a 4
         point, left_out = jackknife(cells)
@@ -155,8 +155,8 @@ def simulate(release: Release, replicates: int, seed: int = 0) -> pd.Series:
         others = range(1, ROWS + 1)
         swapped = [swap_p(cells[0], cells[k], swaps) for k in others]
         p.append(np.array([swapped, bootstrap_p(drawn[:, :1, -1] - drawn[:, 1:, -1])]))
-        errors.append(significance.jackknife(point[0] - point[1], left_out[:, 0] - left_out[:, 1])[2][-1])
-    detectable = significance.DETECTABLE * float(np.nanmean(errors))
+        found.append(significance.jackknife(point[0] - point[1], left_out[:, 0] - left_out[:, 1])[2][-1])
+    detectable = float(np.nanmean(found))
     gains = np.linspace(0, 3, 13)
     better = [macro(counts(release.population(), 1, 2, rng, gain).sum(2))[0, :, -1] for gain in gains]
     gain = float(np.interp(detectable, [first - second for first, second in better], gains))
@@ -170,7 +170,7 @@ def simulate(release: Release, replicates: int, seed: int = 0) -> pd.Series:
     out["rarest AU", "has an interval"] = np.mean(~np.isnan(np.array(held)[:, 0, 1]))
     for name, share in (("true nulls rejected", rejected), ("any of eight, after Holm", np.mean(family, 0))):
         out |= {(name, "swap test"): share[0], (name, "bootstrap"): share[1]}
-    out |= {("2.8 standard errors", "points"): detectable, ("2.8 standard errors", "power"): np.mean(seen)}
+    out |= {("detectable difference", "points"): detectable, ("detectable difference", "power"): np.mean(seen)}
     return 100 * pd.Series(out)
 
 

@@ -8,6 +8,7 @@ import pytest
 from helpers import naive_f1
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import (
     average_precision_score,
     confusion_matrix,
@@ -191,18 +192,7 @@ def test_a_comparison_equals_a_naive_jackknife_and_naive_swaps(measure, policy):
         [predictions(labels, np.clip(rng.random(labels.shape) + gain * labels, 0, 1), subjects) for _ in range(2)]
         for gain in (0.3, 0.1)
     )
-    sides = [
-        [
-            frame.merge(
-                thresholds.chosen(frame, policy)
-                .rename_axis("subject")
-                .melt(var_name="au", value_name="threshold", ignore_index=False)
-                .reset_index()
-            )
-            for frame in side
-        ]
-        for side in (a, b)
-    ]
+    sides = [a, b]
     if measure in metrics.RANKS:  # methods of different scales
         for frame in sides[1]:
             frame["probability"] = frame["probability"] ** 3
@@ -213,7 +203,10 @@ def test_a_comparison_equals_a_naive_jackknife_and_naive_swaps(measure, policy):
     def difference(swapped=(), without=()):
         def score(one, other):
             mixed = pd.concat([one[~one["subject"].isin(swapped)], other[other["subject"].isin(swapped)]])
-            return naive_scores(measure, policy, mixed[~mixed["subject"].isin(without)])
+            mixed = mixed[~mixed["subject"].isin(without)]
+            limits = thresholds.chosen(frame, policy) if measure in metrics.RANKS else thresholds.chosen(mixed, policy)
+            limits = limits.rename_axis("subject").melt(var_name="au", value_name="threshold", ignore_index=False)
+            return naive_scores(measure, policy, mixed.merge(limits.reset_index()))
 
         return np.array([score(one, two) - score(two, one) for one, two in zip(*ranked, strict=True)])
 
@@ -221,12 +214,15 @@ def test_a_comparison_equals_a_naive_jackknife_and_naive_swaps(measure, policy):
     names, seeds = sorted(set(subjects)), difference()
     point = seeds.mean(0)
     assert got["difference"].to_numpy() == pytest.approx(point)
-    left_out = np.array([difference(without=[name]).mean(0) for name in names])
-    error = np.sqrt(5 / 6 * ((left_out - left_out.mean(0)) ** 2).sum(0) + (seeds[0] - seeds[1]) ** 2 / 4)
-    assert got["detectable"].to_numpy() == pytest.approx(2.8 * error)
+    every = [difference([n for n, k in zip(names, row, strict=True) if k]).mean(0) for row in product((0, 1), repeat=6)]
+    if policy == "fixed":
+        left_out = np.array([difference(without=[name]).mean(0) for name in names])
+        error = np.sqrt(5 / 6 * ((left_out - left_out.mean(0)) ** 2).sum(0))
+    else:
+        error = np.sqrt(np.maximum(0, 6 / 5 * (np.mean(np.square(every), 0) - point**2 / 6)))
     assert (got["high"] - point).to_numpy() == pytest.approx(2.570582 * error)  # Student's t, 5 degrees of freedom
     assert (point - got["low"]).to_numpy() == pytest.approx(2.570582 * error)
-    every = [difference([n for n, k in zip(names, row, strict=True) if k]).mean(0) for row in product((0, 1), repeat=6)]
+    assert got["detectable"].to_numpy() == pytest.approx((2.570582 + 0.919544) * error)  # and its 80 % quantile
     assert got["p"].to_numpy() == pytest.approx((np.abs(every) >= np.abs(point) - 1e-9).mean(0))
     turned = metrics.compare(*sides[::-1], measure=measure, policy=policy)
     assert turned["p"].to_numpy() == pytest.approx(got["p"].to_numpy())
@@ -239,6 +235,34 @@ def test_one_seed_against_several_is_refused_and_so_are_other_labels():
         metrics.compare([a, b], b)
     with pytest.raises(ValueError, match="its label differs"):
         metrics.compare([a, b], [b, b.assign(label=1 - b["label"])])
+
+
+def test_a_training_that_serves_all_subjects_is_tested_with_the_variance_of_its_seeds():
+    """The same method, whose skill depends on the training: swaps alone would tell it from itself."""
+    frame, rng = skilled(3, subjects=12).assign(fold="all"), np.random.default_rng(0)
+    logit = np.log(frame["probability"] / (1 - frame["probability"]))
+
+    def trained():
+        better = logit + rng.normal(0, 0.8) * (2 * frame["label"] - 1)
+        return frame.assign(probability=1 / (1 + np.exp(-better)))
+
+    p, alone = [], []
+    for _ in range(40):
+        a, b = ([trained() for _ in range(3)] for _ in range(2))
+        p.append(metrics.compare(a, b).loc["mean", "p"])
+        alone.append(metrics.compare(a[0], b[0]).loc["mean", "p"])
+    assert np.mean(np.array(alone) < 0.05) > 0.3
+    assert np.mean(np.array(p) < 0.05) < 0.15
+
+
+def test_nested_thresholds_do_not_make_equal_methods_differ():
+    """Folds share the luck of their thresholds: held fixed under swaps, p below 0.05 comes up about twice too often."""
+    p = []
+    for seed in range(150):
+        labels = skilled(seed, subjects=8)["label"]
+        a, b = (skilled(seed + 1000 * k, subjects=8).assign(label=labels) for k in (1, 2))
+        p.append(metrics.compare(a, b, policy="nested").loc["mean", "p"])
+    assert np.mean(np.array(p) <= 0.05) <= 0.1  # of 150: the standard error is 1.8 %
 
 
 def test_a_clear_difference_has_the_smallest_p():
@@ -321,7 +345,7 @@ def test_seeds_are_summed_up():
         metrics.over_seeds([])
 
 
-def test_the_variance_of_seeds_is_in_the_interval_of_their_mean():
+def test_the_variance_of_seeds_is_in_the_interval_where_one_training_serves_all_subjects():
     one = skilled(4)
     rng = np.random.default_rng(0)
     seeds = [one.assign(probability=np.clip(one["probability"] + rng.normal(0, 0.2, len(one)), 0, 1)) for _ in range(3)]
@@ -333,9 +357,13 @@ def test_the_variance_of_seeds_is_in_the_interval_of_their_mean():
         for s in sorted(set(one["subject"]))
     ]
     variance = 25 / 26 * ((np.mean(left_out, 1) - np.mean(left_out)) ** 2).sum()
-    variance += np.var([t.loc["mean", "f1_macro"] for t in each], ddof=1) / 3
     mean = together.loc["mean"]
     assert mean["f1_macro_high"] - mean["f1_macro"] == pytest.approx(2.059539 * np.sqrt(variance))  # 25 degrees
+    across = metrics.score([frame.assign(fold="all") for frame in seeds]).loc["mean"]
+    more = np.var([t.loc["mean", "f1_macro"] for t in each], ddof=1) / 3
+    freedom = (variance + more) ** 2 / (variance**2 / 25 + more**2 / 2)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(variance + more)
+    assert across["f1_macro_high"] - across["f1_macro"] == pytest.approx(reach)
     with pytest.raises(ValueError, match="no predictions"):
         metrics.score([])
 

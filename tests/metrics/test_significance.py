@@ -13,22 +13,32 @@ from aullm_lib.metrics import significance
 def test_the_jackknife_of_a_mean_is_the_t_interval():
     values = np.random.default_rng(0).normal(1, 2, (12, 3))
     left_out = (values.sum(0) - values) / 11
-    low, high, error = significance.jackknife(values.mean(0), left_out)
-    assert error == pytest.approx(stats.sem(values))
+    low, high, detectable = significance.jackknife(values.mean(0), left_out)
+    assert detectable == pytest.approx((stats.t.ppf(0.975, 11) + stats.t.ppf(0.8, 11)) * stats.sem(values))
     want = stats.t.interval(0.95, 11, values.mean(0), stats.sem(values))
     assert np.array([low, high]) == pytest.approx(np.array(want))
 
 
-def test_seeds_add_the_variance_of_their_mean_and_few_subjects_have_no_interval():
-    left_out = np.random.default_rng(0).normal(size=(8, 2))
-    _, _, alone = significance.jackknife(np.zeros(2), left_out, np.zeros((1, 2)))
+def test_seeds_add_their_variance_and_few_subjects_have_no_interval():
     seeds = np.array([[1.0, 2], [3, 2], [5, 2]])
-    _, _, error = significance.jackknife(np.zeros(2), left_out, seeds)
-    assert error**2 - alone**2 == pytest.approx([4 / 3, 0])
+    low, high, _ = significance.student(np.zeros(2), np.array([2.0, 2.0]), 8, seeds)
+    freedom = (2 + 4 / 3) ** 2 / (2**2 / 7 + (4 / 3) ** 2 / 2)
+    assert high == pytest.approx([stats.t.ppf(0.975, freedom) * np.sqrt(10 / 3), stats.t.ppf(0.975, 7) * np.sqrt(2)])
+    assert low == pytest.approx(-high)
+    p = significance.student_p(high, np.array([2.0, 2.0]), 8, seeds)
+    assert p == pytest.approx([0.05, 0.05])
+    assert significance.student_p(np.zeros(1), np.zeros(1), 8, np.zeros((2, 1))) == 1
+    left_out = np.random.default_rng(0).normal(size=(8, 2))
     assert np.isnan(significance.jackknife(np.zeros(2), left_out[:5])).all()
     left_out[3, 0] = np.nan
     low, _, _ = significance.jackknife(np.zeros(2), left_out)
     assert np.isnan(low).tolist() == [True, False]
+
+
+def test_the_variance_under_swaps_of_a_mean_is_that_of_the_mean():
+    d = np.random.default_rng(0).normal(0.5, 1, 9)
+    swapped = np.array([np.mean(d * np.where(row, -1, 1)) for row in significance.patterns(9)])
+    assert significance.swap_variance(swapped, 9) == pytest.approx(d.var(ddof=1) / 9)
 
 
 @pytest.mark.parametrize("subjects", [1, 2, 5, 8])
@@ -71,7 +81,7 @@ def test_paired_values_equal_a_naive_swap_test_and_jackknife():
     assert got["p"] == pytest.approx(np.mean(np.abs(swapped) >= abs(d.mean()) - 1e-9))
     left_out = np.array([d[subjects != s].mean() for s in range(7)])
     error = np.sqrt(6 / 7 * ((left_out - left_out.mean()) ** 2).sum())
-    assert got["detectable"] == pytest.approx(2.8 * error)
+    assert got["detectable"] == pytest.approx((stats.t.ppf(0.975, 6) + stats.t.ppf(0.8, 6)) * error)
     assert got["high"] - d.mean() == pytest.approx(stats.t.ppf(0.975, 6) * error)
     assert got["subjects"] == 7
     alone = significance.of_values(frame[frame["subject"] == "s1"])
