@@ -40,7 +40,8 @@ def frame_positions(lengths: Tensor, frames: int, ends: Tensor | None = None) ->
 def jittered_ends(lengths: Tensor, frames: int, generator: torch.Generator) -> Tensor:
     """Temporal jitter in training: an end frame, uniform in [frames, T - 2]; the last frame if T - 1 <= frames.
 
-    As in the released script. lengths: [B]. Returns [B].
+    As in the released script, but that it takes all frames of a clip of up to 7 and so fails on 7, for its filter reads
+    6 (on fewer than 6, too); here every clip gives ``frames``. lengths: [B]. Returns [B].
     """
     draw = torch.rand(lengths.shape, generator=generator, device=generator.device, dtype=torch.float64)
     choices = (lengths - 1 - frames).clamp(min=1)

@@ -3,7 +3,8 @@
 Dual-view attentive similarity-preserving distillation. Source: the authors' public script. Where this departs, and why:
 - The script has a second head, for five emotions, whose classifiers are to differ too. There is none here, for the task
   has no emotions: that loss is the AUs' alone.
-- Some of the script's bias terms enter the wrong vectors of that loss; here each classifier's bias is its own.
+- Some of the script's bias terms enter the wrong vectors of that loss; here each classifier's bias is its own. Its
+  first view's loss takes the seventh AU's term from the mean logits; here each term is the view's.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Stochastic gradient descent or Adam over shuffled batches; the last epoch is used, and nothing is chosen on test clips.
 A subclass defines its batches, loss and probabilities (``batch``, ``loss``, ``decide``), and where it needs them
-``initial``, ``begin``, ``end``, ``groups`` and ``rates``.
+``initial``, ``begin``, ``begin_epoch``, ``end``, ``groups`` and ``rates``.
 """
 
 from collections.abc import Callable
@@ -39,6 +39,7 @@ class Network(nn.Module):
     """A neural network in training and test. Subclasses set ``recipe`` by ``super().__init__(recipe)``."""
 
     needs_motion = False  # whether clips of a single frame are refused
+    restarts = False  # whether each epoch begins with a new optimiser, without the momentum of the one before
 
     @classmethod
     def check(cls, recipe: Any, store: ClipStore) -> None:
@@ -88,6 +89,9 @@ class Network(nn.Module):
             if source := getattr(self.recipe, field):
                 weights.load(source, part)
 
+    def begin_epoch(self, order: torch.Generator) -> None:
+        """Called before each epoch, with ``fit``'s generator."""
+
     def end(self) -> None:
         """Called after the last step."""
 
@@ -121,6 +125,9 @@ class Network(nn.Module):
         for epoch in range(r.epochs):
             for group, rate in zip(optimizer.param_groups, self.rates(epoch), strict=True):
                 group["lr"] = rate
+            if self.restarts:
+                optimizer.state.clear()
+            self.begin_epoch(order)
             total, seen = torch.zeros((), device=rows.device), 0
             for part in torch.randperm(len(rows), generator=order).to(rows.device).split(r.batch_size):
                 if len(part) < 2 and len(rows) > 1:

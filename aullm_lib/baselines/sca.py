@@ -6,17 +6,21 @@ decide which channels and positions count.
 The authors' code is not to be found; this follows the public port in ``meb`` (experiments/benchmarks/SCA). Where it
 departs, and why:
 - The port starts from Kinetics and UCF101 weights, which cannot be had in a safe format here: random, unless
-  ``weights`` is given. Random layers want more than the small rate that the port gives them (``early_lr``), and a few
-  dozen clips do not teach them to see motion under a face's contrast (in the synthetic release fifty times as strong):
-  there ``subtract_mean`` takes the face away.
+  ``weights`` is given. A few dozen clips do not teach random layers to see motion under a face's contrast (in the
+  synthetic release fifty times as strong): there ``subtract_mean`` takes the face away.
 - The port's covariance between positions subtracts no exact mean (it divides by the number of positions where that of
-  channels is meant); here both are covariances. Its attention's layers learn at the early layers' rate, by their names;
-  here everything after the third stage learns at ``lr``.
+  channels is meant); here both are covariances.
 - Its random crop spans the whole frame, so that only the flip is random; ``crop_low`` < 1 makes it a crop. A training
-  clip always loses a random part of its end; the port sometimes takes its start instead.
+  clip always loses a random part of its end; the port takes its start instead in a quarter of the draws, and rounds
+  positions down.
 - The network is that of the 3D-ResNet papers (Hara, Kataoka, Satoh) with shortcuts of type A. In the port, the
   shortcuts that change their shape are cut off from the gradient, a relic of an old framework; here it flows through.
-- Clips are kept as uint8 after the temporal interpolation: 2.3 MB per clip at the port's size, 0.6 GB for CASME II.
+- The port reads faces of 112 pixels and enlarges them to 124 after the temporal interpolation; here they are stored at
+  124. Clips are kept as uint8 after it: 2.3 MB per clip at the port's size, 0.6 GB for CASME II.
+
+As in the port, pixels stay in 0..255, without mean and deviation, and only the first epoch has two rates: the last
+stage, the linear layer and the last layer of the spatial attention learn at ``lr``, everything else at ``early_lr``.
+From the second epoch on all learn at ``lr``, a tenth of it after each ``drop_every`` of those.
 """
 
 from dataclasses import dataclass
@@ -52,11 +56,11 @@ class Recipe(NetworkRecipe):
     fusion_kernel: int = setting(9, f"{MEB}: their height", low=1)
     weights: str = setting("", "ours: safetensors file of ResNet3d's state_dict (port: Kinetics, UCF101); '' = random")
     optimizer: str = setting("sgd", MEB, choices=("sgd", "adam"))
-    lr: float = setting(1e-3, f"{MEB}: from the last stage on", above=0)
-    early_lr: float = setting(1e-4, f"{MEB}: of the layers before the last stage", above=0)
+    lr: float = setting(1e-3, MEB, above=0)
+    early_lr: float = setting(1e-4, f"{MEB}: in the first epoch, of all but the last layers", above=0)
     momentum: float = setting(0.9, MEB, low=0, below=1)
     weight_decay: float = setting(1e-3, MEB, low=0)
-    drop_every: int = setting(30, f"{MEB}: epochs after which the rates fall to a tenth; 0 = never", low=0)
+    drop_every: int = setting(30, f"{MEB}: epochs, but for the first, until the rate is a tenth; 0 = never", low=0)
     batch_size: int = setting(32, MEB, low=2)
     epochs: int = setting(40, MEB, low=1)
 
@@ -244,7 +248,7 @@ class Model(Network):
         self.linear = nn.Linear(self.backbone.d_out, n_aus)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b, 3, t, h, w]`, 0..1 -> `[b, n_aus]`; comments for 10 frames of 112 x 112."""
+        """`[b, 3, t, h, w]`, 0..255 -> `[b, n_aus]`; comments for 10 frames of 112 x 112."""
         x = self.backbone(x)  # b 512 1 4 4
         x = x.mean(2)  # b 512 4 4; one step of time is left of up to 16 frames
         x = self.bn(self.attention(x))  # b 512 4 4
@@ -255,7 +259,7 @@ class Model(Network):
         lengths = torch.full_like(rows, r.interpolated)  # b
         ends = None if order is None else clips.jittered_ends(lengths, r.frames, order)
         frames = inputs[rows[:, None], clips.frame_positions(lengths, r.frames, ends)]  # b t size size 3
-        x = views.planar(frames)  # b t 3 size size
+        x = frames.float().movedim(-1, -3)  # b t 3 size size
         x = x - x.mean(1, keepdim=True) if r.subtract_mean else x
         x = views.crop(x, out=r.crop, scale=(r.crop_low, 1.0), flip=True, order=order)
         return x.transpose(1, 2)  # b 3 t crop crop
@@ -267,13 +271,13 @@ class Model(Network):
         return torch.sigmoid(self(x))
 
     def groups(self) -> list[list[nn.Parameter]]:
-        late = [*self.backbone.layer4.parameters(), *self.attention.parameters()]
-        late += [*self.bn.parameters(), *self.linear.parameters()]
-        return [[p for p in self.parameters() if p not in set(late)], late]
+        """What learns slowly in the first epoch, and the rest."""
+        parts = (self.backbone.layer4, self.attention.spatial.mix, self.linear)
+        rest = [p for part in parts for p in part.parameters()]
+        return [[p for p in self.parameters() if p not in set(rest)], rest]
 
     def rates(self, epoch: int) -> list[float]:
-        late = super().rates(epoch)[1]
-        return [late * self.recipe.early_lr / self.recipe.lr, late]
+        return [self.recipe.early_lr, self.recipe.lr] if epoch == 0 else super().rates(epoch - 1)
 
     def initial(self) -> list[tuple[str, nn.Module]]:
         return [("weights", self.backbone)]

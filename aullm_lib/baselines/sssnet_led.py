@@ -2,14 +2,17 @@
 
 Source: Varanka, Peng and Zhao, Learnable Eulerian Dynamics (2024), and its code in meb. Six grey frames pass LED, the
 first is dropped, and SSSNet in three dimensions reads the other five; both of its blocks are convolution, ReLU,
-pooling, batch norm, dropout. Each AU has a 2-way softmax. LED's three parameters learn at a rate of their own, 0.1,
-which drops to 0.01 at epoch 50; the rest at 1e-4.
+pooling, batch norm, dropout of whole channels; the dropout before the heads is of single values. Each AU has a 2-way
+softmax. LED's three parameters learn at a rate of their own, 0.1, which drops to 0.01 at epoch 50; the rest at 1e-4.
 
 Where this departs, and why:
 - The batch size of the LED paper is not known to us: meb's. meb's later port has one sigmoid per AU; this is the
   paper's head.
 - LED's rates are stored as logits here (``led.py``) and as logarithms there: a step of 0.1 in a logit moves r by
   0.1 r (1 - r), in a logarithm by 0.1 r.
+- Frames are sampled as for AU-LLM (``clips.ClipStore.sample``): a training clip always loses a random part of its end.
+  meb's port takes its start instead in a quarter of the draws, rounds positions down, and lengthens clips of fewer than
+  8 frames to 8; here a clip that is too short repeats frames.
 """
 
 from dataclasses import dataclass
@@ -97,10 +100,10 @@ class Model(LEDNetwork):
         t, side = (recipe.frames - 2) // 2, ((recipe.size - 4) // 3 - 2) // 2
         # ReLU and maximum commute, so pooling first gives the same numbers from a ninth of the ReLUs.
         self.block1 = nn.Sequential(
-            FrameConv(32, 5), FramePool(3), nn.ReLU(), FrameNorm(32), nn.Dropout(recipe.dropout)
+            FrameConv(32, 5), FramePool(3), nn.ReLU(), FrameNorm(32), nn.Dropout3d(recipe.dropout)
         )
         self.block2 = nn.Sequential(
-            nn.Conv3d(32, 64, (2, 3, 3)), nn.MaxPool3d(2), nn.ReLU(), FrameNorm(64), nn.Dropout(recipe.dropout)
+            nn.Conv3d(32, 64, (2, 3, 3)), nn.MaxPool3d(2), nn.ReLU(), FrameNorm(64), nn.Dropout3d(recipe.dropout)
         )
         self.fc = nn.Sequential(nn.Linear(64 * t * side * side, 256), nn.ReLU(), nn.Dropout(recipe.dropout))
 

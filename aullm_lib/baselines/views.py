@@ -68,6 +68,7 @@ def crop(
     *,
     out: int,
     scale: tuple[float, float] = (1.0, 1.0),
+    within: float = 1.0,
     flip: bool = False,
     order: torch.Generator | None = None,
 ) -> Tensor:
@@ -77,6 +78,7 @@ def crop(
         x: `[b, c, h, w]`, or `[b, t, c, h, w]`; the frames of a clip share one square.
         out: side of the result in pixels.
         scale: smallest and largest side of the square, as a share of the frame's; in test the largest.
+        within: side of the frame's middle in which the random square stays, as a share of the frame's.
         flip: whether half of them are mirrored left to right in training.
         order: CPU generator in training; None in test.
     """
@@ -87,7 +89,7 @@ def crop(
     else:
         draws = torch.rand(4, b, generator=order)
         side = scale[0] + (scale[1] - scale[0]) * draws[0]
-        dx, dy = (1 - side) * (2 * draws[1:3] - 1)  # the square's centre, in -1..1, so that it stays inside
+        dx, dy = (within - side) * (2 * draws[1:3] - 1)  # the square's centre, in -1..1, so that it stays inside
         sign = torch.where(draws[3] < 0.5, -1.0, 1.0) if flip else torch.ones(b)
     theta = torch.zeros(b, 2, 3)
     theta[:, 0, 0], theta[:, 0, 2], theta[:, 1, 1], theta[:, 1, 2] = sign * side, dx, side, dy

@@ -47,6 +47,23 @@ def test_sssnet_is_the_network_of_plain_three_dimensional_layers():
     torch.testing.assert_close(model(clips().double()).flatten(1), logits, rtol=1e-6, atol=1e-6)
 
 
+def test_both_blocks_drop_whole_channels_of_a_clip_and_the_last_layer_single_values():
+    torch.manual_seed(0)
+    model = sssnet_led.Model(baselines.recipe("sssnet-led", size=32, dropout=0.4), 4)
+    x = torch.randn(8, 1, 5, 32, 32)
+    for block in (model.block1, model.block2):
+        kept = block[:-1](x)
+        ratio = (block(x) / kept).flatten(2)  # b c values
+        assert torch.equal(ratio.amin(2) == 0, ratio.amax(2) == 0)  # all of a channel's frames and pixels, or none
+        survived = ratio[ratio.amax(2) > 0]
+        torch.testing.assert_close(survived, torch.full_like(survived, 1 / 0.6))
+        assert 0.5 < len(survived) / ratio[..., 0].numel() < 0.7
+        x = kept
+    hidden = model.fc[:-1](x.flatten(1)).detach()
+    lost = (model.fc(x.flatten(1)) == 0) & (hidden > 0)
+    assert 0.3 < lost.sum() / (hidden > 0).sum() < 0.5
+
+
 def test_shapes_at_the_papers_size():
     model = sssnet_led.Model(baselines.recipe("sssnet-led"), 8)
     assert model.fc[0].in_features == 9 * 9 * 2 * 64
