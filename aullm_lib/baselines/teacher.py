@@ -7,7 +7,8 @@ people, is another: a true transfer from macro- to micro-expressions. ``two_view
     <folder>/
       teacher.json             its recipe, AUs, seed, data and people, provenance, losses
       view1/  view2/           its ResNets as checkpoints of ``transformers``: also ``weights`` to begin another from
-      classifiers.safetensors  the vectors of both views' classifiers, their relations and the graph network
+      classifiers.safetensors  the vectors of both views' classifiers, their relations, the graph network, the third
+                           classifier
 
 A teacher must not have been trained on the people that its students are tested on: ``check`` refuses such a one.
 """

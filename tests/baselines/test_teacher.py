@@ -52,14 +52,26 @@ def test_relations_are_the_absolute_correlations_of_numpy():
     assert two_view.relations(targets)[1].tolist() == [0, 1, 0, 0, 0]
 
 
-def test_negatives_are_kept_so_that_a_rare_aus_positives_are_the_share_wanted():
-    targets = torch.zeros(100, 4)
-    for j, positives in enumerate((2, 30, 10, 0)):
-        targets[:positives, j] = 1
-    keep = two_view.keep_rates(targets, 0.25)
-    for j, positives in ((0, 2), (2, 10)):
-        assert positives / (positives + (100 - positives) * keep[j]) == pytest.approx(0.25)
-    assert keep[1] == 1 and keep[3] == 0  # common enough; nothing to learn from
+def test_a_rare_au_keeps_as_many_negatives_as_its_share_of_the_batch():
+    """The script's loop: below ``balance`` n positives, all but ceil(balance n) negatives are dropped at random."""
+    n, order = 40, torch.Generator().manual_seed(0)
+    positives = (0, 1, 4, 7, 8, 9, 20, 35, 40)
+    targets = torch.zeros(n, len(positives))
+    for j, count in enumerate(positives):
+        targets[torch.randperm(n, generator=order)[:count], j] = 1
+    times = torch.zeros_like(targets)
+    for balance in (0.2, 0.19, 0.3):
+        for _ in range(300):
+            result = two_view.kept(targets, torch.rand(targets.shape, generator=order), balance)
+            for j, count in enumerate(positives):
+                left = n - count if count >= balance * n else min(n - count, math.ceil(balance * n - 1e-9))
+                assert result[targets[:, j] == 1, j].all() and result[targets[:, j] == 0, j].sum() == left
+            times += result / 900
+    rare = times[targets[:, 2] == 0, 2]  # every negative alike: 8, 8 and 12 of 36
+    assert rare.min() > 0.2 and rare.max() < 0.33
+    big = torch.zeros(1000, 1)
+    big[:50] = 1  # a rate of 0.05
+    assert two_view.kept(big, torch.rand(1000, 1), 0.1).sum() == 50 + 100
 
 
 def test_the_selective_loss_is_that_of_a_loop_with_its_gradient():
@@ -67,16 +79,15 @@ def test_the_selective_loss_is_that_of_a_loop_with_its_gradient():
     targets, kept = (torch.rand(4, 3) < 0.4).double(), (torch.rand(4, 3) < 0.7).double()
     loss = two_view.selective_loss(logits, targets, kept)
     (gradient,) = torch.autograd.grad(loss, logits)
-    total, count, slopes = 0.0, int(kept.sum()), torch.zeros(4, 3, dtype=torch.float64)
+    total, slopes = 0.0, torch.zeros(4, 3, dtype=torch.float64)
     for i in range(4):
         for j in range(3):
             p = 1 / (1 + math.exp(-logits[i, j].item()))
             if kept[i, j]:
-                total -= math.log(p if targets[i, j] else 1 - p) / count
-                slopes[i, j] = (p - targets[i, j]) / count
+                total -= math.log(p if targets[i, j] else 1 - p) / 4  # by faces, not by pairs
+                slopes[i, j] = (p - targets[i, j]) / 4
     assert loss.item() == pytest.approx(total, rel=1e-12)
     torch.testing.assert_close(gradient, slopes, rtol=1e-10, atol=1e-14)
-    assert two_view.selective_loss(logits, targets, torch.zeros(4, 3)).item() == 0
 
 
 def test_disagreement_is_scipys_jensen_shannon_divergence_with_a_true_gradient():
@@ -128,13 +139,21 @@ def test_related_classifiers_are_two_graph_convolutions():
         hidden = convolve(vectors[view], first)
         want = convolve(np.where(hidden > 0, hidden, 0.2 * hidden), second)
         np.testing.assert_allclose(result[view].detach(), want, rtol=1e-10)
-    parameters = list(layer.parameters())
+    parameters = [layer.vectors, layer.first, layer.second]
     for gradient in torch.autograd.grad(result.square().sum(), parameters):
         assert gradient.abs().max() > 0
     layer.relation.copy_(torch.eye(3))
     alone = layer()[0, 1].detach().numpy()  # unrelated AUs leave each other alone
     hidden = vectors[0, 1] @ first
     np.testing.assert_allclose(alone, np.where(hidden > 0, hidden, 0.2 * hidden) @ second, rtol=1e-10)
+
+
+def test_classifiers_begin_as_the_scripts_linear_layers():
+    layer = two_view.Related(n_aus=12, d=513, slope=0.2)
+    script = torch.nn.init.kaiming_normal_(torch.empty(12, 512), mode="fan_out")
+    assert layer.vectors[..., :-1].std().item() == pytest.approx(script.std().item(), abs=0.02)
+    assert layer.vectors[..., -1].abs().max() <= 512**-0.5 and layer.first.abs().max() <= 513**-0.5
+    assert layer.fused.weight.shape == (12, 1024) and layer.fused.weight.abs().max() <= 1024**-0.5
 
 
 def test_a_logit_is_the_features_against_the_classifier_and_its_bias():
@@ -144,6 +163,7 @@ def test_a_logit_is_the_features_against_the_classifier_and_its_bias():
     logits, vectors = model(x).detach(), model.classifiers().detach()
     mean, std = (torch.tensor(k, dtype=torch.float64).view(3, 1, 1) for k in (recipe.mean, recipe.std))
     scaled = (x - mean) / std
+    both = []
     for view in range(2):
         out = model.views[view](scaled, output_hidden_states=True)
         features, maps = model.features(x, view)
@@ -154,7 +174,19 @@ def test_a_logit_is_the_features_against_the_classifier_and_its_bias():
             for j in range(3):
                 want = out.pooler_output[i].flatten().detach() @ vectors[view, j, :-1] + vectors[view, j, -1]
                 assert logits[view, i, j].item() == pytest.approx(want.item(), rel=1e-6)
+        both.append(features.detach())
     assert features.shape == (2, 32)
+    fused, loss = model.classifiers.fused, model(x)[2].square().sum()
+    gradient, slope = torch.autograd.grad(loss, [fused.weight, fused.bias])
+    for j in range(3):
+        weight, bias, rows = fused.weight[j].detach(), fused.bias[j].detach(), torch.zeros(64).double()
+        for i in range(2):
+            value = sum(both[view][i] @ weight[32 * view : 32 * view + 32] for view in range(2)) + bias
+            assert logits[2, i, j].item() == pytest.approx(value.item(), rel=1e-6)
+            rows += 2 * value * torch.cat([both[0][i], both[1][i]])
+        torch.testing.assert_close(gradient[j], rows, rtol=1e-6, atol=1e-9)
+        assert slope[j].item() == pytest.approx(2 * logits[2, :, j].sum().item(), rel=1e-6)
+    torch.testing.assert_close(model.decide(two_view.Batch(x, torch.empty(0))), 1 / (1 + torch.exp(-logits[2])))
 
 
 def test_the_unlabelled_pictures_are_frames_of_all_clips(store):
@@ -172,7 +204,7 @@ def test_a_batch_has_labelled_faces_near_the_apex_and_as_many_others(store):
     pictures = two_view.prepare(recipe, store, torch.Generator().manual_seed(0))
     rows = torch.arange(len(store))
     x = model.batch(pictures, rows, torch.Generator().manual_seed(1))
-    assert len(x.faces) == 24 and x.draws.shape == (12, 3) and 0 < x.draws.min() < x.draws.max() < 1
+    assert len(x.faces) == 24 and x.draws.shape == (3, 12, 3) and 0 < x.draws.min() < x.draws.max() < 1
     stored = torch.from_numpy(np.array(store.frames)).permute(0, 3, 1, 2) / 255
     either = torch.stack([stored, stored.flip(-1)], 1)  # all frames, 2, 3 h w
     where = [(either - face).abs().amax((2, 3, 4)).amin(1).argmin().item() for face in x.faces]
@@ -189,17 +221,22 @@ def test_a_batch_has_labelled_faces_near_the_apex_and_as_many_others(store):
 
 
 def test_the_loss_is_the_sum_of_its_parts_and_reaches_everything(store):
-    recipe = TeacherRecipe(**TINY, multi_view=3, co_regularisation=7)
+    recipe = TeacherRecipe(**TINY, multi_view=3, co_regularisation=7, balance=0.5)
     model = two_view.TwoView(recipe, 3).double()
-    model.keep = torch.tensor([0.2, 0.5, 1.0]).double()
-    faces, targets = torch.rand(6, 3, 30, 30).double(), torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]]).double()
-    x = two_view.Batch(faces, torch.tensor([[0.1, 0.6, 0.9], [0.3, 0.4, 0.2], [0.6, 0.7, 0.5]]).double())
-    kept = torch.tensor([[1, 1, 1], [1, 1, 1], [0, 0, 1.0]]).double()  # a positive, or a draw below the rate
+    faces, targets = torch.rand(6, 3, 30, 30).double(), torch.tensor([[0, 1, 0], [0, 0, 0], [0, 1, 1.0]]).double()
+    first = torch.tensor([[0.1, 0.6, 0.9], [0.3, 0.4, 0.2], [0.6, 0.7, 0.5]]).double()
+    x = two_view.Batch(faces, torch.stack([first, first.flip(0), 1 - first]))
+    kept = [  # of 3 faces 1.5, rounded up; the second AU has more positives
+        [[1, 1, 1], [1, 1, 1], [0, 1, 1]],
+        [[0, 1, 1], [1, 1, 1], [1, 1, 1]],
+        [[0, 1, 1], [1, 1, 1], [1, 1, 1]],
+    ]
     loss = model.loss(x, targets)
     with torch.no_grad():
-        logits, vectors = model(faces), model.classifiers()
-        want = sum(two_view.selective_loss(logits[v, :3], targets, kept) for v in range(2))
-        want += 3 * two_view.mean_abs_cosine(*vectors) + 7 * two_view.disagreement(logits[0, 3:], logits[1, 3:])
+        logits, vectors = model(faces), model.classifiers.vectors
+        labels = [two_view.selective_loss(logits[c, :3], targets, torch.tensor(kept[c])) for c in range(3)]
+        want = labels[2] + labels[0] / 2 + labels[1] / 2
+        want += 3 * two_view.mean_abs_cosine(*vectors) + 7 * two_view.disagreement(logits[0], logits[1])
     torch.testing.assert_close(loss.detach(), want, rtol=1e-6, atol=0)
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     assert all(gradient.isfinite().all() for gradient in gradients)
@@ -261,7 +298,7 @@ def test_it_learns_and_its_views_come_to_differ(store, tmp_path):
     for weight in (0, 2):
         recipe = TeacherRecipe(**TINY | changed | {"multi_view": weight})
         model = teacher.load(teacher.train(store, tmp_path / f"t{weight}", recipe, (4, 12), device="cpu"))
-        result[weight] = two_view.mean_abs_cosine(*model.classifiers()).item()
+        result[weight] = two_view.mean_abs_cosine(*model.classifiers.vectors).item()
     probabilities = model.probabilities(two_view.prepare(recipe, store, torch.Generator()), torch.arange(len(store)))
     for j, name in enumerate(("AU4", "AU12")):
         truth = store.table[name].to_numpy() == 1
