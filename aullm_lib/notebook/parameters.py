@@ -171,8 +171,9 @@ def of_claims(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> di
         "08_audit": (True, {}),
     }
     needed, lists = every.get(name, (False, {}))
-    if "seeds" in settings and len(settings["seeds"]) < needs.seeds:
-        lists = {**lists, "seeds": list(range(1, needs.seeds + 1))}
+    seeds = needs.across_seeds if name == "05_cross_domain" else needs.seeds
+    if "seeds" in settings and len(settings["seeds"]) < seeds:
+        lists = {**lists, "seeds": list(range(1, seeds + 1))}
     return {**settings, **lists} if needed else None
 
 

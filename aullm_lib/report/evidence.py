@@ -54,7 +54,7 @@ def paired(
     index = pd.MultiIndex.from_tuples(pairs, names=names)
     lines = [difference(pair, measure=measure, policy=policy) for pair in pairs.values()]
     frame = pd.DataFrame(lines, index, [*DIFFERENCE, "why"])
-    return corrected(frame.astype(dict.fromkeys(DIFFERENCE, float)), family)
+    return rounded(corrected(frame.astype(dict.fromkeys(DIFFERENCE, float)), family))
 
 
 def difference(pair: tuple[Predictions, Predictions] | str, **options: Any) -> dict[str, Any]:
@@ -79,18 +79,24 @@ def corrected(frame: pd.DataFrame, family: Sequence[str] = ()) -> pd.DataFrame:
     p = frame.groupby(list(family) or (lambda _: 0), sort=False)["p (Holm)"]
     smallest = p.transform("count") * frame["subjects"].fillna(0).astype(int).map(significance.smallest_p)
     p = p.transform(metrics.holm)
-    seen = frame["detectable"].map("cannot tell: {:.1f} points would be found in 4 of 5 cases".format)
+    seen = frame["detectable"].map("cannot tell: one test would find {:.1f} points in 4 of 5 cases".format)
     answers = {
         "not compared: ": frame["why"] != "",
         "not compared: no clip shows an AU": p.isna(),
         "yes": p < significance.LEVEL,
         f"no: less than {SMALL:.1f} points": (frame["low"] > -SMALL) & (frame["high"] < SMALL),
-        "cannot tell: so few subjects can show nothing in so many tests": smallest >= significance.LEVEL,
+        "cannot tell: ": smallest >= significance.LEVEL,
         "cannot tell: too few subjects for an interval": frame["detectable"].isna(),
     }
     supported = np.select(list(answers.values()), list(answers), seen) + frame["why"]
-    frame = frame.assign(**{"p (Holm)": p.round(4)}, supported=supported).drop(columns="why")
-    return frame.round(dict.fromkeys(("difference", "low", "high", "detectable"), 1))
+    none = smallest.map("p of so few subjects in so many tests is at least {:.2g}".format)
+    supported = np.where(supported == "cannot tell: ", supported + none, supported)
+    return frame.assign(**{"p (Holm)": p}, supported=supported).drop(columns="why")
+
+
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """DIFFERENCE to the decimals that are shown."""
+    return frame.round(dict.fromkeys(("difference", "low", "high", "detectable"), 1) | {"p (Holm)": 4})
 
 
 def common(result: Result, other: Result) -> tuple[list[pd.DataFrame], list[pd.DataFrame]] | str:

@@ -1,5 +1,6 @@
 """The publication's Tables 1 to 4 as printed (``published.yaml``); ``printed`` says what they alone decide."""
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -92,8 +93,12 @@ def comment(number: int) -> str:
 
 
 def llm(name: str) -> tuple[str, str] | None:
-    """Row of Tables 1 and 2 and column of Table 3 for an LLM (hub name or checkpoint folder); None for any other."""
-    return LLMS.get(name.rstrip("/").split("/")[-1].lower())
+    """Row of Tables 1 and 2 and column of Table 3 for an LLM (hub name or checkpoint folder); None for any other.
+
+    A folder is known by its name, or as the hub's cache names it.
+    """
+    cached = re.search(r"models--[^/]+--([^/]+)/snapshots/", name)  # the hub's own folder of a commit
+    return LLMS.get((cached[1] if cached else name.rstrip("/").split("/")[-1]).lower())
 
 
 def baseline(number: int, method: str) -> tuple[str, str] | None:

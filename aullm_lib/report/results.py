@@ -60,6 +60,7 @@ class Result:
     Attributes:
         runs: In the order of their seeds, all with the settings and frames of the newest one.
         older: Runs that do not count, for a newer one of their seed or of other settings.
+        unfinished: Seeds that do not count yet, beside finished ones.
         why: The reason why there is no score; "" where there is one.
         name: The name of its row in tables.
     """
@@ -71,6 +72,7 @@ class Result:
     recipe: str
     runs: tuple[Run, ...]
     older: tuple[Run, ...] = ()
+    unfinished: tuple[Run, ...] = ()
     why: str = ""
     name: str = ""
     _scores: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
@@ -202,8 +204,12 @@ def _result(key: Configuration, runs: list[Run]) -> Result:
         if same and run.info["data"]["fingerprint"] == newest["data"]["fingerprint"]:
             seeds.setdefault(run.info["experiment"]["seed"], run)
     kept = tuple(seeds[seed] for seed in sorted(seeds))
-    why = next((_unfinished(run) for run in kept if run.missing), "")
-    return Result(*key, runs=kept, older=tuple(run for run in runs if run not in kept), why=why)
+    begun = tuple(run for run in kept if run.missing)
+    why = next(map(_unfinished, begun), "") if len(begun) == len(kept) else ""
+    older = tuple(run for run in runs if run not in kept)
+    if not why:
+        kept = tuple(run for run in kept if run not in begun)
+    return Result(*key, runs=kept, older=older, unfinished=() if why else begun, why=why)
 
 
 def _unfinished(run: Run) -> str:

@@ -366,6 +366,7 @@ def _notes(
         if r.not_comparable and r.name not in lacking.setdefault(r.not_comparable, []):
             lacking[r.not_comparable].append(r.name)
     reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in lacking.items())
+    begun = sum(len(r.unfinished) for r in scored)
     shown = "as its" if number == 4 else "to go by Table 4, whose"
     lines = {
         "Tuned on the test labels: thresholds are tuned anew without each subject, so these intervals lie too high, as "
@@ -376,6 +377,7 @@ def _notes(
         f"Ours is the mean of the scores of {many} seeds; an interval carries what varies with subjects and seeds.": (
             seeds[-1] > 1
         ),
+        f"Seeds that have begun and do not count yet: {begun}.": begun,
         f"Older runs of the same configurations, for which newer ones count: {older}.": older,
         "Baselines of ours are written anew for this kit and trained by recipes of their own, on the same clips as "
         "AU-LLM, each in the frame size and colours that it reads.": any(r.method != AU_LLM for r in scored),

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from scipy import stats
 
 from aullm_lib import metrics, model
 from aullm_lib.baselines import METHODS
@@ -13,6 +14,7 @@ from aullm_lib.runs import Run
 from aullm_lib.support import files
 
 GOOD, FAIR, BLIND = 0.6, 0.3, 0.0  # skills of ``record``
+RELEASED = {"name": "released", "loss": "asl_released", "reduction": "sum"}  # as far as it matters here
 QWEN2, QWEN25, DEEPSEEK = "Qwen/Qwen2-1.5B", "Qwen/Qwen2.5-1.5B", "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
 
 
@@ -21,7 +23,7 @@ def decide(load):
     """The comparisons of the runs so far, and the verdicts."""
 
     def decide(folder=None):
-        frame = claims.table(claims.Found(load(), folder))
+        frame = claims.table(claims.Runs(load(), folder))
         return frame, claims.verdicts(frame)
 
     return decide
@@ -40,8 +42,8 @@ def test_without_runs_the_print_alone_is_decided(decide):
     frame, verdicts = decide()
     assert verdicts["verdict"].drop("C11").tolist() == ["not run"] * 13
     assert verdicts.loc["C11", "verdict"] == "not supported"
-    assert "F_high" in verdicts.loc["C11", "nearest"]
-    assert "−1.0" in verdicts.loc["C11", "nearest"]  # Qwen2: 78.8 against 79.8
+    assert "F_high" in verdicts.loc["C11", "decisive"]
+    assert "−1.0" in verdicts.loc["C11", "decisive"]  # Qwen2: 78.8 against 79.8
     assert not verdicts["synthetic"].any()
     printed = frame.xs("C11", level="claim")
     assert (printed["verdict"] == "not supported").sum() == 1
@@ -50,14 +52,13 @@ def test_without_runs_the_print_alone_is_decided(decide):
 
 def test_published_margins_are_those_of_the_printed_tables(record, decide):
     record(llm=QWEN2)
-    frame, _ = decide()
-    frame = frame.sort_index()
-    best = frame.loc["C1", "CASME II", "AU-DeepSeek R1(1.5B)"].iloc[0]
-    assert best["published"] == pytest.approx(3.0)
+    frame = decide()[0].sort_index()
+    best = frame.loc[("C1", "CASME II", "AU-DeepSeek R1(1.5B)")].iloc[0]
+    assert best["published"] == 3.0
     table = published.table(3)
-    row = frame.loc["C4", "SAMM", "AU-Qwen2(1.5B)", "high-level features only"]
+    row = frame.loc[("C4", "SAMM", "AU-Qwen2(1.5B)", "high-level features only")]
     assert row["published"] == pytest.approx(table.loc["all", ("SAMM", "Q2")] - table.loc["F_high", ("SAMM", "Q2")])
-    across = frame.loc["C7", "CASME II → SAMM"]["published"].dropna()
+    across = frame.loc[("C7", "CASME II → SAMM")]["published"].dropna()
     assert sorted(across) == pytest.approx([49.9 - 37.3, 49.9 - 36.5])
 
 
@@ -75,7 +76,7 @@ def licensed(record, skills, seeds=(1,), variant="efp-", **others):
     [
         ((GOOD, BLIND), "supported"),
         ((BLIND, GOOD), "not supported"),
-        ((FAIR, FAIR), "not supported"),  # the same predictions: the interval ends below each published margin
+        ((FAIR, FAIR), "not supported"),  # the same predictions: no interval reaches the published margin
         ((FAIR + 0.03, FAIR), "cannot tell: too little power"),
     ],
 )
@@ -87,14 +88,53 @@ def test_each_verdict_has_predictions_that_reach_it(record, decide, skills, verd
     assert len(deciding) == 6
     assert verdicts.loc["C3", "verdict"] == verdict
     assert not verdicts.loc["C3", "synthetic"]
-    if verdict in ("supported", "cannot tell: too little power"):
-        assert set(deciding["verdict"]) <= {verdict, "supported"}
-    lower = deciding["high"] < deciding["published"]
-    against = lower & (deciding["p (Holm)"] >= 0.05)
-    assert (deciding["verdict"][against] == "not supported").all()
-    assert (
-        deciding["verdict"][deciding["p (Holm)"] < 0.05] == ("supported" if skills[0] > skills[1] else verdict)
-    ).all()
+    told = deciding["p (Holm)"] < 0.05
+    assert (deciding["verdict"][told] == ("supported" if skills[0] > skills[1] else "not supported")).all()
+    assert (deciding["verdict"][~told] != "supported").all()
+    if "cannot" in verdict:
+        assert deciding["reason"][~told].str.startswith("one test would find").all()
+
+
+def test_the_published_margin_counts_at_the_level_of_all_tests_of_the_claim(record, decide):
+    licensed(record, (FAIR + 0.01, FAIR))
+    rows = decide()[0].xs("C3", level="claim")
+    for _, row in rows[rows["decides"]].iterrows():
+        wider = stats.t.ppf(1 - 0.025 / 6, 7) / stats.t.ppf(0.975, 7)
+        end = row["difference"] + wider * (row["high"] - row["difference"])
+        if row["p (Holm)"] >= 0.05 and abs(end - row["published"]) > 0.3:  # rounded
+            assert (row["verdict"] == "not supported") == (end < row["published"])
+
+
+def test_another_llm_decides_nothing_on_licensed_data_and_names_of_folders_count(record, decide):
+    licensed(record, (GOOD, BLIND))
+    record(llm="HuggingFaceTB/SmolLM2-135M", skill=BLIND)
+    record(llm="HuggingFaceTB/SmolLM2-135M", skill=GOOD, variant="efp-")
+    frame, verdicts = decide()
+    assert verdicts.loc["C3", ["verdict", "supported"]].tolist() == ["supported", "6 of 6"]
+    row = frame.xs("C3").xs("AU-LLM, SmolLM2-135M", level="model").iloc[0]
+    assert not row["decides"] and row["difference"] < 0 and np.isnan(row["published"])
+    assert published.llm("/cache/models--Qwen--Qwen2-1.5B/snapshots/ba1cf18") == published.llm("Qwen/Qwen2-1.5B")
+
+
+def test_one_recipe_and_finished_seeds_count(record, load, decide):
+    licensed(record, (GOOD, BLIND))
+    record(llm=QWEN2, skill=BLIND, name="other")
+    record(llm=QWEN2, skill=GOOD, seed=2, folds=3)
+    assert decide()[1].loc["C3", ["verdict", "supported"]].tolist() == ["supported", "6 of 6"]
+    (result,) = (r for r in load() if (r.test_set, r.llm, r.variant, r.recipe) == ("samm", QWEN2, "all", "paper"))
+    assert [run.experiment.seed for run in result.unfinished] == [2]
+    assert [run.experiment.seed for run in result.runs] == [1]
+
+
+def test_tests_that_so_few_subjects_cannot_pass_are_named(record, decide):
+    for llm in ("x/a", "x/b"):
+        for release in ("casme2", "samm"):
+            for variant, skill in (("all", GOOD), ("high", BLIND), ("mid", BLIND)):
+                record(release=release, llm=llm, variant=variant, skill=skill, synthetic=True)
+    frame, verdicts = decide()
+    assert verdicts.loc["C4", "verdict"] == "cannot tell: too little power"  # 8 tests of 8 subjects
+    assert set(frame.xs("C4")["reason"]) == {"p of so few subjects in so many tests is at least 0.062"}
+    assert frame.xs("C4")["published"].isna().all()  # a rehearsal is compared with no published number
 
 
 def test_numbers_are_those_of_the_paired_comparison_under_the_nested_policy(record, decide):
@@ -124,17 +164,21 @@ def test_a_rehearsal_is_decided_by_what_was_run_and_licensed_data_need_every_cel
     record(llm="x/tiny", variant="efp-", skill=BLIND, synthetic=True)
     record(release="casme2", llm="x/tiny", skill=GOOD, synthetic=True)  # without the variant
     _, verdicts = decide()
-    assert verdicts.loc["C3", ["verdict", "supported", "missing"]].tolist() == ["supported", "1 of 1", 0]
+    assert verdicts.loc["C3", ["verdict", "supported", "missing"]].tolist() == ["supported", "1 of 1", ""]
     record(llm="x/tiny", variant="high", skill=BLIND, synthetic=True)
     got = decide()[1].loc["C4", ["verdict", "supported", "missing"]].tolist()
-    assert got == ["cannot tell: too few runs", "1 of 2", 1]
+    assert got[:2] == ["cannot tell: too few runs", "1 of 2"]
+    assert got[2] == "mid-level features only (AU-LLM, tiny, synthetic, as SAMM)"
     record(llm=QWEN25, skill=GOOD)
     record(llm=QWEN25, variant="efp-", skill=BLIND)
     frame, verdicts = decide()
-    assert verdicts.loc["C3", ["verdict", "supported", "missing", "synthetic"]].tolist() == [
-        "cannot tell: too few runs", "1 of 6", 5, False
+    assert verdicts.loc["C3", ["verdict", "supported", "synthetic"]].tolist() == [
+        "cannot tell: too few runs", "1 of 6", False
     ]  # fmt: skip
-    assert "synthetic" not in " ".join(frame.drop(["C8", "C9"]).index.get_level_values("data"))  # maps need true masks
+    assert verdicts.loc["C3", "missing"].endswith("; and 2 more")
+    assert "synthetic" not in " ".join(
+        frame.drop(["C8", "C9"], level="claim").index.get_level_values("data")
+    )  # maps need true masks
 
 
 def test_generalising_takes_five_seeds_and_a_score_above_what_guessing_reaches(record, decide):
@@ -164,24 +208,55 @@ def test_a_blind_model_above_chance_level_speaks_against_the_claim(record, decid
             record(release=release, llm="x/tiny", variant=variant, skill=BLIND, synthetic=True)
     frame, verdicts = decide()
     rows = frame.xs("C6", level="claim")
-    assert rows.xs("a blind model, at chance level", level="against")["verdict"].tolist() == ["not supported"] * 2
-    assert (rows["verdict"] == "supported").sum() == 6
-    assert verdicts.loc["C6", "verdict"] == "not supported"
+    gate = rows.xs("chance level, by a blind model", level="against")
+    assert gate["verdict"].tolist() == ["not supported"] * 2
+    assert verdicts.loc["C6", ["verdict", "supported"]].tolist() == ["not supported", "6 of 8"]
 
 
-def test_gains_that_depend_on_the_llm_are_an_interaction(record, decide):
-    skills = {QWEN25: (GOOD, BLIND), QWEN2: (FAIR, FAIR)}
+def test_a_blind_model_at_chance_level_supports_nothing(record, decide):
+    record(llm="x/tiny", skill=GOOD, synthetic=True)
+    for variant in ("blind", "no-llm", "random-llm", "llm-to-mlp"):
+        record(llm="x/tiny", variant=variant, skill=BLIND, synthetic=True)
+    frame, verdicts = decide()
+    assert verdicts.loc["C6", ["verdict", "supported"]].tolist() == ["supported", "3 of 3"]
+    assert not frame.xs("C6").xs("chance level, by a blind model", level="against")["decides"].any()
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict"),
+    [
+        ((GOOD, FAIR), "supported"),
+        ((FAIR, FAIR), "cannot tell: too little power"),
+        ((BLIND, GOOD), "not supported"),
+    ],
+)
+def test_gains_of_two_llms_must_have_one_sign(record, decide, second, verdict):
+    skills = {QWEN2: (GOOD, BLIND), QWEN25: second}
     paths = {
         (llm, variant): record(llm=llm, variant=variant, skill=skill, synthetic=True)
         for llm, pair in skills.items() for variant, skill in zip(("all", "high"), pair, strict=True)
     }  # fmt: skip
-    rows = decide()[0].xs("C14", level="claim")
-    (row,) = (r for key, r in rows.iterrows() if "the same of" in key[2] and r["difference"] == r["difference"])
+    frame, _ = decide()
+    rows = frame.sort_index().loc[("C14", "synthetic, as SAMM", "AU-Qwen2(1.5B)")]
+    row = rows.filter(like="high-level", axis=0).iloc[0]
     f1 = {key: 100 * metrics.score(Run(p).predictions(), policy="nested", interval="none").loc["mean", "f1_macro"]
           for key, p in paths.items()}  # fmt: skip
     gains = [f1[llm, "all"] - f1[llm, "high"] for llm in (QWEN2, QWEN25)]
     assert row["difference"] == pytest.approx(gains[0] - gains[1], abs=0.051)
-    assert not row["decides"]
+    assert row["verdict"] == verdict
+
+
+def test_losses_are_named_by_what_was_trained(record, decide):
+    """Under the released recipe the full model has the script's loss, and Eq. 4's is the variant's."""
+    for variant, skill in (("all", BLIND), ("switch-loss", GOOD), ("bce", FAIR)):
+        record(llm="x/tiny", variant=variant, skill=skill, synthetic=True, **RELEASED)
+    rows = decide()[0].xs("C13", level="claim").droplevel(["data", "model"])
+    assert list(rows.index) == [
+        "binary cross-entropy", "binary cross-entropy, average precision", "the released script's ASL",
+        "the released script's ASL, average precision",
+    ]  # fmt: skip
+    assert (rows["difference"] > 0).all()
+    assert rows["measure"].tolist() == ["f1_macro", "average_precision"] * 2
 
 
 def test_heat_maps_and_se_are_decided_by_the_same_rule(tmp_path, decide):
@@ -207,16 +282,21 @@ def test_heat_maps_and_se_are_decided_by_the_same_rule(tmp_path, decide):
     assert verdicts.loc["C9", "verdict"] == "not run"
     files.write_json(tmp_path / "about.json", about | {"ground_truth": False, "synthetic": False})
     frame, verdicts = decide(tmp_path)
-    assert frame.xs("C8", level="claim")["missing"].tolist() == ["this release has no ground truth of where AUs act"]
+    assert frame.xs("C8", level="claim")["reason"].tolist() == ["this release has no ground truth of where AUs act"]
 
 
 def test_every_way_to_score_has_its_verdicts(record, load):
     for release in ("casme2", "samm"):
         for variant, skill in (("all", GOOD), ("efp-", BLIND)):
             record(release=release, llm="x/tiny", variant=variant, skill=skill, synthetic=True)
-    ways = claims.every_way(claims.Found(load()))
+    ways = claims.by_policy(claims.Runs(load()))
     assert list(ways.columns) == list(claims.WAYS.values())
     assert len(set(ways.columns)) == 6
+    runs = claims.Runs(load())
+    for measure, policy in (("f1", "test-tuned"), ("f1_macro", "fixed")):
+        frame = claims.table(runs.scored(measure, policy))
+        row = frame.xs("C3").iloc[0]
+        assert (row["measure"], row["policy"]) == (measure, policy)
     assert (ways.loc["C3"] == "supported").all()
     assert (ways.loc["C11"] == "not supported").all()
 

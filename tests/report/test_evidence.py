@@ -63,13 +63,13 @@ def test_paired_differences_say_what_is_supported_and_why_not():
     assert last["p (Holm)"] > 0.05
     assert frame["supported"].tolist() == [
         "yes", "no: less than 3.0 points", "not compared: clip c38: predicted in the second of two runs only",
-        "not compared: not run", "cannot tell: so few subjects can show nothing in so many tests",
-        f"cannot tell: {last['detectable']:.1f} points would be found in 4 of 5 cases",
+        "not compared: not run", "cannot tell: p of so few subjects in so many tests is at least 0.25",
+        f"cannot tell: one test would find {last['detectable']:.1f} points in 4 of 5 cases",
     ]  # fmt: skip
     assert frame.loc[["b"], "difference":"p (Holm)"].isna().all(axis=None)
     assert len(evidence.paired({}, ["method", "seed"], ["method"])) == 0
     alone = evidence.paired({("c", 1): pairs["c", 1]}, ["method", "seed"])["supported"].tolist()
-    assert alone == ["cannot tell: so few subjects can show nothing in so many tests"]  # p is 1/16 at best
+    assert alone == ["cannot tell: p of so few subjects in so many tests is at least 0.062"]  # p is 1/16 at best
 
 
 def test_p_is_corrected_within_a_family():

@@ -382,7 +382,7 @@ def _support() -> list[Line2D]:
     """The legend of ``_interval``."""
     return [
         Line2D([], [], color=BLUE, marker="o", ms=4.5, lw=1.4, label="supported (corrected p below 0.05)"),
-        Line2D([], [], color=GREY, marker="o", ms=4.5, lw=1, mfc="white", label="not supported"),
+        Line2D([], [], color=GREY, marker="o", ms=4.5, lw=1, mfc="white", label="not supported, or cannot be told"),
     ]
 
 
@@ -513,7 +513,7 @@ def claims(frame: pd.DataFrame, note: str = "") -> Figure:
         Line2D([], [], color=ORANGE, marker="X", ms=4.5, lw=1.2, label="not supported"),
         Line2D([], [], color=GREY, marker="o", ms=4.5, lw=1.2, mfc="white", label="cannot tell"),
         Line2D([], [], color="black", marker="D", ms=3.5, ls="", mfc="none", label="published margin"),
-        Line2D([], [], color=PALE, lw=5, label="too small to be found in 4 of 5 cases"),
+        Line2D([], [], color=PALE, lw=5, label="found in fewer than 4 of 5 cases (one test)"),
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=5)
     rehearsal = "A rehearsal on synthetic releases, no result on CASME II or SAMM.\n" * bool(shown["synthetic"].any())
