@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -129,7 +129,7 @@ class Runs:
         """The cells that a claim is about, test set by test set, the publication's LLMs in its order before any other.
 
         Of licensed data these are all that are published; other LLMs decide nothing. In a rehearsal they are those in
-        which some of ``variants`` were run, or the first one where none was.
+        which some of ``variants`` were run, or the first full model where none was.
         """
         cells = []
         for test_set in test_sets:
@@ -143,7 +143,8 @@ class Runs:
                 cells.append(Cell(test_set, name, one, every, self.measure, policy, decides=not self.licensed))
         if self.licensed:
             return cells
-        return [cell for cell in cells if set(variants) & set(cell.variants)] or cells[:1]
+        run = [cell for cell in cells if set(variants) & set(cell.variants)]
+        return run or [cell for cell in cells if cell.whole][:1] or cells[:1]
 
     def difference(self, row: Row, **options: Any) -> dict[str, Any]:
         """``evidence.difference`` of a row, once for all claims and ways to score that ask for it."""
@@ -326,8 +327,8 @@ class Interaction:
     variants: tuple[str, ...]
 
     def rows(self, runs: Runs) -> Iterator[Row]:
-        for test_set in RELEASES:
-            cells = runs.cells([test_set], self.variants)
+        for _, same in groupby(runs.cells(RELEASES, self.variants), lambda cell: cell.test_set):
+            cells = list(same)
             if len(cells) < 2:
                 yield cells[0].row(None, "a second LLM")
             for one, other in combinations(cells, 2):

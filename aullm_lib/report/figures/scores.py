@@ -512,9 +512,10 @@ def claims(frame: pd.DataFrame, note: str = "") -> Figure:
         Line2D([], [], color=BLUE, marker="o", ms=4.5, lw=1.2, label="supported"),
         Line2D([], [], color=ORANGE, marker="X", ms=4.5, lw=1.2, label="not supported"),
         Line2D([], [], color=GREY, marker="o", ms=4.5, lw=1.2, mfc="white", label="cannot tell"),
-        Line2D([], [], color="black", marker="D", ms=3.5, ls="", mfc="none", label="published margin"),
         Line2D([], [], color=PALE, lw=5, label="found in fewer than 4 of 5 cases (one test)"),
     ]
+    if shown["published"].notna().any():
+        handles.append(Line2D([], [], color="black", marker="D", ms=3.5, ls="", mfc="none", label="published margin"))
     figure.legend(handles=handles, loc="outside upper right", ncols=5)
     rehearsal = "A rehearsal on synthetic releases, no result on CASME II or SAMM.\n" * bool(shown["synthetic"].any())
     caption(figure, rehearsal + note)
