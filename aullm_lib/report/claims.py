@@ -129,7 +129,7 @@ class Runs:
         """The cells that a claim is about, test set by test set, the publication's LLMs in its order before any other.
 
         Of licensed data these are all that are published; other LLMs decide nothing. In a rehearsal they are those in
-        which some of ``variants`` were run, or the first full model where none was.
+        which most of ``variants`` were run, or the first full model where none was.
         """
         cells = []
         for test_set in test_sets:
@@ -143,8 +143,9 @@ class Runs:
                 cells.append(Cell(test_set, name, one, every, self.measure, policy, decides=not self.licensed))
         if self.licensed:
             return cells
-        run = [cell for cell in cells if set(variants) & set(cell.variants)]
-        return run or [cell for cell in cells if cell.whole][:1] or cells[:1]
+        run = [len(set(variants) & set(cell.variants)) for cell in cells]
+        most = [cell for cell, count in zip(cells, run, strict=True) if count == max(run) > 0]
+        return most or [cell for cell in cells if cell.whole][:1] or cells[:1]
 
     def difference(self, row: Row, **options: Any) -> dict[str, Any]:
         """``evidence.difference`` of a row, once for all claims and ways to score that ask for it."""
@@ -327,10 +328,11 @@ class Interaction:
     variants: tuple[str, ...]
 
     def rows(self, runs: Runs) -> Iterator[Row]:
-        for _, same in groupby(runs.cells(RELEASES, self.variants), lambda cell: cell.test_set):
-            cells = list(same)
-            if len(cells) < 2:
-                yield cells[0].row(None, "a second LLM")
+        groups = [list(same) for _, same in groupby(runs.cells(RELEASES, self.variants), lambda cell: cell.test_set)]
+        several = [cells for cells in groups if len(cells) > 1]
+        if not several:
+            yield groups[0][0].row(None, "a second LLM")
+        for cells in several:
             for one, other in combinations(cells, 2):
                 for variant in self.variants:
                     yield self._row(runs, replace(one, decides=one.decides and other.decides), other, variant)

@@ -246,6 +246,14 @@ def test_gains_of_two_llms_must_have_one_sign(record, decide, second, verdict):
     assert row["verdict"] == verdict
 
 
+def test_a_rehearsal_goes_by_the_llm_of_which_most_was_run(record, decide):
+    for llm in ("x/a", "x/b"):
+        record(llm=llm, skill=GOOD, synthetic=True)
+    for variant in ("no-llm", "random-llm", "llm-to-mlp", "blind"):  # without an LLM: of both
+        record(llm="" if variant == "no-llm" else "x/a", variant=variant, skill=BLIND, synthetic=True)
+    assert decide()[1].loc["C6", ["verdict", "supported"]].tolist() == ["supported", "3 of 3"]
+
+
 def test_losses_are_named_by_what_was_trained(record, decide):
     """Under the released recipe the full model has the script's loss, and Eq. 4's is the variant's."""
     for variant, skill in (("all", BLIND), ("switch-loss", GOOD), ("bce", FAIR)):
