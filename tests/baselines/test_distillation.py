@@ -216,10 +216,10 @@ def test_a_student_comes_closer_to_its_teacher(method, data, monkeypatch):
     for weight in (0.0, 3000.0):
         torch.manual_seed(0)
         recipe = baselines.recipe(
-            method, **TINY | {"teacher": taught, "kd_weight": weight, "epochs": 6, "optimizer": "adam", "lr": 3e-3}
+            method, **TINY | {"teacher": taught, "kd_weight": weight, "epochs": 20, "optimizer": "adam", "lr": 3e-3}
         )
         model = baselines.module(method).Model(recipe, 3)
-        monkeypatch.setattr(model, "restarts", False)  # six epochs of three steps are one
+        monkeypatch.setattr(model, "restarts", False)  # an epoch has three steps here
         inputs, rows = resnet.prepare(recipe, store), torch.arange(len(store))
         model.fit(inputs, rows, torch.zeros(12, 3), torch.Generator().manual_seed(0), lambda epoch, loss: None)
         assert model.teachers == []
