@@ -16,7 +16,7 @@ def scored(session_folder):
     scores = {}
     for level in (0.0, 2.0):
         root = session_folder / f"intensity-{level:g}"
-        datasets.synthesize(root, "casme2", subjects=5, clips_per_subject=9, intensity=level, seed=3)
+        datasets.synthesize(root, "casme2", subjects=6, clips_per_subject=8, intensity=level, seed=3)
         store = preprocess.build(datasets.load("casme2", root), session_folder / f"store-{level:g}")
         predictions = Run(engine.run(experiment, store, out=session_folder / "results")).predictions()
         scores[level] = metrics.score(predictions), metrics.trivial(predictions)

