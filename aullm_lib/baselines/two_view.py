@@ -7,16 +7,16 @@ to differ; their predictions are to agree, also on faces without labels, so that
 
 Source: the public script of DVASP (liyantett/DVSPAT, net and loss), which takes its teacher from MLCR (Niu, Han, Shan
 and Chen, 2019). As there, an AU with fewer positives than the share ``balance`` of a batch keeps that many negatives,
-drawn anew for each of the three classifiers; the loss of labels is the sum over AUs, divided by the number of faces, of
-the third classifier and half of each view's; the vectors that are to differ are those before the graph network. Where
-this departs, and why:
+sampled again for each of the three classifiers; the loss of labels is the sum over AUs, divided by the number of faces,
+of the third classifier and half of each view's; the vectors that are to differ are those before the graph network.
+Where this departs, and why:
 - The script's relation matrices are those of EmotioNet and BP4D; here the absolute correlations of the training labels.
 - Its graph network reads the vectors as they were at the first step, whatever they have become; here as they are.
 - Its shares ``balance`` are 0.1 to 0.5 by AU, in an order that it does not name; here the lowest is that of all. Its
   weight for rare positives is left out: it never exceeds 1.
 - Its divergence leaves out predictions within 0.001 of 0 and 1; here it is exact and of all.
-- How many of a batch's 10 faces have labels is not known to us: 10 of 20 here. Nor is what decides: the third
-  classifier, here.
+- It does not say how many of a batch's 10 faces have labels, nor which classifier decides: 10 of 20 have them here,
+  and the third one decides.
 """
 
 import math

@@ -84,7 +84,7 @@ class Cell:
     short: str = ""  # the LLM's column of Table 3
     decides: bool = True
 
-    def row(self, other: Result | None, against: str, published: float = float("nan"), **facts: Any) -> Row:
+    def row(self, other: Result | None, against: str, published: float = float("nan")) -> Row:
         """The full model against another result. The published margin is that of two-class macro F1."""
         data = controls.data_of(self.whole) if self.whole else title(self.test_set)
         missing = f"{against} was not run" if self.whole else f"{self.model} was not run"
@@ -94,7 +94,7 @@ class Cell:
         row = replace(row, synthetic=bool(self.whole and self.whole.synthetic), decides=self.decides)
         if self.measure == "f1_macro" and not row.synthetic:
             row.published = round(published, 1)
-        return replace(row, **facts)
+        return row
 
 
 class Runs:
@@ -214,7 +214,6 @@ class BestBaseline:
     """Each LLM's whole model against the baseline that is best as published."""
 
     test_set: str
-    variants: ClassVar[tuple[str, ...]] = ()
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -246,7 +245,6 @@ class AcrossDomains:
     """The whole model against Table 4's baselines, in both directions, and above what base-rate guessing reaches."""
 
     methods: tuple[str, ...] = ("resnet18", "sssnet-led")
-    variants: ClassVar[tuple[str, ...]] = ()
 
     def rows(self, runs: Runs) -> Iterator[Row]:
         averages = published.table(4).xs(published.AVERAGE, axis=1, level=1)
@@ -367,8 +365,6 @@ def _average(predictions: pd.DataFrame, row: Row) -> float:
 class Print:
     """Arithmetic on Table 3 as printed: nothing is run."""
 
-    variants: ClassVar[tuple[str, ...]] = ()
-
     def rows(self, runs: Runs) -> Iterator[Row]:
         for (data, llm), part in printed.margins().groupby(level=["data", "llm"], sort=False):
             name, lowest = part["margin"].idxmin()[-1], float(part["margin"].min())
@@ -386,7 +382,6 @@ class Measured:
     file: str
     compared: Callable[[pd.DataFrame], pd.DataFrame]
     beside: tuple[str, ...] = ()  # what it is compared with and decides nothing
-    variants: ClassVar[tuple[str, ...]] = ("all", "3d-cnn")
 
     def rows(self, runs: Runs) -> Iterator[Row]:
         folder = runs.localisation
@@ -535,8 +530,8 @@ def table(runs: Runs) -> pd.DataFrame:
     tests = frame.groupby(["claim", "decides"], sort=False)["p (Holm)"].transform("count")
     lines_of = zip(frame.iterrows(), frame["verdict"], tests, strict=True)
     ruled = [given or _rule(line, m) for (_, line), given, m in lines_of]
-    told = frame["supported"].where(pd.Series(ruled, frame.index) == POWER, "").str.removeprefix("cannot tell: ")
-    frame = frame.assign(verdict=ruled, reason=frame["missing"].where(frame["missing"] != "", told))
+    power = frame["supported"].where(pd.Series(ruled, frame.index) == POWER, "").str.removeprefix("cannot tell: ")
+    frame = frame.assign(verdict=ruled, reason=frame["missing"].where(frame["missing"] != "", power))
     columns = ["measure", "policy", "seeds", *evidence.DIFFERENCE, "published"]
     columns += ["verdict", "reason", "decides", "synthetic"]
     return evidence.rounded(frame[columns])
@@ -556,12 +551,12 @@ def _line(runs: Runs, row: Row, claim: Claim) -> dict[str, Any]:
 
 def _rule(line: pd.Series, tests: int) -> str:
     """The rule on one comparison, of so many tests that are corrected together."""
-    told = line["p (Holm)"] < significance.LEVEL
+    significant = line["p (Holm)"] < significance.LEVEL
     if isinstance(line["gains"], tuple):
         if min(line["gains"]) > 0:
             return SUPPORTED
-        return AGAINST if told and min(line["gains"]) < 0 < max(line["gains"]) else POWER
-    if told:
+        return AGAINST if significant and min(line["gains"]) < 0 < max(line["gains"]) else POWER
+    if significant:
         return SUPPORTED if line["difference"] > 0 else AGAINST
     if line["low"] == line["high"] and line["difference"] <= 0:
         return AGAINST  # it never differs

@@ -100,8 +100,8 @@ def cross_dataset() -> pd.DataFrame:
 
 def versions(release: str) -> dict[str, Counts]:
     """The documented label counts of a release that the publication may have used, by their number of clips."""
-    known = documented.CASME2.values() if release == "casme2" else [documented.OTHERS[release]]
-    return {f"{counts.clips} clips": counts for counts in known}
+    counted = documented.CASME2.values() if release == "casme2" else [documented.OTHERS[release]]
+    return {f"{counts.clips} clips": counts for counts in counted}
 
 
 def positives(counts: Counts, aus: Iterable[str]) -> dict[str, int]:

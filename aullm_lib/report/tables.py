@@ -144,10 +144,10 @@ def rows(number: int, results: Sequence[Result]) -> list[Row]:
     """
     notebook = "05_cross_domain" if number == 4 else "03_baselines"
     ran = dict.fromkeys((r.method, r.name) for r in sorted(results, key=lambda r: r.method == AU_LLM) if r.baseline)
-    lacking = {r.name for r in results if not r.comparable}
+    not_comparable = {r.name for r in results if not r.comparable}
 
     def label(name: str, *remarks: str) -> str:
-        remarks += ("not comparable",) * (name in lacking)
+        remarks += ("not comparable",) * (name in not_comparable)
         return f"{name} ({'; '.join(remarks)})" if remarks else name
 
     out, missing = [], []
@@ -361,11 +361,11 @@ def _notes(
         )
     seeds = sorted({len(r.runs) for r in scored}) or [1]
     many = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
-    lacking: dict[str, list[str]] = {}
+    not_comparable: dict[str, list[str]] = {}
     for r in scored:
-        if r.not_comparable and r.name not in lacking.setdefault(r.not_comparable, []):
-            lacking[r.not_comparable].append(r.name)
-    reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in lacking.items())
+        if r.not_comparable and r.name not in not_comparable.setdefault(r.not_comparable, []):
+            not_comparable[r.not_comparable].append(r.name)
+    reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in not_comparable.items())
     begun = sum(len(r.unfinished) for r in scored)
     shown = "as its" if number == 4 else "to go by Table 4, whose"
     lines = {

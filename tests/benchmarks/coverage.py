@@ -141,7 +141,7 @@ def simulate(release: Release, replicates: int, seed: int = 0) -> pd.Series:
     rarest = int(np.argmin(list(release.positives.values())))
     held: list[np.ndarray] = []  # jackknife, bootstrap; the mean, the rarest AU
     p: list[np.ndarray] = []  # swap test, bootstrap; of ROWS comparisons
-    found = []
+    smallest = []
     for _ in range(replicates):
         cells = counts(release, 1, ROWS + 1, rng)[0]  # k s a 4
         point, left_out = jackknife(cells)
@@ -155,8 +155,8 @@ def simulate(release: Release, replicates: int, seed: int = 0) -> pd.Series:
         others = range(1, ROWS + 1)
         swapped = [swap_p(cells[0], cells[k], swaps) for k in others]
         p.append(np.array([swapped, bootstrap_p(drawn[:, :1, -1] - drawn[:, 1:, -1])]))
-        found.append(significance.jackknife(point[0] - point[1], left_out[:, 0] - left_out[:, 1])[2][-1])
-    detectable = float(np.nanmean(found))
+        smallest.append(significance.jackknife(point[0] - point[1], left_out[:, 0] - left_out[:, 1])[2][-1])
+    detectable = float(np.nanmean(smallest))
     gains = np.linspace(0, 3, 13)
     better = [macro(counts(release.population(), 1, 2, rng, gain).sum(2))[0, :, -1] for gain in gains]
     gain = float(np.interp(detectable, [first - second for first, second in better], gains))

@@ -1,4 +1,4 @@
-"""The synthetic face: what moves, where, and that nuisances know nothing of action units."""
+"""The synthetic face: what moves, where, and that nuisances are independent of action units."""
 
 import cv2
 import numpy as np
