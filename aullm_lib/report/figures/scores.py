@@ -361,7 +361,7 @@ def differences(frame: pd.DataFrame, note: str = "") -> Figure:
     panels = dict(list(frame.groupby(level=["data", "against"], sort=False)))
     lines = [len(rows) for rows in panels.values()]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(6.4, 0.9 + 0.5 * len(panels) + 0.22 * sum(lines)), sharex=True, squeeze=False,
+        len(panels), 1, figsize=(6.4, 0.9 + 0.65 * len(panels) + 0.22 * sum(lines)), sharex=True, squeeze=False,
         height_ratios=[n + 0.6 for n in lines],
     )  # fmt: skip
     for axis, ((data, against), rows) in zip(axes[:, 0], panels.items(), strict=True):
@@ -370,7 +370,7 @@ def differences(frame: pd.DataFrame, note: str = "") -> Figure:
             _interval(axis, y, row)
         axis.set_yticks(range(len(rows)), rows.index.get_level_values("method"))
         axis.set(ylim=(len(rows) - 0.4, -0.6))
-        axis.set_title(f"{data}: method minus {against}", loc="left")
+        axis.set_title(textwrap.fill(f"{data}: method minus {against}", 56), loc="left", fontsize=9)
         axis.tick_params(axis="y", length=0)
     axes[-1, 0].set_xlabel("difference of the averages, points of two-class macro F1")
     figure.legend(handles=_support(), loc="outside upper right", ncols=2, fontsize=8)
