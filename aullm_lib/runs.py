@@ -288,6 +288,11 @@ class Run:
         """What each finished fold took: one row per fold, columns ``COSTS``, NaN where a run did not note it."""
         return pd.DataFrame(self._notes(), self.done).reindex(columns=COSTS).astype(float)
 
+    def devices(self) -> list[str]:
+        """Where the finished folds were trained, each once: "cpu, 2 threads"."""
+        lines = (f"{note.get('device', '?')}, {note.get('threads', '?')} threads" for note in self._notes())
+        return list(dict.fromkeys(lines))
+
     def seconds(self) -> float:
         """Training and test time of the finished folds, summed."""
         return sum(note["seconds"] for note in self._notes())

@@ -69,6 +69,11 @@ class Row:
     synthetic: bool = False
     printed: bool = False  # of the print alone
     gains: tuple[float, float] | None = None  # whose signs are claimed to be equal
+    runs: tuple[str, ...] = ()  # the folders of the runs behind it
+
+
+def _folders(*results: Result | None) -> tuple[str, ...]:
+    return tuple(run.path.name for result in results if result for run in result.runs)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Cell:
         absent = not (self.whole and other) or bool(self.whole.why or other.why)
         row = Row(data, self.model, against, pair, absent=absent, measure=self.measure, policy=self.policy)
         row = replace(row, synthetic=bool(self.whole and self.whole.synthetic), decides=self.decides)
+        row.runs = _folders(self.whole, other)
         if self.measure == "f1_macro" and not row.synthetic:
             row.published = round(published, 1)
         return row
@@ -282,7 +288,8 @@ def _level(row: Row, result: Result | None, end: str, verdicts: Sequence[str]) -
     numbers = {name: 100 * (mean[column] - level) for name, column in ends.items()}
     which = 0 if numbers["high"] < 0 else 2 if numbers["low"] > 0 else 1
     verdict = POWER if np.isnan(numbers["low"]) else verdicts[which]
-    return replace(row, pair="", absent=False, numbers=numbers, verdict=verdict, seeds=len(result.runs))
+    row = replace(row, pair="", absent=False, numbers=numbers, verdict=verdict)
+    return replace(row, seeds=len(result.runs), runs=_folders(result))
 
 
 @dataclass(frozen=True)
@@ -354,6 +361,7 @@ class Interaction:
         scaled = {key: 2 * numbers[key] for key in ("difference", "low", "high", "detectable") if key in numbers}
         means = [100 * float(np.mean([_average(frame, row) for frame in side])) for side in (a, b, c, d)]
         row = replace(row, pair=numbers["why"], numbers=numbers | scaled, absent=False, seeds=len(first) // 2)
+        row.runs = _folders(*(r for cell in (one, other) for r in (cell.whole, cell.variants[variant])))
         return replace(row, gains=(means[0] - means[1], means[2] - means[3]))
 
 
@@ -392,6 +400,7 @@ class Measured:
             return
         data = "synthetic, as " * bool(about["synthetic"]) + title(about["release"])
         row = replace(row, data=data, synthetic=bool(about["synthetic"]), seeds=1)
+        row.runs = tuple(Path(path).name for path in about["runs"])
         measured = pd.read_csv(folder / self.file, dtype=TEXT)
         if self.file == "pairs.csv" and not about["ground_truth"]:
             yield replace(row, pair="this release has no ground truth of where AUs act")
@@ -517,7 +526,7 @@ def table(runs: Runs) -> pd.DataFrame:
         ``difference``, ``low``, ``high``, ``p (Holm)``, ``detectable``, ``subjects`` (``evidence.paired``; p is
         corrected over the claim's own tests), ``published`` (the margin in points), ``verdict`` (in fixed words),
         ``reason`` (what is missing, or why nothing can be told), ``decides`` (whether it counts for the claim),
-        ``synthetic``.
+        ``synthetic``, ``runs`` (the folders of the runs behind it, with blanks between them).
     """
     keys, lines = [], []
     for claim in CLAIMS:
@@ -533,7 +542,7 @@ def table(runs: Runs) -> pd.DataFrame:
     power = frame["supported"].where(pd.Series(ruled, frame.index) == POWER, "").str.removeprefix("cannot tell: ")
     frame = frame.assign(verdict=ruled, reason=frame["missing"].where(frame["missing"] != "", power))
     columns = ["measure", "policy", "seeds", *evidence.DIFFERENCE, "published"]
-    columns += ["verdict", "reason", "decides", "synthetic"]
+    columns += ["verdict", "reason", "decides", "synthetic", "runs"]
     return evidence.rounded(frame[columns])
 
 
@@ -546,6 +555,7 @@ def _line(runs: Runs, row: Row, claim: Claim) -> dict[str, Any]:
     verdict = MISSING if row.absent else RUNS if why or seeds < claim.seeds else row.verdict
     facts = {"measure": row.measure, "policy": row.policy, "seeds": seeds, "published": row.published}
     facts |= {"verdict": verdict, "missing": why, "decides": row.decides, "synthetic": row.synthetic, "why": why}
+    facts |= {"runs": " ".join(row.runs)}
     return dict.fromkeys(evidence.DIFFERENCE, np.nan) | numbers | facts | {"gains": row.gains}
 
 

@@ -586,7 +586,7 @@ PACKAGES = "\\usepackage{booktabs}\n\\usepackage{xcolor}\n"
 
 def latex(table: Table, label: str) -> str:
     r"""A complete ``\begin{table}...\end{table}`` for each measure."""
-    return "% needs\n% " + PACKAGES.strip().replace("\n", "\n% ") + "\n" + "\n".join(_floats(table, label))
+    return "% needs\n% " + PACKAGES.strip().replace("\n", "\n% ") + "\n" + "\n".join(floats(table, label))
 
 
 def document(tables: Iterable[Table]) -> str:
@@ -598,13 +598,13 @@ def document(tables: Iterable[Table]) -> str:
         "\\setlength{\\headsep}{0pt}\n\\begin{document}"
     ]
     for table in tables:
-        for letter, text in zip("abcdefgh", _floats(table, table.name), strict=False):
+        for letter, text in zip("abcdefgh", floats(table, table.name), strict=False):
             named = f"\\renewcommand{{\\thetable}}{{{table.number}{letter}}}\n" if table.number else ""
             out.append(f"{named}{text}\\clearpage\n")
     return "\n".join([*out, "\\end{document}\n"])
 
 
-def _floats(table: Table, label: str) -> list[str]:
+def floats(table: Table, label: str) -> list[str]:
     """A ``table`` for each measure; one too long for a page goes on in another, between two groups."""
     floats: list[str] = []
     for heading, wide, spreads in _parts(table, LATEX):
