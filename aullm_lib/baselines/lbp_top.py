@@ -10,9 +10,11 @@ is lengthened by TIM), so that the centres are frames 3 to 6; neighbours are the
 radius along x; a pixel where blocks overlap counts in one more block at most, the diagonal one in their corners; counts
 stay raw. (That it also uses the XT plane's code table for YT has no effect: both have as many neighbours.)
 
-``form="sane"``, the default, is the same descriptor with these mended: TIM brings the whole clip to ten frames;
-neighbours are interpolated (bilinear); each plane has its own radii; blocks of the port's size are spread evenly from
-border to border, and a pixel counts in every block that covers it; a block's histogram of a plane sums to 1.
+``form="sane"``, the default, is the same descriptor, mended. Where this departs, and why:
+- TIM brings the whole clip to ten frames, for the first ten of a clip may end before anything moves.
+- Neighbours are interpolated (bilinear), and each plane has its own radii, as the descriptor's definition has it.
+- Blocks of the port's size are spread evenly from border to border, and a pixel counts in every block that covers it.
+- A block's histogram of a plane sums to 1, so that blocks of any size weigh the same.
 
 In both, TIM's frames are rounded to grey levels, as in the port: where nothing moves, equal pixels stay equal.
 Both have one part in time, as the port. ``svm`` has the machines.

@@ -25,7 +25,7 @@ from pathlib import Path
 import papermill
 from traitlets.config import Config
 
-from aullm_lib.notebook import parameters
+from aullm_lib.notebook import executed, parameters, site
 from aullm_lib.notebook.parameters import ParameterError
 from aullm_lib.notebook.workspace import Workspace, enter_home, home
 from aullm_lib.runs import POOL
@@ -121,6 +121,8 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
                 raise RuntimeError(f"{target}: ended without its record, although no cell failed; look into that file")
             files.write_json(stamp, digest)
         log.info("%-16s %.0f s", notebook, time.perf_counter() - started)
+    if "07_paper" in notebooks:
+        site.replicate(work, executed.load(work))
     return copies
 
 

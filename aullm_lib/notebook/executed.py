@@ -82,7 +82,6 @@ def load(work: Workspace) -> list[Executed]:
 
     Raises:
         ValueError: The profile does not exist, or a file is no notebook.
-        FileNotFoundError: No notebook was executed; the message says what to run.
     """
     books = []
     for path in sorted((work.folder / "notebooks").glob("*.ipynb")):
@@ -97,10 +96,6 @@ def load(work: Workspace) -> list[Executed]:
         profiles = sorted(path.stem for path in (parameters.SOURCE / "profiles").glob("*.yaml"))
         if work.profile not in profiles and not work.folder.exists():
             raise ValueError(f"unknown profile {work.profile!r}; there are {', '.join(profiles)}, and cells of a grid")
-        raise FileNotFoundError(
-            f"no executed notebook in {work.folder / 'notebooks'}: first {command(work.profile)}, then "
-            f"make report PROFILE={work.profile}"
-        )
     return books
 
 

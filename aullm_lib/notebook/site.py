@@ -1,4 +1,4 @@
-"""The executed notebooks, tables and figures of a profile as a static site: ``python -m aullm_lib.notebook.site demo``.
+"""The replication report of a profile, and a static site of it: ``python -m aullm_lib.notebook.site demo``.
 
 Each page is one file that holds its pictures and its style, loads nothing and runs nothing: text from data is escaped,
 HTML from data is reduced to text, tables and pictures that are part of the page, and a Content-Security-Policy forbids
@@ -25,6 +25,7 @@ from aullm_lib.datasets import TITLES
 from aullm_lib.notebook import executed, fragment, parameters
 from aullm_lib.notebook.executed import Executed
 from aullm_lib.notebook.workspace import Workspace, enter_home
+from aullm_lib.report import document, replication
 from aullm_lib.support import files
 
 log = logging.getLogger("aullm")
@@ -54,20 +55,23 @@ FACTS = {
 
 
 def build(profile: str) -> Path:
-    """Writes ``figures/<profile>/report``, whole or not at all, in place of an earlier one.
+    """Writes the replication report, then ``figures/<profile>/report``, whole or not at all, in place of earlier ones.
+
+    Both are written whatever is missing, which they say.
 
     Returns:
-        The path of its first page.
+        The path of the site's first page.
 
     Raises:
-        ValueError: The profile does not exist.
-        FileNotFoundError: None of its notebooks was executed; the message says what to run.
+        ValueError: The profile does not exist, or a run folder or notebook of it is damaged.
     """
     if not re.fullmatch(r"[A-Za-z0-9-]+", profile):
         raise ValueError(f"profile is {profile!r}; expected letters, digits and hyphens")
     enter_home()
     work = Workspace(profile)
-    pages = _pages(work, executed.load(work))
+    books = executed.load(work)
+    report = document.body(replication.TITLE, replicate(work, books), base="../")
+    pages = _pages(work, books, fragment.clean(report))
     target = work.figures / "report"
     with files.alone(work.figures / ".report.lock", "the report"), files.explained(target, "the report"):
         new, old = (target.with_name(f".report.{end}") for end in ("new", "old"))
@@ -83,6 +87,19 @@ def build(profile: str) -> Path:
     return target / "index.html"
 
 
+def replicate(work: Workspace, books: list[Executed]) -> list[document.Block]:
+    """Writes the replication report of a profile, of which these notebooks were executed; returns what is in it."""
+    finished = {book.name for book in books if not book.problem}
+    profile = replication.Profile(
+        name=work.profile, command=executed.command(work.profile), figures=work.figures, results=work.results,
+        localisation=work.folder / "localisation", integrity=work.folder / "integrity",
+        not_run=[name for name in parameters.names() if name not in finished],
+    )  # fmt: skip
+    content = replication.blocks(profile)
+    replication.write(profile, content)
+    return content
+
+
 def _tidy(target: Path, new: Path, old: Path) -> None:
     """Brings the earlier report back where no new one took its place, and removes what is left over."""
     if old.exists() and not target.exists():
@@ -91,13 +108,13 @@ def _tidy(target: Path, new: Path, old: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _pages(work: Workspace, books: list[Executed]) -> dict[str, str]:
-    """The text of each page by its name."""
+def _pages(work: Workspace, books: list[Executed], report: str) -> dict[str, str]:
+    """The text of each page by its name. report: The replication report as HTML."""
     loader = jinja2.FileSystemLoader(fragment.TEMPLATES)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     style = (fragment.TEMPLATES / "site.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    names = ["index", *(book.name for book in books)]
+    names = ["index", replication.NAME, *(book.name for book in books)]
     environment.globals |= {
         "style": Markup(style),
         "policy": f"{POLICY}; style-src 'sha256-{digest}'",
@@ -108,14 +125,18 @@ def _pages(work: Workspace, books: list[Executed]) -> dict[str, str]:
     synthetic = frozenset[bool]().union(*(book.synthetic for book in books))
     pages = {
         "index": environment.get_template("overview.html.j2").render(
-            here="index", before=None, after=names[1], title=f"AU-LLM, profile {work.profile}",
+            here="index", before=None, after=replication.NAME, title=f"AU-LLM, profile {work.profile}",
             label=_label(synthetic), facts=_facts(books), notebooks=books, tables=_tables(work),
             missing=[name for name in parameters.names() if name not in names], command=executed.command(work.profile),
             figures=_figures(work, books), revision=_joined(book.revision for book in books),
         )
     }  # fmt: skip
     template = environment.get_template("page.html.j2")
-    for book, before, after in zip(books, names, [*names[2:], None], strict=False):
+    pages[replication.NAME] = template.render(
+        here=replication.NAME, before="index", after=names[2] if books else None, title=replication.TITLE,
+        label=_label(synthetic), problem="", body=Markup(report), revision=_joined(book.revision for book in books),
+    )  # fmt: skip
+    for book, before, after in zip(books, names[1:], [*names[3:], None], strict=False):
         pages[book.name] = template.render(
             here=book.name, before=before, after=after, title=book.title, label=_label(book.synthetic),
             problem=book.problem, body=Markup(fragment.of_notebook(book.book)), revision=book.revision,
@@ -196,7 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
     try:
-        log.info("%s", build(options.profile).resolve())
+        site = build(options.profile).resolve()
+        log.info("%s\n%s", site.parents[1] / f"{replication.NAME}.html", site)
     except (ValueError, OSError) as error:
         log.error("%s", error)
         return 2

@@ -400,7 +400,7 @@ class Measured:
             return
         data = "synthetic, as " * bool(about["synthetic"]) + title(about["release"])
         row = replace(row, data=data, synthetic=bool(about["synthetic"]), seeds=1)
-        row.runs = tuple(Path(path).name for path in about["runs"])
+        row.runs = tuple(Path(path).name for path in about.get("runs", ()))
         measured = pd.read_csv(folder / self.file, dtype=TEXT)
         if self.file == "pairs.csv" and not about["ground_truth"]:
             yield replace(row, pair="this release has no ground truth of where AUs act")

@@ -279,7 +279,12 @@ def _data_of(result: Result) -> str:
 
 def _score(mean: pd.Series, measure: str) -> str:
     low, high = (mean[f"{measure}_{end}"] for end in ("low", "high"))
-    return f"{tables.number(mean[measure])} {tables.interval(low, high)}".strip()
+    return _unbroken(f"{tables.number(mean[measure])} {tables.interval(low, high)}")
+
+
+def _unbroken(number: str) -> str:
+    """A number with its interval, in one line."""
+    return number.strip().replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _scope(verdicts: pd.DataFrame) -> Iterator[Block]:
@@ -407,18 +412,34 @@ def _integrity(profile: Profile) -> Iterator[Block]:
 # Methods
 
 
-def departures(module: str) -> list[str]:
-    """What a module of the library says of itself under "Where this departs, and why", point by point."""
+def _source(module: str) -> ast.Module:
     spec = find_spec(f"aullm_lib.{module}")
     assert spec and spec.origin
-    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
-    found = re.search(r"departs,\s+and\s+why:\s*(.*)", text, re.DOTALL)
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def departures(module: str) -> list[str]:
+    """What a module of the library says of itself under "Where this departs, and why", point by point."""
+    found = re.search(r"departs,\s+and\s+why:\s*(.*)", ast.get_docstring(_source(module)) or "", re.DOTALL)
     if not found:
         return []
-    listed, paragraph = found[1].startswith("- "), found[1].split("\n\n")[0]
-    points = re.split(r"^- ", paragraph, flags=re.MULTILINE) if listed else [paragraph]
-    plain = (" ".join(point.split()).replace("``", "") for point in points)
-    return [point[0].upper() + point[1:] for point in plain if point]
+    text = found[1].split("\n\n")[0].replace("``", "")
+    points = re.split(r"^- ", text, flags=re.MULTILINE) if text.startswith("- ") else [text[0].upper() + text[1:]]
+    return [" ".join(point.split()) for point in points if point.strip()]
+
+
+def behind(method: str) -> list[str]:
+    """The modules of a baseline, its own first, then those of its kind that it is built from."""
+    found, open_ = dict[str, None](), [f"baselines.{baselines.METHODS[method]}"]
+    for module in open_:
+        if module not in found:
+            found[module] = None
+            for node in ast.walk(_source(module)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("aullm_lib.baselines"):
+                    below = [f"{node.module}.{name.name}" for name in node.names] + [str(node.module)]
+                    names = (name.removeprefix("aullm_lib.") for name in below)
+                    open_ += [name for name in names if name.count(".") == 1 and find_spec(f"aullm_lib.{name}")]
+    return list(found)
 
 
 def _methods(profile: Profile) -> Iterator[Block]:
@@ -452,8 +473,8 @@ def _methods(profile: Profile) -> Iterator[Block]:
     ran = dict.fromkeys(r.method for r in profile.found if r.method != AU_LLM)
     if ran:
         yield Heading("Departures of the baselines from their sources", 3)
-        for method in ran:
-            yield from _departures(f"baselines.{baselines.METHODS[method]}")
+        for module in dict.fromkeys(module for method in ran for module in behind(method)):
+            yield from _departures(module)
     excluded = {r.name: r.not_comparable for r in profile.found if not r.comparable}
     if excluded:
         yield "Baselines that take part in no claim, for they began without the pretrained weights of their source:"
@@ -509,11 +530,11 @@ def _results(profile: Profile, compared: pd.DataFrame, verdicts: pd.DataFrame) -
 
 def _comparison(profile: Profile, names: Any, row: pd.Series) -> dict[str, Text]:
     data, model, against = names
-    apart = f"{tables.number(row['difference'], signed=True)} {tables.interval(row['low'], row['high'])}".strip()
+    apart = f"{tables.number(row['difference'], signed=True)} {tables.interval(row['low'], row['high'])}"
     p = row["p (Holm)"]
     return {
         "against": against + " (beside)" * (not row["decides"]), "data": data, "model": model,
-        "difference": "" if pd.isna(row["difference"]) else apart,
+        "difference": "" if pd.isna(row["difference"]) else _unbroken(apart),
         "p": "" if pd.isna(p) else "< .001" if p < 0.001 else f"{p:.3f}",
         "detectable": "" if pd.isna(row["detectable"]) else tables.number(row["detectable"]),
         "published": "" if pd.isna(row["published"]) else tables.number(row["published"], signed=True),
@@ -535,7 +556,8 @@ def _tables(profile: Profile) -> Iterator[Block]:
         yield dataclasses.replace(table, frame=frame)
         cited = profile.cite(Path(path).name for path in table.provenance["runs"])
         more = Link("both F1s, all threshold policies and every cell", f"{table.name}.md")
-        yield (f"Runs of Table {number}:", *_flat(cited or "none"), *([";", more] if cited else []), ".")
+        parts: list[Any] = [f"Runs of Table {number}:", *_flat(cited or "none"), *([";", more] * bool(cited)), "."]
+        yield parts
 
 
 def _flat(text: Text) -> list[Any]:

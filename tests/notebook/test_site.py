@@ -131,7 +131,8 @@ def test_no_page_asks_for_anything_outside_or_can_run_anything(home):
     report = example(home)
     site.build("demo")
     found = pages(report)
-    assert set(found) == {"index.html", "02_train_loso.html", "07_paper.html"} == {p.name for p in report.iterdir()}
+    names = {"index.html", "replication.html", "02_train_loso.html", "07_paper.html"}
+    assert set(found) == names == {p.name for p in report.iterdir()}
     for name, page in found.items():
         text = (report / name).read_text(encoding="utf-8")
         tags = {tag for tag, _ in page.tags}
@@ -140,12 +141,14 @@ def test_no_page_asks_for_anything_outside_or_can_run_anything(home):
         assert all(value.startswith("data:image/") for value in page.values("src"))
         assert page.values("href", "link") == ["data:,"]
         for address in page.values("href", "a"):
+            if name == "replication.html" and address.startswith(("../", "https://arxiv.org/abs/")):
+                continue  # files of the profile beside the site, and the paper
             file, _, anchor = address.partition("#")
             assert not file or file in found, (name, address)
             assert not anchor or anchor in found[file or name].ids, (name, address)
         (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
         assert not re.search(r"url\(|@import|expression|src\(", style)
-        assert "://" not in text  # no address of any host, not even in a comment
+        assert "://" not in text.replace("https://arxiv.org/abs/2507.21778", "")  # of no host, not even in a comment
         (policy,) = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         assert policy.split("; ") == [
@@ -210,8 +213,8 @@ def test_the_first_page_says_what_was_run_and_holds_every_table_and_figure(home)
         printed = [str(round(pixels / 200 * 96)) for pixels in curve.size]  # CSS pixels of its 200 dots an inch
     assert [[a["width"], a["height"]] for tag, a in page.tags if tag == "img"] == [printed]
     for name, one in pages(report).items():
-        assert [h for h in one.values("href", "a") if h.endswith(".html")][:3] == [
-            "index.html", "02_train_loso.html", "07_paper.html"
+        assert [h for h in one.values("href", "a") if h.endswith(".html")][:4] == [
+            "index.html", "replication.html", "02_train_loso.html", "07_paper.html"
         ], name  # fmt: skip
         assert [a["href"] for tag, a in one.tags if a.get("aria-current") == "page"] == [name]
         assert "Synthetic data" in one.words()
@@ -357,20 +360,35 @@ def test_a_notebook_that_stopped_says_so(home):
 
 
 @pytest.mark.parametrize(
+    ("profile", "command"),
+    [
+        ("demo", "make demo"),
+        ("demo-llm", "make demo-llm"),
+        ("paper", "make paper CASME2_ROOT=... SAMM_ROOT=..."),
+        ("smoke", ".venv/bin/python -m aullm_lib.notebook.batch smoke"),
+    ],
+)
+def test_where_nothing_was_run_both_reports_say_so_and_how_to_begin(home, profile, command):
+    index = site.build(profile)
+    site_of_it = pages(index.parent)
+    assert set(site_of_it) == {"index.html", "replication.html"}
+    assert f"It runs with {command}." in site_of_it["index.html"].words()
+    for words in (site_of_it["replication.html"].words(), (index.parents[1] / "replication.md").read_text()):
+        assert "No run lies in" in words and command in words
+        assert "02_train_loso was not run to its end" in words.replace("\\_", "_")
+
+
+@pytest.mark.parametrize(
     ("profile", "message"),
     [
-        ("demo", "no executed notebook in runs/demo/notebooks: first make demo, then make report PROFILE=demo"),
-        ("demo-llm", "first make demo-llm, then make report PROFILE=demo-llm"),
-        ("paper", "first make paper CASME2_ROOT=... SAMM_ROOT=..., then make report PROFILE=paper"),
-        ("smoke", "first .venv/bin/python -m aullm_lib.notebook.batch smoke, then"),
         ("nope", "unknown profile 'nope'; there are demo, demo-full, demo-llm, paper, smoke, and cells of a grid"),
         ("../demo", "profile is '../demo'; expected letters, digits and hyphens"),
     ],
 )
-def test_what_was_not_run_is_an_error_that_says_what_to_run(home, profile, message, caplog):
+def test_what_is_no_profile_is_an_error_and_leaves_nothing(home, profile, message, caplog):
     assert site.main([profile]) == 2
     assert message in caplog.text
-    assert not list(home.rglob("report"))
+    assert not list(home.rglob("report")) and not list(home.rglob("replication*"))
 
 
 def test_a_notebook_without_executed_cells_is_not_taken_for_one(home, caplog):
@@ -379,8 +397,7 @@ def test_a_notebook_without_executed_cells_is_not_taken_for_one(home, caplog):
         if cell.cell_type == "code":
             cell.execution_count = None
     write(home, "02_train_loso", made, profile="demo")
-    assert site.main(["demo"]) == 2
-    assert "no executed notebook" in caplog.text and "first make demo" in caplog.text
+    assert not (site.build("demo").parent / "02_train_loso.html").exists()
     (home / "runs" / "demo" / "notebooks" / "02_train_loso.ipynb").write_text("{")
     assert site.main(["demo"]) == 2
     assert "02_train_loso.ipynb: not readable as a notebook" in caplog.text
