@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import reprlib
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Self
 
-from aullm_lib import baselines
+from aullm_lib import baselines, facs
 from aullm_lib.recipe import Settings
+from aullm_lib.support.files import folder_name
 
 AU_LLM = "au-llm"
 FAMILIES = {AU_LLM: "aullm_lib.model"} | dict.fromkeys(baselines.METHODS, "aullm_lib.baselines")
@@ -33,8 +35,8 @@ class Experiment(Settings):
     """A model to train: which AUs, by which method, recipe, variant, LLM and seed.
 
     Args:
-        name: What the run folder's name begins with.
-        aus: AU numbers, each once.
+        name: What the run folder's name begins with (``files.folder_name``).
+        aus: AU numbers of ``facs.NAMES``, each once.
         recipe: The method's own recipe, of type ``family(method).recipe_type(method)``.
         method: One of ``FAMILIES``.
         variant, llm: AU-LLM's variant (``model.VARIANTS``) and its LLM, a checkpoint folder or hub name.
@@ -51,14 +53,17 @@ class Experiment(Settings):
     method: str = AU_LLM
     variant: str = "all"
     llm: str = ""
-    seed: int = field(default=1, metadata={"low": 0})
+    seed: int = field(default=1, metadata={"low": 0, "below": 2**63})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.name or not self.variant:
-            raise ValueError("Experiment.name and Experiment.variant must not be empty")
-        if len(set(self.aus)) < len(self.aus) or min(self.aus) < 1:
-            raise ValueError(f"Experiment.aus={self.aus}: AU numbers are above 0, each once")
+        folder_name("Experiment.name", self.name)
+        if not self.variant:
+            raise ValueError("Experiment.variant must not be empty")
+        if len(set(self.aus)) < len(self.aus) or not set(self.aus) <= set(facs.NAMES):
+            raise ValueError(
+                f"Experiment.aus={reprlib.repr(self.aus)}: expected numbers of AUs that FACS has, each once"
+            )
         if type(self.recipe) is not (wanted := family(self.method).recipe_type(self.method)):
             raise TypeError(
                 f"Experiment.recipe={self.recipe!r}: the method {self.method!r} takes a {wanted.__module__}."

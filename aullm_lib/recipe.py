@@ -13,6 +13,8 @@ from typing import Any, Self
 
 from aullm_lib.support.typed import typed
 
+MANY = 2**16
+
 
 def setting(
     default: Any,
@@ -20,10 +22,16 @@ def setting(
     *,
     low: float = -math.inf,
     above: float = -math.inf,
-    below: float = math.inf,
+    below: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A field with its source and its range: low <= value, above < value < below, or one of choices."""
+    """A field with its source and its range: low <= value, above < value < below, or one of choices.
+
+    Without another bound whole numbers are below ``MANY``, so that a file from elsewhere asks for no size that no
+    machine has.
+    """
+    if below is None:
+        below = MANY if type(default) is int else math.inf
     allowed = {"source": source, "low": low, "above": above, "below": below, "choices": choices}
     return field(default=default, metadata=allowed)
 
@@ -63,8 +71,8 @@ class Recipe(Settings):
 
     name: str = setting("paper", "ours: what it is called in run folders and tables; nothing else depends on it")
     # clip
-    frames: int = setting(6, "paper 3.1, T", low=4)
-    size: int = setting(64, "paper 3.1, H = W, pixels", low=16)
+    frames: int = setting(6, "paper 3.1, T", low=4, below=1025)
+    size: int = setting(64, "paper 3.1, H = W, pixels", low=16, below=4097)
     jitter: bool = setting(True, "released script: random end of the clip in training")
     frame_order: str = setting(
         "forward",

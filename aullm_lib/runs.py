@@ -6,7 +6,8 @@
       folds/<fold>/        one fold, written whole under a temporary name, then renamed
         predictions.csv    clip_id, subject, au, label, probability
         log.csv            epoch, loss
-        fold.json          sizes, parameters, seconds, peak memory, device, threads, LLM's dtype, versions, git revision
+        fold.json          sizes, parameters, seconds, peak memory, device, threads, LLM's dtype, versions, git
+                           revision, and the SHA-256 of each CSV file beside it, checked when that is read
         weights.safetensors  what training changed, if it was to be kept: LED, CNN, projector, head
         adapter/           the LLM's adapter in peft's own format, beside it
         probe.csv          epoch, norms and spreads between clips of visual token and hidden state (AU-LLM only)
@@ -16,20 +17,25 @@
       predictions.csv      all folds, once the last one is there
 
 The key is a hash of experiment, data and folds: another configuration is another folder. Nothing here needs torch.
+
+What is read may come from elsewhere: fields have their types (``Info``, ``Note``), and no name leads out of the folder.
 """
 
 import errno
 import hashlib
 import json
 import os
+import reprlib
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import pandas as pd
 
@@ -38,11 +44,133 @@ from aullm_lib.metrics.predictions import COLUMNS, TEXT
 from aullm_lib.protocol import Fold
 from aullm_lib.support import files
 from aullm_lib.support.provenance import MADE_BY, provenance
+from aullm_lib.support.typed import refuse_numbers, typed
 
 FORMAT = 2  # of run.json
-Save = Callable[[Path, dict[str, Any], Experiment], object]  # weights into a folder
+REPAIR = "copy the file again from where the run was made, or move the folder away and train again"
+Save = Callable[[Path, dict[str, Any], Experiment, dict[str, str]], object]  # weights into a folder (``trained.save``)
+REQUIRED = {"predictions.csv": COLUMNS, "log.csv": ["epoch", "loss"]}
 COSTS = ["trained_parameters", "total_parameters", "seconds", "peak_memory_mb"]  # of fold.json
 POOL = "pool"  # beside runs, a link to the folder where several such folders keep them
+
+
+class Release(TypedDict):
+    """A release, as its adapter describes it."""
+
+    dataset: str
+    synthetic: NotRequired[bool]
+    variant: NotRequired[int | None]
+
+
+class Part(TypedDict):
+    """One of several stores that were joined."""
+
+    release: Release
+    align: NotRequired[str | None]
+
+
+class Data(Release):
+    """What identifies the clips."""
+
+    fingerprint: str
+    clips: int
+    parts: NotRequired[list[Part]]
+    llm: NotRequired[str]  # the identity of the LLM's weights
+
+
+class Detector(TypedDict):
+    """What found the faces."""
+
+    name: str
+
+
+class Store(TypedDict):
+    """More on the clips, for readers."""
+
+    size: NotRequired[int]
+    rgb: NotRequired[bool]
+    align: NotRequired[str | None]
+    detector: NotRequired[Detector | None]
+    median_frames: NotRequired[float]
+    samples: NotRequired[str]
+
+
+class Trained(TypedDict):
+    """``Experiment.to_dict``, as far as it can be read without the method's recipe."""
+
+    name: str
+    aus: list[int]
+    recipe: dict[str, Any]
+    method: str
+    variant: str
+    llm: str
+    seed: int
+
+
+class Split(TypedDict):
+    """A fold of run.json."""
+
+    name: str
+    train_clips: int
+    test_clips: int
+    sha256: str
+
+
+class Info(TypedDict):
+    """run.json."""
+
+    format: int
+    key: str
+    recipe_name: str
+    experiment: Trained
+    data: Data
+    train: list[str]
+    test: list[str]
+    protocol: str
+    folds: list[Split]
+    store: Store
+
+
+class Revision(TypedDict):
+    """Of the code."""
+
+    revision: str
+    changed: bool
+
+
+class Note(TypedDict):
+    """fold.json."""
+
+    seconds: float
+    fold: NotRequired[str]
+    train_clips: NotRequired[int]
+    test_clips: NotRequired[int]
+    trained_parameters: NotRequired[int | None]
+    total_parameters: NotRequired[int | None]
+    peak_memory_mb: NotRequired[float | None]
+    llm_dtype: NotRequired[str]
+    versions: dict[str, str]
+    platform: str
+    git: Revision | None
+    sha256: NotRequired[dict[str, str]]  # of each CSV file; folds of earlier versions have none and are not checked
+
+
+def _read(path: Path, kind: Any, advice: str) -> dict[str, Any]:
+    """A JSON file whose fields are of their types. Raises ValueError naming the file, the field and what to do."""
+    value = files.read_json(path)
+    try:
+        refuse_numbers("", value)
+        return typed("", kind, value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}; {advice}") from None
+
+
+def _again(folder: Path) -> str:
+    return f"delete the folder {folder}, and the same training makes this fold again"
+
+
+class OldFormat(ValueError):
+    """A run folder of an older version, whose run.json does not describe the run."""
 
 
 class Diverged(RuntimeError):
@@ -82,25 +210,37 @@ class Run:
 
     Raises:
         FileNotFoundError: There is no run.
-        ValueError: The folder is of an older format.
+        OldFormat: The folder is of an older format.
+        ValueError: run.json is damaged, or was written by something else; the message names the field.
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
-        if not (self.path / "run.json").is_file():
+        self.path, file = Path(path), Path(path, "run.json")
+        if not file.is_file():
             raise FileNotFoundError(f"{self.path}: no run here (no run.json)")
-        self.info = files.read_json(self.path / "run.json")
-        if self.info.get("format") != FORMAT:
-            raise ValueError(
+        info = files.read_json(file)
+        version = info.get("format", 1) if isinstance(info, dict) else None
+        if type(version) is int and 0 < version < FORMAT:
+            raise OldFormat(
                 f"{self.path}: a run folder of an older version, whose run.json does not describe the run; its "
                 "predictions.csv can still be read by itself. Move the folder away and train again"
             )
+        if version != FORMAT or type(version) is bool:
+            raise ValueError(f"{file}: format={reprlib.repr(version)}: this version reads {FORMAT}; {REPAIR}")
+        self.info = _read(file, Info, REPAIR)
         self.folds: list[str] = [fold["name"] for fold in self.info["folds"]]
+        try:
+            _refuse_folds(self.info["folds"])
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}; {REPAIR}") from None
 
     @cached_property
     def experiment(self) -> Experiment:
-        """What was trained."""
-        return Experiment.from_dict(self.info["experiment"])
+        """What was trained. Raises ValueError naming the field of run.json that is none, or out of its range."""
+        try:
+            return Experiment.from_dict(self.info["experiment"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.path / 'run.json'}: experiment: {error}; {REPAIR}") from None
 
     @classmethod
     def open(
@@ -124,24 +264,27 @@ class Run:
             split: ``protocol.described`` of the folds; no part of the key.
 
         Raises:
-            ValueError: The run that is there has another ``samples``, a hash of clips and labels.
+            ValueError: A fold's name cannot be a folder's; the run that is there has another ``samples``, a hash of
+                clips and labels.
             OSError: The folder cannot be written.
         """
         config = {"experiment": experiment.to_dict(), "data": data}
         members = [[fold.name, sorted(fold.train), sorted(fold.test)] for fold in folds]
         key = hashlib.sha256(json.dumps([config, members], sort_keys=True).encode()).hexdigest()[:10]
         path = Path(out) / f"{experiment.name}-{key}"
+        described = [
+            {
+                "name": name,
+                "train_clips": len(train),
+                "test_clips": len(test),
+                "sha256": hashlib.sha256(json.dumps([train, test]).encode()).hexdigest(),
+            }
+            for name, train, test in members
+        ]
+        _refuse_folds(described)
         if not (path / "run.json").is_file():
-            described = [
-                {
-                    "name": name,
-                    "train_clips": len(train),
-                    "test_clips": len(test),
-                    "sha256": hashlib.sha256(json.dumps([train, test]).encode()).hexdigest(),
-                }
-                for name, train, test in members
-            ]
-            info = {"format": FORMAT, "key": key, "recipe_name": experiment.recipe_name} | config | (split or {})
+            split = split or {"train": [], "test": [], "protocol": "custom"}
+            info = {"format": FORMAT, "key": key, "recipe_name": experiment.recipe_name} | config | split
             info |= {"folds": described, "store": about or {}}
             with files.explained(path, "the run"):
                 if (pool := path.parent / POOL).is_dir():
@@ -149,7 +292,7 @@ class Run:
                     if not path.is_symlink():
                         path.symlink_to(Path(POOL, path.name), target_is_directory=True)
                 if not (path / "run.json").is_file():
-                    files.write_json(path / "run.json", info)
+                    files.write_json(path / "run.json", info, durable=True)
         run = cls(path)
         there, given = (stored.get("samples") for stored in (run.info["store"], about or {}))
         if there and given and there != given:
@@ -160,10 +303,27 @@ class Run:
         os.utime(path)  # of several runs of one configuration, the one that was asked for last counts
         return run
 
+    def fold(self, name: str, kind: str = "folds") -> Path:
+        """The folder of one of the run's folds, which need not be there.
+
+        Args:
+            name: One of ``folds``.
+            kind: "folds", "failed" or "progress".
+
+        Raises:
+            ValueError: The run has no such fold; a link stands in the folder's place.
+        """
+        if name not in self.folds:
+            raise ValueError(f"{self.path}: no fold {name!r}; it has {', '.join(self.folds)}")
+        for folder in (self.path / kind, self.path / kind / name):
+            if folder.is_symlink():
+                raise ValueError(f"{folder}: a link; a run's folds lie in its own folder. Put the folder itself here")
+        return self.path / kind / name
+
     @property
     def missing(self) -> list[str]:
         """Folds that are not done, in order."""
-        return [name for name in self.folds if not (self.path / "folds" / name / "fold.json").is_file()]
+        return [name for name in self.folds if not (self.fold(name) / "fold.json").is_file()]
 
     @property
     def done(self) -> list[str]:
@@ -171,15 +331,39 @@ class Run:
         missing = set(self.missing)
         return [name for name in self.folds if name not in missing]
 
+    def note(self, name: str) -> dict[str, Any]:
+        """fold.json of a finished fold. Raises ValueError naming the field that is damaged, or of another fold."""
+        path = self.fold(name) / "fold.json"
+        note = _read(path, Note, _again(path.parent))
+        (described,) = [fold for fold in self.info["folds"] if fold["name"] == name]
+        for key, expected in (("fold", name), *((key, described[key]) for key in ("train_clips", "test_clips"))):
+            if note.get(key, expected) != expected:
+                raise ValueError(f"{path}: {key}={note[key]!r}, but run.json says {expected!r}; {_again(path.parent)}")
+        return note
+
     def _notes(self) -> list[dict]:
-        return [files.read_json(self.path / "folds" / name / "fold.json") for name in self.done]
+        return [self.note(name) for name in self.done]
+
+    def _table(self, name: str, file: str) -> pd.DataFrame:
+        """A CSV file of a finished fold, with the columns that it must have; checked by its SHA-256 in fold.json."""
+        path, written = self.fold(name) / file, self.note(name).get("sha256", {})
+        content = path.read_bytes()
+        try:
+            if written and hashlib.sha256(content).hexdigest() != written.get(file):
+                raise ValueError("not the file that was written: its SHA-256 is not that in fold.json")
+            table = pd.read_csv(BytesIO(content), dtype=TEXT)
+            if lacking := [column for column in REQUIRED.get(file, ()) if column not in table]:
+                raise ValueError(f"lacks the columns {', '.join(lacking)}")
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; {_again(path.parent)}") from None
+        return table
 
     def _pooled(self, file: str) -> pd.DataFrame:
         """The same CSV file of all finished folds, with the column ``fold`` in front."""
         done = self.done
         if not done:
             raise FileNotFoundError(f"{self.path}: no finished fold yet; run it with engine.run (notebook 02)")
-        parts = [pd.read_csv(self.path / "folds" / name / file, dtype=TEXT) for name in done]
+        parts = [self._table(name, file) for name in done]
         return pd.concat(parts, keys=done, names=["fold", None]).reset_index("fold").reset_index(drop=True)
 
     def write_fold(self, name: str, result: Result, save: Save | None = None) -> None:
@@ -190,7 +374,7 @@ class Run:
             result: What training returned.
             save: ``trained.save``, where the result has weights: it writes them into the fold's folder.
         """
-        with self._whole(self.path / "folds" / name, "fold.json", f"fold {name}") as folder:
+        with self._whole(self.fold(name), "fold.json", f"fold {name}") as folder:
             result.predictions[COLUMNS].to_csv(folder / "predictions.csv", index=False)
             result.log.to_csv(folder / "log.csv", index=False)
             if result.trace is not None:
@@ -199,24 +383,31 @@ class Run:
                 result.probe.to_csv(folder / "probe.csv", index=False)
             if result.weights:
                 assert save, "weights, and nothing to save them with"
-                save(folder, result.weights, self.experiment)
-            files.write_json(folder / "fold.json", result.info | provenance())
-        shutil.rmtree(self.path / "failed" / name, ignore_errors=True)
+                save(folder, result.weights, self.experiment, self._about(result.info))
+            sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.csv"))}
+            files.write_json(folder / "fold.json", result.info | provenance() | {"sha256": sums})
+        shutil.rmtree(self.fold(name, "failed"), ignore_errors=True)
         (self.path / "progress" / f"{name}.txt").unlink(missing_ok=True)
+
+    def _about(self, info: dict[str, Any]) -> dict[str, str]:
+        """What the weights say of the LLM that they were trained with: the identity and the type of its weights."""
+        about = {"llm": self.info["data"].get("llm"), "llm_dtype": info.get("llm_dtype")}
+        return {key: value for key, value in about.items() if value}
 
     def write_failure(self, error: Diverged, save: Save) -> None:
         """Stores where a fold stopped, with the ids of that step's clips, and the trained weights before that step."""
-        target = self.path / "failed" / error.where["fold"]
+        target = self.fold(error.where["fold"], "failed")
         shutil.rmtree(target, ignore_errors=True)
         with self._whole(target, "failure.json", "the failed fold") as folder:
-            save(folder, error.weights, self.experiment)
+            save(folder, error.weights, self.experiment, self._about({}))
             files.write_json(folder / "failure.json", error.where | {"message": str(error)} | provenance())
 
     def note_epoch(self, name: str, epoch: int, loss: float) -> None:
         """Adds a line to the fold's progress file, for people who look on."""
-        with files.explained(self.path / "progress", "the progress"):
-            (self.path / "progress").mkdir(exist_ok=True)
-            with (self.path / "progress" / f"{name}.txt").open("a", encoding="utf-8") as file:
+        folder = self.fold(name, "progress").parent
+        with files.explained(folder, "the progress"):
+            folder.mkdir(exist_ok=True)
+            with (folder / f"{name}.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now().isoformat(' ', 'seconds')}  epoch {epoch}  loss {loss:.6g}\n")
 
     @contextmanager
@@ -228,6 +419,8 @@ class Run:
             try:
                 temporary.chmod(0o755)
                 yield temporary
+                for path in (*temporary.rglob("*"), temporary):
+                    files.sync(path)
                 if not (target / marker).is_file():  # somebody deleted a part of it: it is made anew
                     shutil.rmtree(target, ignore_errors=True)
                 try:
@@ -235,6 +428,7 @@ class Run:
                 except OSError as error:
                     if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                         raise
+                files.sync(target.parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -296,3 +490,19 @@ class Run:
     def seconds(self) -> float:
         """Training and test time of the finished folds, summed."""
         return sum(note["seconds"] for note in self._notes())
+
+
+def _refuse_folds(folds: Sequence[dict[str, Any]]) -> None:
+    """Raises ValueError for no fold, a fold without clips, and names that cannot be those of folders side by side."""
+    if not folds:
+        raise ValueError("folds is empty")
+    seen: dict[str, str] = {}
+    for i, fold in enumerate(folds):
+        name = files.folder_name(f"folds[{i}].name", fold["name"])
+        alike = unicodedata.normalize("NFC", name).casefold()  # one folder on some disks
+        if alike in seen:
+            raise ValueError(f"folds[{i}].name={name!r}: the same folder as {seen[alike]!r} on some disks")
+        seen[alike] = name
+        for key in ("train_clips", "test_clips"):
+            if not fold[key]:
+                raise ValueError(f"folds[{i}].{key}=0: a fold trains on clips and is tested on clips")

@@ -2,33 +2,35 @@
 
 A fold's safetensors file holds what training changed (LED, CNN, EFP, context vectors, head) and the batch norms'
 running statistics, without which they give other logits; its metadata hold the experiment, from which the model is
-built again. The LLM's adapter lies beside it in peft's own format: ``PeftModel.from_pretrained(base, folder)`` opens
-it, where base is the checkpoint without its language-model head (``transformers.AutoModel``). The LLM's own frozen
-weights stay where they are.
+built again, and the identity of the LLM's weights. The LLM's adapter lies beside it in peft's own format:
+``PeftModel.from_pretrained(base, folder)`` opens it, where base is the checkpoint without its language-model head
+(``transformers.AutoModel``). The LLM's own frozen weights stay where they are.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from aullm_lib import model
 from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import Experiment, family
-from aullm_lib.llm import Loaded
+from aullm_lib.llm import DTYPES, Loaded
 from aullm_lib.lora import PREFIX, Adapter, config
-from aullm_lib.model import AULLM, load_llm, parts_of, recipe_of
+from aullm_lib.model import AULLM, load_llm, needs_llm, parts_of, recipe_of
 from aullm_lib.preprocess import ALIGNMENTS, faces
-from aullm_lib.runs import Run
-from aullm_lib.support import files
+from aullm_lib.runs import Run, Trained
+from aullm_lib.support import hub
+from aullm_lib.support.typed import refuse_numbers, typed
 
 FILE = "weights.safetensors"  # in a fold's folder
 ADAPTER = "adapter"  # the folder beside it, in peft's format
@@ -51,21 +53,33 @@ def _adapter(module: nn.Module) -> Adapter | None:
     return module.llm.adapter if isinstance(module, AULLM) and module.llm is not None else None
 
 
-def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment) -> None:
-    """Writes ``state`` of a model into a fold's folder, with its experiment. Raises OSError if the disk refuses."""
+def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment, about: Mapping[str, str]) -> None:
+    """Writes ``state`` of a model into a fold's folder, with its experiment.
+
+    Args:
+        folder: Of the fold.
+        weights: Of ``state``.
+        experiment: What was trained.
+        about: The LLM's identity ("llm") and the type of its weights ("llm_dtype"), as far as there is one.
+
+    Raises:
+        OSError: The disk refuses.
+    """
     adapter = {name: value for name, value in weights.items() if name.startswith(PREFIX)}
     others = {name: value for name, value in weights.items() if name not in adapter}
-    _write(others, folder / FILE, {"format": "pt", "experiment": json.dumps(experiment.to_dict())})
+    _write(others, folder / FILE, {"format": "pt", "experiment": json.dumps(experiment.to_dict())} | dict(about))
     if adapter:
         (folder / ADAPTER).mkdir()
         _write(adapter, folder / ADAPTER / MODEL, {"format": "pt"})
         random, recipe = parts_of(experiment.variant).random_llm, recipe_of(experiment.variant, experiment.recipe)
+        # Whole names: in a multimodal LLM, layers of other parts that end as the recipe's targets have no adapter.
+        targets = {name.removeprefix(PREFIX).partition(".lora_")[0] for name in adapter}
         made = config(
             kind=recipe.adapter,
             r=recipe.lora_r,
             alpha=recipe.lora_alpha,
             dropout=recipe.lora_dropout,
-            targets=recipe.lora_targets,
+            targets=sorted(targets),
         )
         base = f"{experiment.llm} with random weights" if random else experiment.llm
         made.base_model_name_or_path = f"{base}, the first {recipe.llm_layers} layers" if recipe.llm_layers else base
@@ -74,15 +88,23 @@ def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment) -> No
 
 
 def _write(weights: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file(weights, path, metadata=metadata)
-        path.chmod(0o666 & path.parent.stat().st_mode)  # safetensors makes files that nobody else may read
-    except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from error
+    """A safetensors file: the same bytes for the same content, where the package gives metadata in any order."""
+    content = memoryview(serialized(weights))
+    start = 8 + int.from_bytes(content[:8], "little")  # of the values, which the header's offsets count from
+    header = json.dumps(
+        {"__metadata__": metadata} | json.loads(bytes(content[8:start])), separators=(",", ":")
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    with path.open("wb") as file:
+        for part in (len(header).to_bytes(8, "little"), header, content[start:]):
+            file.write(part)
 
 
 def load(run: Run | str | Path, fold: str, llm: str | Loaded | None = None) -> Any:
     """The model of a run's fold in eval mode, on the CPU: the same logits, to the bit, as at the end of training there.
+
+    The LLM's own weights are read in the type that they had in training: after a GPU's float16 they are slow on a CPU,
+    so give ``llm`` loaded in another one where speed matters more.
 
     Args:
         run: The run or its folder.
@@ -94,45 +116,115 @@ def load(run: Run | str | Path, fold: str, llm: str | Loaded | None = None) -> A
 
     Raises:
         FileNotFoundError: The fold's weights were not kept, or the LLM is not there.
-        ValueError: The file is damaged, or does not fit the model of its experiment.
+        ValueError: The file is damaged, of another run, or does not fit the model of its experiment; a weight is not
+            finite; the LLM is another one.
     """
     run = run if isinstance(run, Run) else Run(run)
-    return _load(run.path / "folds" / fold / FILE, llm)
+    return _load(run.fold(fold) / FILE, run, llm)
 
 
 def without_weights(run: Run) -> list[str]:
     """The folds of a run whose weights were not kept."""
-    return [name for name in run.folds if not (run.path / "folds" / name / FILE).is_file()]
+    return [name for name in run.folds if not (run.fold(name) / FILE).is_file()]
+
+
+def stored(path: Path) -> dict[str, Tensor]:
+    """The weights in a safetensors file of ours, by name. Raises as ``load``."""
+    with _reading(path) as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
+        for name, value in weights.items():
+            if value.dtype in DTYPES.values():
+                spoilt = not value.isfinite().all() or (name.endswith("running_var") and (value < 0).any())
+            else:
+                spoilt = value.dtype not in (torch.int64, torch.bool)  # counts; in support vector machines, too
+            if spoilt:
+                what = "has non-finite values (NaN or Inf), or a negative variance"
+                what = what if value.is_floating_point() else f"is of the type {value.dtype}"
+                raise ValueError(f"{name} {what}; copy the file again, or train the fold again")
+    return weights
 
 
 @contextmanager
-def _reading(path: str | Path) -> Iterator[Any]:
+def _reading(path: Path) -> Iterator[Any]:
     """A weights file, opened. Raises FileNotFoundError, and ValueError naming a file that is none of ours."""
-    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no trained weights here; train with keep_weights=True into a new run folder")
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, LookupError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged, or written by another version: {error}") from error
 
 
-def _experiment(file: Any) -> Experiment:
-    return Experiment.from_dict(json.loads((file.metadata() or {})["experiment"]))
+def _described(path: Path, run: Run | None) -> tuple[Experiment, dict[str, str]]:
+    """The experiment that a weights file's metadata hold, and what else they say (``save``).
 
-
-def _load(path: Path, llm: str | Loaded | None) -> Any:
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The metadata are damaged, or not those of the run; the message names the field.
+    """
     with _reading(path) as file:
-        experiment = _experiment(file)
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
-    with torch.random.fork_rng(devices=[]):  # the draws of the new model are thrown away at once
-        module = family(experiment.method).build(experiment, llm)
+        about = file.metadata() or {}
+        values = json.loads(about.get("experiment", "null"))
+        refuse_numbers("experiment", values)
+        experiment = Experiment.from_dict(typed("experiment", Trained, values))
+        if run is not None:
+            pairs = [(key, getattr(experiment, key), getattr(run.experiment, key)) for key in _OF_THE_MODEL]
+            pairs.append(("llm", about.get("llm"), run.info["data"].get("llm", "")))
+            for key, here, there in pairs:
+                if here is not None and here != there:
+                    raise ValueError(f"{key} is {here!r} in its metadata, but {there!r} in {run.path / 'run.json'}")
+            about = {"llm": run.info["data"].get("llm", "")} | about
+    return experiment, about
+
+
+_OF_THE_MODEL = ("method", "variant", "aus", "recipe", "seed")  # name and LLM may be called otherwise by now
+
+
+def _refuse_other(path: Path, llm: str | Loaded, identity: str | None) -> None:
+    """Raises ValueError for another LLM than that whose weights have this identity, as far as both are known."""
+    place = llm if isinstance(llm, str) else llm[0].config.name_or_path
+    if not identity or not place:
+        return
+    if isinstance(llm, str):
+        now = hub.identity(llm)
+    elif (now := _IDENTITIES.get(llm[0], "")) == "":
+        try:
+            now = _IDENTITIES.setdefault(llm[0], hub.identity(place))
+        except FileNotFoundError:  # moved since it was loaded
+            return
+    if len(now) == len(identity) and now != identity:  # a hub name's commit is no hash of a folder
+        raise ValueError(
+            f"{path}: trained with the LLM whose identity is {identity[:12]}, but that of {place} is {now[:12]}: give "
+            "the one that it was trained with (llm)"
+        )
+
+
+_IDENTITIES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # loaded LLM -> what its weights are
+
+
+def _load(path: Path, run: Run | None, llm: str | Loaded | None) -> Any:
+    experiment, about = _described(path, run)
+    if family(experiment.method) is model and needs_llm(experiment.variant):
+        _refuse_other(path, llm or experiment.llm, about.get("llm"))
+        note = run.note(path.parent.name) if run else {}
+        dtype = about.get("llm_dtype") or note.get("llm_dtype")
+        if dtype and not isinstance(llm, tuple) and experiment.recipe.llm_dtype == "auto":
+            experiment = replace(experiment, recipe=replace(experiment.recipe, llm_dtype=dtype))
+    weights = stored(path)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the draws of the new model are thrown away at once
+            module = family(experiment.method).build(experiment, llm)
+    except (RuntimeError, MemoryError, OverflowError) as error:  # sizes that no machine has
+        raise ValueError(f"{path}: no model of its experiment can be built: {error}") from error
     if (adapter := _adapter(module)) is not None:
-        with _reading(path.parent / ADAPTER / MODEL) as file:
-            weights |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if wrong := weights.keys() ^ _kept(module).keys():
+        weights |= stored(path.parent / ADAPTER / MODEL)
+    expected = _kept(module)
+    if wrong := weights.keys() ^ expected.keys():
         raise ValueError(f"{path}: does not fit the model of its experiment ({min(wrong)})")
+    for name, value in weights.items():
+        if value.is_floating_point() != expected[name].is_floating_point():
+            raise ValueError(f"{path}: {name} is of the type {value.dtype}, expected {expected[name].dtype}")
     try:
         module.load_state_dict({k: value for k, value in weights.items() if not k.startswith(PREFIX)}, strict=False)
         if adapter is not None:
@@ -171,11 +263,11 @@ class Ensemble:
             yield self._only
             return
         for path in self.paths:
-            yield _load(path, self.llm).to(self.device)
+            yield _load(path, self.run, self.llm).to(self.device)
 
     @cached_property
     def _only(self) -> AULLM:
-        return _load(self.paths[0], self.llm).to(self.device)
+        return _load(self.paths[0], self.run, self.llm).to(self.device)
 
     @property
     def synthetic(self) -> bool:
@@ -236,7 +328,8 @@ class Ensemble:
         which = f"The mean of {count} models, each" if count > 1 else "One model,"
         training = "trained on clips that nothing beside the weights describes"
         if self.run:
-            sizes = {files.read_json(path.parent / "fold.json")["train_clips"] for path in self.paths}
+            folds = {path.parent.name for path in self.paths}
+            sizes = {fold["train_clips"] for fold in self.run.info["folds"] if fold["name"] in folds}
             names = " and ".join(TITLES.get(name, name) for name in self.releases)
             names = f"a synthetic release in the layout of {names}" if self.synthetic else names
             training = f"trained on {' to '.join(map(str, sorted({min(sizes), max(sizes)})))} clips of {names}"
@@ -272,7 +365,8 @@ def ensemble(
 
     Raises:
         FileNotFoundError: There are no such weights, or no such LLM.
-        ValueError: The run has no such fold, is of another method than AU-LLM, or a file is damaged.
+        ValueError: The run has no such fold, is of another method than AU-LLM, or a file is damaged; the LLM is another
+            one, or is named by the metadata of a file outside a run only.
     """
     if isinstance(source, Ensemble):
         if folds is not None:
@@ -282,18 +376,18 @@ def ensemble(
     if run is None and path.is_file():
         if folds is not None:
             raise ValueError(f"folds: {path} is the file of one fold; give the run's folder to choose some")
-        with _reading(path) as file:
-            experiment, paths = _experiment(file), [path]
         if path.parent.parent.name == "folds" and (path.parents[2] / "run.json").is_file():
             run = Run(path.parents[2])
+            path = run.fold(path.parent.name) / path.name
+        (experiment, about), paths = _described(path, run), [path]
     else:
         run = run or Run(path)
         unknown = [name for name in folds or () if name not in run.folds]
         if unknown or (folds is not None and not len(folds)):
             named = f"no fold {unknown[0]!r}" if unknown else "folds names none"
             raise ValueError(f"{run.path}: {named}; it has {', '.join(run.folds)}")
-        experiment = run.experiment
-        paths = [run.path / "folds" / name / FILE for name in run.folds if folds is None or name in folds]
+        experiment, about = run.experiment, run.info["data"]
+        paths = [run.fold(name) / FILE for name in run.folds if folds is None or name in folds]
     if family(experiment.method) is not model:
         raise ValueError(f"{path}: made by {experiment.method!r}; user videos go through AU-LLM and its variants")
     missing = [one for one in paths if not one.is_file()]
@@ -305,7 +399,15 @@ def ensemble(
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if isinstance(llm, tuple):
         loaded: Loaded | None = llm
+    elif not needs_llm(experiment.variant):
+        loaded = None
     else:
+        if run is None and not llm:
+            raise ValueError(
+                f"{path}: its metadata name the LLM {experiment.llm!r}, which is not looked up unasked: "
+                f"give llm={experiment.llm!r}, or where it lies now"
+            )
+        _refuse_other(path, llm or experiment.llm, about.get("llm"))
         recipe = recipe_of(experiment.variant, experiment.recipe)
         loaded = load_llm(experiment.variant, recipe, llm or experiment.llm, target)
     return Ensemble(experiment, tuple(paths), run, loaded, target)

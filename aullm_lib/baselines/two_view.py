@@ -46,7 +46,9 @@ class TeacherRecipe(NetworkRecipe):
     before: int = setting(2, "ours, as the student's: labelled frames reach from so many before the apex", low=0)
     after: int = setting(1, "ours, as the student's: ... to so many after it", low=0)
     labelled: float = setting(0.75, "ours: share of the clips whose labels are used", above=0)
-    unlabelled: int = setting(50_000, f"{DV}: pictures without labels, at most; here frames of all clips", low=1)
+    unlabelled: int = setting(
+        50_000, f"{DV}: pictures without labels, at most; here frames of all clips", low=1, below=2**31
+    )
     balance: float = setting(
         0.1, f"{DV}: share of a batch, for an AU with fewer positives so many negatives; 0.1 to 0.5", above=0, below=1
     )

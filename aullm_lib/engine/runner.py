@@ -196,7 +196,7 @@ def run_all(experiments: Iterable[tuple[Any, ...]], **options: Any) -> list[Path
         started = time.time()
         path = run(experiment, store, folds=folds[0] if folds else None, **options)
         paths, now = [*paths, path], time.time()
-        new = sum(file.stat().st_mtime >= started for file in path.glob("folds/*/fold.json"))
+        new = sum(file.stat().st_mtime >= started for file in path.glob("folds/[!.]*/fold.json"))
         if new:  # what was done before says nothing of the pace
             trained, spent = trained + new * experiment.recipe.epochs, spent + now - started
         if trained and now - last >= OFTEN and len(paths) < len(jobs):

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from aullm_lib import explain, trained
@@ -185,8 +184,8 @@ def led_matrices(run: Run) -> dict[str, Tensor]:
     led = LED(frames=recipe.frames, alpha=recipe.led_alpha, r1=recipe.led_r1, r2=recipe.led_r2, eps=recipe.led_eps)
     matrices = {BEFORE: led.matrix().detach()}
     for fold in run.folds:
-        with safe_open(run.path / "folds" / fold / trained.FILE, framework="pt") as file:
-            state = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
+        weights = trained.stored(run.fold(fold) / trained.FILE)
+        state = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         if not state:
             raise ValueError(f"{run.path}: the variant {run.experiment.variant!r} has no LED")
         led.load_state_dict(state)

@@ -18,8 +18,7 @@ from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.report import published
-from aullm_lib.runs import FORMAT, Run
-from aullm_lib.support import files
+from aullm_lib.runs import OldFormat, Run
 from aullm_lib.support.provenance import provenance
 
 RELEASES = ("casme2", "samm")  # of Tables 1 and 2
@@ -186,14 +185,19 @@ def load(folder: str | Path) -> list[Result]:
 def _newest_first(folder: Path) -> list[Run]:
     """The runs in a folder that this version can read."""
     paths = sorted(folder.glob("*/run.json"), key=lambda path: (-path.parent.stat().st_mtime_ns, path.parent.name))
-    old = [str(path.parent) for path in paths if files.read_json(path).get("format") != FORMAT]
+    runs, old = list[Run](), list[str]()
+    for path in paths:
+        try:
+            runs.append(Run(path.parent))
+        except OldFormat:
+            old.append(str(path.parent))
     if old:
         warnings.warn(
             f"passed over, run by an older version: {', '.join(sorted(old))}; run their notebooks again, or delete "
             "these folders",
             stacklevel=3,
         )
-    return [Run(path.parent) for path in paths if str(path.parent) not in old]
+    return runs
 
 
 def _result(key: Configuration, runs: list[Run]) -> Result:

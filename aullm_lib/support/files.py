@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import platform
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +17,10 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
+LONGEST = 1 << 28
+"""Bytes of JSON: a longer file is no file of the kit."""
+WIDEST = 200
+"""Bytes of a folder's name: file systems take 255, and temporary names are longer."""
 _REQUIRED: Any = object()
 
 
@@ -41,15 +46,51 @@ def write_json(path: Path, value: object, durable: bool = False) -> None:
 
 
 def read_json(path: Path, missing: Any = _REQUIRED) -> Any:
-    """The file's value, or ``missing`` if there is no such file. Raises ValueError naming a file that is not JSON."""
+    """The file's value, or ``missing`` if there is no such file.
+
+    Raises:
+        ValueError: It is no JSON in UTF-8, nested deeper than any file of the kit, or longer than ``LONGEST``.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LONGEST + 1)
     except FileNotFoundError:
         if missing is _REQUIRED:
             raise
         return missing
-    except json.JSONDecodeError as error:
+    try:
+        if len(content) > LONGEST:
+            raise ValueError(f"longer than {LONGEST >> 20} MiB")
+        return json.loads(content.decode("utf-8-sig"), parse_int=_whole)
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, of depth
         raise ValueError(f"{path}: not readable as JSON ({error}); delete it to have it made anew") from None
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < 100 else float(digits)  # which is infinite from 309 digits on
+
+
+def folder_name(what: str, name: str) -> str:
+    """Returns ``name`` if it can be that of a folder on any system, and of nothing outside the folder that it is in.
+
+    Args:
+        what: What has the name, for messages.
+        name: The name.
+
+    Raises:
+        ValueError: The name is empty, begins with a dot, ends in a dot or a blank, has more than ``WIDEST`` bytes, has
+            a separator or a character that some system refuses, or is a device's on Windows.
+    """
+    refused = re.search(r'[\x00-\x1f\x7f\ud800-\udfff/\\<>:"|?*]', name)
+    device = re.fullmatch(r"(con|prn|aux|nul|(com|lpt)\d)(\..*)?", name, re.IGNORECASE)
+    if refused or device or not name or name[0] == "." or name[-1] in ". " or len(name.encode()) > WIDEST:
+        shown = repr(name if len(name) < 100 else name[:100] + "...")
+        why = f"; {refused[0]!r} is in it" if refused else ""
+        raise ValueError(
+            f"{what}={shown}: cannot be a folder's name{why}. Expected 1 to {WIDEST} bytes without separators or "
+            "reserved characters, not beginning with a dot"
+        )
+    return name
 
 
 @contextmanager
@@ -90,9 +131,14 @@ def written(path: Path, folder: Path, what: str) -> Iterator[Callable[[bytes], o
 
 
 def sync(path: Path) -> None:
-    """Waits until the content of a file is on the disk."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
+    """Waits until the content of a file is on the disk; of a folder, which names are in it (not on Windows)."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

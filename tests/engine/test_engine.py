@@ -246,11 +246,11 @@ def test_same_bytes_again_and_in_any_order(experiment, hand_store, tmp_path):
     ],
 )
 def test_another_configuration_is_another_folder(experiment, hand_store, tmp_path, change):
-    folds, data = protocol.loso(hand_store.table), {"fingerprint": "x"}
+    folds, data = protocol.loso(hand_store.table), {"fingerprint": "x", "clips": 12, "dataset": "hand"}
     one = Run.open(tmp_path, experiment, folds, data)
     assert Run.open(tmp_path, dataclasses.replace(experiment, **change), folds, data).path != one.path
     assert Run.open(tmp_path, experiment, folds[1:], data).path != one.path
-    assert Run.open(tmp_path, experiment, folds, {"fingerprint": "y"}).path != one.path
+    assert Run.open(tmp_path, experiment, folds, data | {"fingerprint": "y"}).path != one.path
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -297,7 +297,7 @@ def test_a_killed_run_goes_on_and_equals_an_undisturbed_one(experiment, hand_sto
          str(tmp_path / "a"), str(torch.get_num_threads())]
     )  # fmt: skip
     deadline = time.time() + 120
-    while not list((tmp_path / "a").glob("*/folds/*/fold.json")) and time.time() < deadline:
+    while not list((tmp_path / "a").glob("*/folds/[!.]*/fold.json")) and time.time() < deadline:
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
     child.wait()
@@ -314,10 +314,10 @@ def test_a_killed_run_goes_on_and_equals_an_undisturbed_one(experiment, hand_sto
 def test_disk_full_leaves_finished_folds_and_no_half_ones(experiment, hand_store, tmp_path, monkeypatch):
     write = runs.files.write_json
 
-    def full(path, value):
+    def full(path, value, **options):
         if path.parent.name.startswith(".hand-s1."):  # the second fold, before it has its name
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(path, value)
+        write(path, value, **options)
 
     monkeypatch.setattr(runs.files, "write_json", full)
     with pytest.raises(OSError, match=r"cannot write fold .*the disk is full"):

@@ -326,7 +326,8 @@ def test_a_node_that_dies_in_mid_run_loses_nothing_and_nothing_is_done_twice(
 
 
 def test_the_bar_follows_the_progress_files(one, tmp_path):
-    run = Run.open(tmp_path, one, [protocol.Fold("a", (), ()), protocol.Fold("b", (), ())], {})
+    data = {"fingerprint": "x", "clips": 2, "dataset": "hand"}
+    run = Run.open(tmp_path, one, [protocol.Fold("a", ("x",), ("y",)), protocol.Fold("b", ("y",), ("x",))], data)
     run.note_epoch("a", 3, 0.5)  # of an earlier call
     with tqdm(total=6, file=io.StringIO()) as bar:
         progress = cluster._Progress(run, bar)

@@ -191,7 +191,8 @@ def test_a_run_without_weights_says_what_to_do(runs):
 
 def test_a_run_of_another_method_is_refused(tmp_path):
     experiment = Experiment(name="b", aus=(4,), method="lbp-top", recipe=baselines.recipe("lbp-top"))
-    run = Run.open(tmp_path, experiment, [Fold("a", ("x",), ("y",))], {})
+    data = {"fingerprint": "x", "clips": 2, "dataset": "hand"}
+    run = Run.open(tmp_path, experiment, [Fold("a", ("x",), ("y",))], data)
     with pytest.raises(ValueError, match="made by 'lbp-top'; explained are AU-LLM and its variants"):
         next(explain.models(run))
 
