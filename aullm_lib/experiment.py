@@ -44,7 +44,7 @@ class Experiment(Settings):
 
     Raises:
         TypeError: A field is unknown or of a wrong type, or the recipe is another method's.
-        ValueError: A value is out of range.
+        ValueError: A value is out of range, or the variant is unknown.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Experiment(Settings):
                 f"Experiment.recipe={self.recipe!r}: the method {self.method!r} takes a {wanted.__module__}."
                 f"{wanted.__name__}"
             )
+        family(self.method).subjects(self)  # raises for a variant that there is not
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -231,6 +231,10 @@ class Run:
         self.folds: list[str] = [fold["name"] for fold in self.info["folds"]]
         try:
             _refuse_folds(self.info["folds"])
+            listed = {unicodedata.normalize("NFC", name) for name in self.folds}
+            for note in self.path.glob("folds/[!.]*/fold.json"):
+                if unicodedata.normalize("NFC", note.parent.name) not in listed:
+                    raise ValueError(f"folds lacks {note.parent.name!r}, which lies in the folder")
         except ValueError as error:
             raise ValueError(f"{file}: {error}; {REPAIR}") from None
 

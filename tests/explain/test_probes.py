@@ -18,7 +18,7 @@ from aullm_lib.llm import load
 from aullm_lib.lora import applied
 from aullm_lib.model import AULLM
 from aullm_lib.recipe import Recipe
-from aullm_lib.runs import Run
+from aullm_lib.runs import Result, Run
 from aullm_lib.support.randomness import fold_seed
 from aullm_lib.support.tiny import build_tiny
 
@@ -243,7 +243,11 @@ def recorded(hand_store, tmp_path, values):
     folds = protocol.loso(hand_store.table)[:2]
     run = Run(engine.run(experiment, hand_store, folds=folds, out=tmp_path, device="cpu"))
     for fold, columns in zip(run.folds, values, strict=True):
-        pd.DataFrame({"epoch": [0, 1]} | columns).to_csv(run.path / "folds" / fold / "probe.csv", index=False)
+        result = Result(
+            run.predictions(), run.logs(), {"seconds": 1.0}, probe=pd.DataFrame({"epoch": [0, 1]} | columns)
+        )
+        shutil.rmtree(run.fold(fold))
+        run.write_fold(fold, result)
     return run
 
 

@@ -45,9 +45,9 @@ def record(tmp_path):
             "fingerprint": data + release,
             "clips": subjects * clips,
             "dataset": test,
-            "synthetic": synthetic,
             "variant": 247,
         } | ({"llm": llm} if llm else {})
+        about |= {} if synthetic is None else {"synthetic": synthetic}
         protocol = "cross-domain" if train else "leave-one-subject-out"
         described = {"train": [train or test], "test": [test], "protocol": protocol}
         run = Run.open(tmp_path / "results", experiment, split, about, split=described)
