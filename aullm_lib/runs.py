@@ -358,6 +358,8 @@ class Run:
             table = pd.read_csv(BytesIO(content), dtype=TEXT)
             if lacking := [column for column in REQUIRED.get(file, ()) if column not in table]:
                 raise ValueError(f"lacks the columns {', '.join(lacking)}")
+            if "fold" in table:
+                raise ValueError("has a column fold, which no fold's own table has")
         except ValueError as error:
             raise ValueError(f"{path}: {error}; {_again(path.parent)}") from None
         return table

@@ -171,8 +171,8 @@ def test_a_fold_of_another_run_is_refused(run):
 
 LEADING_OUT = [
     "..", ".", "", "../x", "../../base/folds/x", "/tmp/x", "a/b", "a\\b", "..\\x", "C:\\x", "C:x", "\\\\server\\x",
-    "a\0b", "a\nb", "a:stream", "~\x7f", ".hidden", "x.", "x ", "CON", "nul.txt", "com1", "x" * 201, "é" * 101, "\ud800",
-    "a|b", "a*b",
+    "a\0b", "a\nb", "a:stream", "~\x7f", ".hidden", "x.", "x ", "CON", "nul.txt", "com1", "x" * 201, "é" * 101, "a|b",
+    "\ud800", "a*b",
 ]  # fmt: skip
 
 
@@ -215,9 +215,7 @@ def test_a_name_that_is_taken_makes_one_folder_inside(name):
     assert len(os.fsencode(name)) <= 200
 
 
-@pytest.mark.parametrize(
-    ("one", "two"), [("a", "a"), ("Sub", "sub"), ("stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301")]
-)
+@pytest.mark.parametrize(("one", "two"), [("a", "a"), ("Sub", "sub"), ("straße", "STRASSE"), ("é", "e\u0301")])
 def test_folds_that_are_one_folder_on_some_disks_are_refused(experiment, tmp_path, one, two):
     folds = [protocol.Fold(one, ("x",), ("y",)), protocol.Fold(two, ("y",), ("x",))]
     with pytest.raises(ValueError, match=r"folds\[1\].name=.*the same folder as"):
@@ -282,7 +280,8 @@ def test_a_run_without_checksums_is_read_unchecked(run):
         assert sums == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in run.fold(name).glob("*.csv")}
         file.write_text(json.dumps(note))
     assert run.predictions().equals(expected)
-    for content in (b"", bytes(range(128, 256)), b"clip_id,subject\na,b\n"):
+    pooled = expected.to_csv(index=False).encode()
+    for content in (b"", bytes(range(128, 256)), b"clip_id,subject\na,b\n", pooled):
         (path := run.fold("hand-s1") / "predictions.csv").write_bytes(content)
         with pytest.raises(ValueError, match=re.escape(str(path))):
             run.predictions()

@@ -243,9 +243,8 @@ def recorded(hand_store, tmp_path, values):
     folds = protocol.loso(hand_store.table)[:2]
     run = Run(engine.run(experiment, hand_store, folds=folds, out=tmp_path, device="cpu"))
     for fold, columns in zip(run.folds, values, strict=True):
-        result = Result(
-            run.predictions(), run.logs(), {"seconds": 1.0}, probe=pd.DataFrame({"epoch": [0, 1]} | columns)
-        )
+        probe = pd.DataFrame({"epoch": [0, 1]} | columns)
+        result = Result(run.predictions(), probe, {"seconds": 1.0}, probe=probe)
         shutil.rmtree(run.fold(fold))
         run.write_fold(fold, result)
     return run
