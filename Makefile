@@ -72,7 +72,7 @@ grid: $(READY) ## every combination of some parameters, going on after a failure
 	  $(if $(filter-out file,$(origin LLM)),-p 'llm=$(LLM)') $(ARGS)
 
 report: PROFILE := demo
-report: $(READY) ## executed notebooks, tables and figures as a static site: make report [PROFILE=demo]
+report: $(READY) ## the replication report, and a static site with notebooks, tables and figures: make report [PROFILE=demo]
 	@$(BIN)/python -m aullm_lib.notebook.site $(PROFILE)
 
 lab: $(READY) ## open JupyterLab on the notebooks

@@ -235,7 +235,7 @@ _PREAMBLE = r"""\documentclass[a4paper]{article}
 \usepackage[hidelinks]{hyperref}
 \setlength{\textwidth}{18cm}\setlength{\oddsidemargin}{-1.04cm}\setlength{\evensidemargin}{-1.04cm}
 \setlength{\textheight}{25.5cm}\setlength{\topmargin}{-1.6cm}\setlength{\headheight}{0pt}\setlength{\headsep}{0pt}
-\setlength{\parindent}{0pt}\setlength{\parskip}{5pt}\setlength{\LTpre}{2pt}\setlength{\LTpost}{6pt}
+\setlength{\parindent}{0pt}\setlength{\parskip}{5pt}\renewcommand{\arraystretch}{1.1}\setlength{\LTpre}{2pt}\setlength{\LTpost}{6pt}
 \setcounter{secnumdepth}{1}\setcounter{tocdepth}{1}\emergencystretch=3em\sloppy
 """
 _FULL = 128  # characters of \footnotesize in a line of the page
@@ -262,7 +262,10 @@ def _latex(text: Text) -> str:
 
 def latex(title: str, blocks: Sequence[Block]) -> str:
     """The document as a LaTeX file that pdflatex compiles beside its figures (booktabs, longtable, graphicx)."""
-    out = [f"{_PREAMBLE}\\title{{{tex(title)}}}\\date{{}}\n\\begin{{document}}\n\\maketitle\n\\tableofcontents\n"]
+    out = [
+        f"{_PREAMBLE}\\title{{\\vspace{{-1cm}}{tex(title)}\\vspace{{-1cm}}}}\\date{{}}\n\\begin{{document}}\n\\maketitle\n"
+    ]
+    out.append("{\\parskip=0pt\\tableofcontents}\n")
     for block in blocks:
         match block:
             case Heading():
@@ -302,7 +305,9 @@ def _longtable(grid: Grid) -> str:
         widths = [word + rest * extra for word, extra in zip(words, more, strict=True)]
         shares = [(1 - 0.012 * len(widths)) * width / sum(widths) for width in widths]
         form = "".join(rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}" for share in shares)
-    rows = (" & ".join(map(_latex, row)) + r" \\" for row in grid.frame.itertuples(index=False, name=None))
+    rows = (
+        " & ".join(map(_latex, row)) + r" \\\addlinespace[2pt]" for row in grid.frame.itertuples(index=False, name=None)
+    )
     head = f"\\toprule\n{' & '.join(heads)} \\\\\n\\midrule\n"
     return (
         f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n"

@@ -523,7 +523,8 @@ def _results(profile: Profile, compared: pd.DataFrame, verdicts: pd.DataFrame) -
         rows = compared.xs(key, level="claim")
         lines = [_comparison(profile, names, row) for names, row in rows.iterrows() if row["verdict"] != MISSING]
         if lines:
-            yield Grid(f"{key}, every comparison that was run", pd.DataFrame(lines))
+            frame = pd.DataFrame(lines)
+            yield Grid(f"{key}, every comparison that was run", frame.loc[:, frame.ne("").any()])
         if verdict["missing"]:
             yield (f"Not run: {verdict['missing']}. It runs with", Code(profile.fill(claims=f"[{key}]")), ".")
 
