@@ -25,7 +25,7 @@ from aullm_lib.datasets import documented
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics import significance
 from aullm_lib.metrics.trivial import CHANCE
-from aullm_lib.recipe import RELEASED, Recipe, compared
+from aullm_lib.recipe import Recipe, compared
 from aullm_lib.report import claims, document, printed, results, tables
 from aullm_lib.report.claims import AGAINST, MISSING, POWER, RUNS, SUPPORTED
 from aullm_lib.report.document import Block, Code, Figure, Grid, Heading, Items, Link, Text
@@ -306,7 +306,8 @@ def _scope(verdicts: pd.DataFrame) -> Iterator[Block]:
         "whole subjects between the two, with p corrected over all tests of the claim (Holm). Supported: p below "
         f"{significance.LEVEL:g} in the claimed direction. Not supported: so in the other direction, or an interval, "
         "at the level of all those tests, that ends below the published margin. Else it cannot be told, and the "
-        "smallest difference that one test would find in four of five cases says why.",
+        "smallest difference that one test would find in four of five cases says why. Intervals are those of the "
+        "jackknife that leaves out one subject at a time, with the variance of the seeds where there are several.",
     )
 
 
@@ -646,14 +647,11 @@ def _margins() -> list[str]:
 
 
 def _text_and_script() -> Iterator[Block]:
-    paper = Recipe.paper()
     rows: list[dict[str, Text]] = [
-        {
-            "what": Code(name), "paper": str(getattr(paper, name)), "released script": str(value),
-            "here": "both, as recipe=paper and recipe=released",
-        }
-        for name, value in RELEASED.items()
-    ]  # fmt: skip
+        {"what": Code(name), "paper": str(paper), "released script": str(script), "here": f"both; {source}"}
+        for name, paper, script, source in compared()
+        if paper != script
+    ]
     rows += [dict(zip(("what", "paper", "released script", "here"), line, strict=True)) for line in SCRIPT]
     yield "Differences as far as they are known; each is a fact about two texts, and none is a remark on anybody."
     yield Grid("The paper's text, the script that was released for a time, and what is done here", pd.DataFrame(rows))
@@ -671,14 +669,13 @@ def _limits(profile: Profile) -> list[Text]:
     subjects = sorted({r.predictions[0]["subject"].nunique() for r in profile.found if not r.why})
     if subjects:
         out.append(
-            f"{_span(subjects)} subjects and {_span(seeds)} seeds: intervals hold for these clips and for people like "
-            "these; AUs that few subjects show have none."
+            f"{_span(subjects)} subjects, {_span(seeds)} {'seed' if seeds[-1] == 1 else 'seeds'}: intervals hold for "
+            "these clips and for people like these; AUs that few subjects show have none."
         )
     out += [
         "Probabilities are trained with a loss that weighs classes unequally: they are no frequencies.",
         "An action unit is a movement of the face: no emotion, and no sign of lying. Models trained on such data must "
         "not be used to judge people.",
-        "The paper's authors have not been asked to check this report.",
     ]
     return out
 
@@ -695,6 +692,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
+def _row_name(result: Result) -> str:
+    return result.name if result.baseline else f"{result.name}, {result.variant}"
+
+
 def _costs(profile: Profile) -> Iterator[Block]:
     rows = []
     for r in profile.found:
@@ -705,7 +706,7 @@ def _costs(profile: Profile) -> Iterator[Block]:
         parameters = ["" if np.isnan(value) else f"{value:.2f}" for value in trained]
         rows.append(
             {
-                "data": _data_of(r), "row": r.name + f", {r.variant}" * (r.method == AU_LLM and not r.baseline),
+                "data": _data_of(r), "row": _row_name(r),
                 "parameters trained (M)": parameters[0], "in all (M)": parameters[1],
                 "s per fold": f"{means['seconds']:.1f}", "folds × seeds": f"{len(costs)}",
                 "in all": _duration(costs["seconds"].sum()),
@@ -731,7 +732,7 @@ def _missing(profile: Profile, verdicts: pd.DataFrame) -> list[Block]:
     lines += [(f"{name} was not run to its end:", Code(profile.fill(only=name))) for name in profile.not_run]
     lines += [f"{warning}." for warning in profile.loaded[1]]
     for r in profile.found:
-        where = f"{r.name}, {r.variant}, {_data_of(r)}"
+        where = f"{_row_name(r)}, {_data_of(r)}"
         if r.why:
             lines.append(f"{where}: not scored, for {r.why}; {again}.")
         if r.unfinished:
@@ -787,7 +788,7 @@ def _listed(profile: Profile) -> Iterator[Block]:
     git = made["git"]
     state = f"revision {git['revision']}{', with uncommitted changes' * git['changed']}" if git else "no git revision"
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    yield (f"This report was written by {state}; {versions}.")
+    yield [f"This report was written by {state}; {versions}. Run and report:", Code(profile.command), "."]
     rows = []
     for r in profile.found:
         for run in r.runs:
@@ -796,7 +797,7 @@ def _listed(profile: Profile) -> Iterator[Block]:
                 {
                     "": f"R{profile.numbers[run.path.name]}",
                     "folder": Link(run.path.name, profile.path(run.path) + "/"), "test set": _data_of(r),
-                    "row": f"{r.name}, {r.variant}", "seed": f"{run.experiment.seed}",
+                    "row": _row_name(r), "seed": f"{run.experiment.seed}",
                     "folds": f"{len(run.done)} of {len(run.folds)}", "trained by": ", ".join(sorted(trained)),
                 }
             )  # fmt: skip
