@@ -13,7 +13,7 @@ LLM ?= Qwen/Qwen2.5-1.5B
 # For `make grid`: "llm=a,b recipe=paper,released seeds=1,2", or a YAML file with a list for each parameter.
 GRID :=
 PROFILE := paper
-# More for the batch runner, such as ARGS="--only 02_train_loso -p recipe=released".
+# More for the command aullm, such as ARGS="--only 02_train_loso -p recipe=released".
 ARGS ?=
 
 # A training step frees and takes some hundred megabytes; glibc would hand them back to the kernel and fault them in
@@ -42,14 +42,14 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## the main job on synthetic data with a tiny LLM: about 10 minutes on 2 cores, no GPU
-	@$(BIN)/python -m aullm_lib.notebook.batch demo $(ARGS)
+	@$(BIN)/aullm demo $(ARGS)
 
 demo-llm: $(READY) ## the demo's main job with a genuine pretrained LLM, SmolLM2-135M: up to half an hour on 2 cores
-	@$(BIN)/python -m aullm_lib.notebook.batch demo-llm --only 02_train_loso --only 04_ablations --only 06_visualize \
+	@$(BIN)/aullm batch demo-llm --only 02_train_loso --only 04_ablations --only 06_visualize \
 	  --only 08_audit $(ARGS)
 
 demo-full: $(READY) ## every table row and variant at demo size: up to 90 minutes on 2 cores
-	@$(BIN)/python -m aullm_lib.notebook.batch demo-full $(ARGS)
+	@$(BIN)/aullm batch demo-full $(ARGS)
 
 paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_ROOT=... [RELEASES=casme2] [LLM=...]
 	@for release in $$(tr ',a-z' ' A-Z' <<< '$(RELEASES)'); do \
@@ -60,12 +60,12 @@ paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_
 	    exit 2; fi; done
 	@$(MAKE) --silent --no-print-directory setup
 	@quoted() { [ -z "$$1" ] || printf '"%s"' "$$(realpath -- "$$1")"; }; \
-	  $(BIN)/python -m aullm_lib.notebook.batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
+	  $(BIN)/aullm batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
 	  -p "casme2_root=$$(quoted '$(CASME2_ROOT)')" -p "samm_root=$$(quoted '$(SAMM_ROOT)')" $(ARGS)
 
 grid: $(READY) ## every combination of some parameters, going on after a failure: make grid GRID="llm=a,b seeds=1,2"
 	@quoted() { printf '"%s"' "$$(realpath -- "$$1")"; }; \
-	  $(BIN)/python -m aullm_lib.notebook.batch $(PROFILE) --grid '$(GRID)' \
+	  $(BIN)/aullm grid $(PROFILE) '$(GRID)' \
 	  $(if $(CASME2_ROOT),-p "casme2_root=$$(quoted '$(CASME2_ROOT)')") \
 	  $(if $(SAMM_ROOT),-p "samm_root=$$(quoted '$(SAMM_ROOT)')") \
 	  $(if $(filter-out file,$(origin RELEASES)),-p 'releases=[$(RELEASES)]') \
@@ -73,7 +73,7 @@ grid: $(READY) ## every combination of some parameters, going on after a failure
 
 report: PROFILE := demo
 report: $(READY) ## the replication report, and a static site with notebooks, tables and figures: make report [PROFILE=demo]
-	@$(BIN)/python -m aullm_lib.notebook.site $(PROFILE)
+	@$(BIN)/aullm report $(PROFILE)
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb

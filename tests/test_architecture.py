@@ -19,6 +19,7 @@ LAYERS = (
     "explain predict",
     "report",
     "notebook",
+    "__main__",
 )
 """A module may import from its own layer and from those before it."""
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

@@ -1,17 +1,16 @@
-"""The notebooks of a profile, one after the other, through papermill: ``python -m aullm_lib.notebook.batch demo``.
+"""The notebooks of a profile, one after the other, through papermill: ``aullm batch demo``.
 
 Executed copies go to ``runs/<profile>/notebooks``. A notebook whose source, parameters, library and predecessors are
 unchanged, and whose record is there with every file that it names, is not run again.
 
-A grid, ``--grid "llm=a,b seeds=1,2"`` or a YAML file of lists, is every combination of some parameters' values, one
-after the other. A cell is a profile of its own, such as ``paper-llm-a-seeds-1`` (with a hash behind it where a value is
-a path): records, executed notebooks, figures and result folders of two cells never meet, but those of one cell under
-other ``-p`` take each other's place. Releases and clip stores are the profile's own, and so are run folders, to which
-each cell links those that it asked for: no clip store is built twice, a fold that one cell has finished serves every
-other that needs it, and the tables of a cell show its own runs.
+A grid, ``aullm grid demo "llm=a,b seeds=1,2"`` or a YAML file of lists, is every combination of some parameters'
+values, one after the other. A cell is a profile of its own, such as ``paper-llm-a-seeds-1`` (with a hash behind it
+where a value is a path): records, executed notebooks, figures and result folders of two cells never meet, but those of
+one cell under other ``-p`` take each other's place. Releases and clip stores are the profile's own, and so are run
+folders, to which each cell links those that it asked for: no clip store is built twice, a fold that one cell has
+finished serves every other that needs it, and the tables of a cell show its own runs.
 """
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -20,6 +19,7 @@ import os
 import re
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import papermill
@@ -146,16 +146,16 @@ def grid(profile: str, text: str, notebooks: list[str]) -> dict[str, dict]:
     """
     if "=" in text:
         pairs = [pair.partition("=") for pair in text.split()]
-        axes = {key: [parameters.parse_yaml(v, f"--grid {key}") for v in values.split(",")] for key, _, values in pairs}
+        axes = {key: [parameters.parse_yaml(v, f"GRID: {key}") for v in values.split(",")] for key, _, values in pairs}
     else:
         with files.explained(Path(text), "the grid"):
             axes = parameters.parse_yaml(Path(text).read_text(encoding="utf-8"), text)
     if not isinstance(axes, dict) or not axes or not all(isinstance(v, list) and v for v in axes.values()):
-        raise ParameterError(f"--grid {text!r}: expected parameters, each with its values")
+        raise ParameterError(f"GRID={text!r}: expected parameters, each with its values")
     defaults = {key: value for notebook in notebooks for key, value in parameters.defaults(notebook).items()}
     for key, values in axes.items():
         if key not in defaults:
-            raise ParameterError(f"--grid: {', '.join(notebooks)} have no parameter {key!r}")
+            raise ParameterError(f"GRID: {', '.join(notebooks)} have no parameter {key!r}")
         if isinstance(defaults[key], list):
             axes[key] = [value if isinstance(value, list) else [value] for value in values]
     cells: dict[str, dict] = {}
@@ -212,38 +212,26 @@ def _share(profile: Workspace, cell: Workspace) -> None:
                 link.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m aullm_lib.notebook.batch", description="Runs the notebooks of a profile."
-    )
-    parser.add_argument("profile", help="a file in notebooks/profiles, without .yaml")
-    parser.add_argument("-p", metavar="NAME=VALUE", action="append", default=[], help="a parameter, as YAML")
-    parser.add_argument("--only", metavar="NOTEBOOK", action="append", help="run this notebook (may be repeated)")
-    parser.add_argument("--grid", metavar="GRID", help='"llm=a,b seeds=1,2", or a YAML file: every combination')
-    options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    log.setLevel(logging.INFO)
+def main(options: Namespace) -> int:
+    """``aullm demo``, ``batch`` and ``grid``."""
     started = time.perf_counter()
+    pairs = [text.partition("=") for text in options.p]
+    overrides = {key: parameters.parse_yaml(value, f"-p {key}") if value else "" for key, _, value in pairs}
+    if options.grid is not None:
+        notebooks = options.only or list(IN_A_GRID)
+        cells = grid(options.profile, options.grid, notebooks)
+        failed = run_grid(options.profile, cells, overrides, notebooks)
+        seconds = time.perf_counter() - started
+        log.info("\n%d of %d cells are done (%.0f s)", len(cells) - len(failed), len(cells), seconds)
+        for name in cells:
+            log.info("  %-7s %s", "FAILED" if name in failed else "done", Workspace(name).folder)
+        return int(len(failed) > 0)
     try:
-        pairs = [text.partition("=") for text in options.p]
-        overrides = {key: parameters.parse_yaml(value, f"-p {key}") if value else "" for key, _, value in pairs}
-        if options.grid is not None:
-            notebooks = options.only or list(IN_A_GRID)
-            cells = grid(options.profile, options.grid, notebooks)
-            failed = run_grid(options.profile, cells, overrides, notebooks)
-            seconds = time.perf_counter() - started
-            log.info("\n%d of %d cells are done (%.0f s)", len(cells) - len(failed), len(cells), seconds)
-            for name in cells:
-                log.info("  %-7s %s", "FAILED" if name in failed else "done", Workspace(name).folder)
-            return 1 if failed else 0
         run(options.profile, overrides, options.only)
     except papermill.PapermillExecutionError as error:
         folder = Workspace(options.profile).folder / "notebooks"
         log.error("%s: %s\nA cell failed; the executed copy in %s shows where.", error.ename, error.evalue, folder)
         return 1
-    except (ValueError, OSError, RuntimeError) as error:
-        log.error("%s", error)
-        return 2
     work = Workspace(options.profile)
     log.info("\n%s took %.0f s. Everything is in %s:", options.profile, time.perf_counter() - started, home())
     log.info("  executed notebooks  %s", work.folder / "notebooks")
@@ -253,7 +241,3 @@ def main(arguments: list[str] | None = None) -> int:
         for path in (work.recorded(name) or {}).get("files", []):
             log.info("    %s", path)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -105,7 +105,7 @@ def command(profile: str) -> str:
     targets |= {"paper": "make paper CASME2_ROOT=... SAMM_ROOT=..."}
     if not (parameters.SOURCE / "profiles" / f"{profile}.yaml").is_file():
         return "make grid GRID=..., of which it is a cell"
-    return targets.get(profile, f".venv/bin/python -m aullm_lib.notebook.batch {profile}")
+    return targets.get(profile, f".venv/bin/aullm batch {profile}")
 
 
 def provenance(path: Path) -> dict:

@@ -1,17 +1,16 @@
-"""The replication report of a profile, and a static site of it: ``python -m aullm_lib.notebook.site demo``.
+"""The replication report of a profile, and a static site of it: ``aullm report demo``.
 
 Each page is one file that holds its pictures and its style, loads nothing and runs nothing: text from data is escaped,
 HTML from data is reduced to text, tables and pictures that are part of the page, and a Content-Security-Policy forbids
 the rest. Nothing is executed and nothing is dated: the same notebooks and files give the same bytes.
 """
 
-import argparse
 import base64
 import hashlib
 import logging
 import re
 import shutil
-import sys
+from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -208,22 +207,8 @@ def _figure(path: Path) -> dict:
     }  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m aullm_lib.notebook.site", description="Writes the report of a profile's executed notebooks."
-    )
-    parser.add_argument("profile", help="a profile that was run, such as demo")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    log.setLevel(logging.INFO)
-    try:
-        site = build(options.profile).resolve()
-        log.info("%s\n%s", site.parents[1] / f"{replication.NAME}.html", site)
-    except (ValueError, OSError) as error:
-        log.error("%s", error)
-        return 2
+def main(options: Namespace) -> int:
+    """``aullm report``."""
+    site = build(options.profile).resolve()
+    log.info("%s\n%s", site.parents[1] / f"{replication.NAME}.html", site)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

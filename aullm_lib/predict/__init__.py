@@ -1,6 +1,7 @@
 """User videos: probabilities of one clip, or of a long video window by window, with the weights of a run."""
 
+from aullm_lib.predict.many import videos
 from aullm_lib.predict.reading import BadVideo
 from aullm_lib.predict.scoring import COLUMNS, ClipPrediction, Prediction, Timeline, clip, video
 
-__all__ = ["COLUMNS", "BadVideo", "ClipPrediction", "Prediction", "Timeline", "clip", "video"]
+__all__ = ["COLUMNS", "BadVideo", "ClipPrediction", "Prediction", "Timeline", "clip", "video", "videos"]

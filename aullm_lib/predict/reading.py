@@ -125,6 +125,8 @@ class VideoFile(FrameSource):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        if any("\ud800" <= character <= "\udfff" for character in str(path.resolve())):  # OpenCV would crash
+            raise BadVideo(f"{str(path)!r}: a name with bytes that are no UTF-8; rename the file or its folder")
         if path.suffix.lower() in folders.IMAGES:
             raise BadVideo(f"{path}: one picture is no clip; give the folder of its frames, or a video file")
         self._open()

@@ -11,6 +11,7 @@ import pandas as pd
 import papermill
 import pytest
 
+from aullm_lib.__main__ import main
 from aullm_lib.explain import probes, sanity
 from aullm_lib.notebook import batch, parameters
 from aullm_lib.notebook.workspace import Workspace
@@ -20,17 +21,17 @@ from aullm_lib.runs import Run
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """A home in which ``python -m aullm_lib.notebook.batch smoke`` has run."""
+    """A home in which ``aullm batch smoke`` has run."""
     home = tmp_path_factory.mktemp("smoke")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AULLM_HOME", str(home))
-        done = call("smoke")
+        done = call("batch", "smoke")
     assert done.returncode == 0, done.stderr
     return home, done.stderr
 
 
 def call(*arguments):
-    command = [sys.executable, "-m", "aullm_lib.notebook.batch", *arguments]
+    command = [sys.executable, "-m", "aullm_lib", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ)
 
 
@@ -138,19 +139,19 @@ def test_a_missing_file_brings_back_its_notebook_only(inside):
     ],
 )
 def test_bad_calls_end_at_once_with_one_clear_line(home, arguments, message, caplog):
-    assert batch.main(arguments) == 2
+    assert main(["batch", *arguments]) == 2
     assert message in caplog.text
     assert not list(home.rglob("*.ipynb"))
 
 
 def test_an_unwritable_home_is_named(home, caplog):
     (home / "runs").write_text("a file")
-    assert batch.main(["smoke"]) == 2
+    assert main(["batch", "smoke"]) == 2
     assert "cannot write the executed notebooks at runs/smoke/notebooks" in caplog.text
 
 
 def test_a_failing_cell_says_which_error_and_where(home, caplog):
-    assert batch.main(["smoke", "--only", "02_train_loso", "-p", "overrides={epoch: 3}"]) == 1
+    assert main(["batch", "smoke", "--only", "02_train_loso", "-p", "overrides={epoch: 3}"]) == 1
     assert "no field 'epoch'" in caplog.text
     assert "runs/smoke/notebooks" in caplog.text
 
@@ -179,16 +180,16 @@ def test_a_grid_is_every_combination_under_names_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--grid", ""], "No such file|Is a directory"),
-        (["--grid", "recipe"], "No such file"),
-        (["--grid", "recipy=paper"], "02_train_loso, 07_paper have no parameter 'recipy'"),
-        (["--grid", "seeds=1,x"], r"seeds\[0\]='x': must be int, not str"),
-        (["--grid", "releases=casme3"], "releases: unknown 'casme3'"),
-        (["--grid", "seeds=1", "--only", "07_paper"], "07_paper have no parameter 'seeds'"),
+        ([""], "No such file|Is a directory"),
+        (["recipe"], "No such file"),
+        (["recipy=paper"], "02_train_loso, 07_paper have no parameter 'recipy'"),
+        (["seeds=1,x"], r"seeds\[0\]='x': must be int, not str"),
+        (["releases=casme3"], "releases: unknown 'casme3'"),
+        (["seeds=1", "--only", "07_paper"], "07_paper have no parameter 'seeds'"),
     ],
 )
 def test_a_bad_grid_ends_before_its_first_cell(home, arguments, message, caplog):
-    assert batch.main(["smoke", *arguments]) == 2
+    assert main(["grid", "smoke", *arguments]) == 2
     assert re.search(message, caplog.text)
     assert not list(home.rglob("*.ipynb"))
 
@@ -197,9 +198,9 @@ def test_a_grid_shares_what_is_done_goes_on_after_a_failure_and_does_nothing_twi
     """Two recipes with one seed, of which the profile has trained one already, and a recipe that does not exist."""
     runs = inside / "runs" / "smoke" / "results"
     before = {p.name for p in runs.iterdir()}
-    command = ["smoke", "--grid", "recipe=paper,none,released", "--only", "02_train_loso", "-p", "releases=[casme2]"]
+    command = ["grid", "smoke", "recipe=paper,none,released", "--only", "02_train_loso", "-p", "releases=[casme2]"]
     caplog.set_level("INFO")
-    assert batch.main(command) == 1
+    assert main(command) == 1
     assert "2 of 3 cells are done" in caplog.text and "recipe='none': allowed are paper, released" in caplog.text
     assert re.search(r"FAILED +runs/smoke-recipe-none\n", caplog.text)
     new = {p.name for p in runs.iterdir()} - before
@@ -210,12 +211,12 @@ def test_a_grid_shares_what_is_done_goes_on_after_a_failure_and_does_nothing_twi
         (result,) = results.load(work.results)
         assert (result.recipe, result.why) == (recipe, "")
         kept |= {p: p.stat().st_mtime_ns for p in [work.folder / "notebooks" / "02_train_loso.ipynb"]}
-    assert batch.main(command) == 1
+    assert main(command) == 1
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
 
 
 def test_with_one_release_there_is_nothing_to_cross(inside):
-    assert batch.main(["smoke", "--grid", "releases=casme2", "--only", "05_cross_domain"]) == 0
+    assert main(["grid", "smoke", "releases=casme2", "--only", "05_cross_domain"]) == 0
     work = Workspace("smoke-releases-casme2")
     assert work.recorded("05_cross_domain")["files"] == []
     assert results.load(work.results) == []

@@ -12,6 +12,7 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
+from aullm_lib.__main__ import main
 from aullm_lib.notebook import fragment, site
 from aullm_lib.report import figures, tables
 from aullm_lib.support import files
@@ -365,7 +366,7 @@ def test_a_notebook_that_stopped_says_so(home):
         ("demo", "make demo"),
         ("demo-llm", "make demo-llm"),
         ("paper", "make paper CASME2_ROOT=... SAMM_ROOT=..."),
-        ("smoke", ".venv/bin/python -m aullm_lib.notebook.batch smoke"),
+        ("smoke", ".venv/bin/aullm batch smoke"),
     ],
 )
 def test_where_nothing_was_run_both_reports_say_so_and_how_to_begin(home, profile, command):
@@ -386,7 +387,7 @@ def test_where_nothing_was_run_both_reports_say_so_and_how_to_begin(home, profil
     ],
 )
 def test_what_is_no_profile_is_an_error_and_leaves_nothing(home, profile, message, caplog):
-    assert site.main([profile]) == 2
+    assert main(["report", profile]) == 2
     assert message in caplog.text
     assert not list(home.rglob("report")) and not list(home.rglob("replication*"))
 
@@ -399,14 +400,14 @@ def test_a_notebook_without_executed_cells_is_not_taken_for_one(home, caplog):
     write(home, "02_train_loso", made, profile="demo")
     assert not (site.build("demo").parent / "02_train_loso.html").exists()
     (home / "runs" / "demo" / "notebooks" / "02_train_loso.ipynb").write_text("{")
-    assert site.main(["demo"]) == 2
+    assert main(["report", "demo"]) == 2
     assert "02_train_loso.ipynb: not readable as a notebook" in caplog.text
 
 
 def test_a_grid_cell_has_a_report_of_its_own(home, caplog):
     example(home, profile="demo-seeds-1")
     caplog.set_level("INFO")
-    assert site.main(["demo-seeds-1"]) == 0
+    assert main(["report", "demo-seeds-1"]) == 0
     assert str(home / "figures" / "demo-seeds-1" / "report" / "index.html") in caplog.text
     assert "make grid GRID=..., of which it is a cell" in (
         home / "figures" / "demo-seeds-1" / "report" / "index.html"

@@ -1,0 +1,175 @@
+"""Many user videos, one after the other: a table of each, and a row for each that says how it went."""
+
+import hashlib
+import logging
+import os
+import re
+import time
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aullm_lib import trained
+from aullm_lib.datasets import folders
+from aullm_lib.predict.reading import BadVideo
+from aullm_lib.predict.scoring import video
+from aullm_lib.runs import Run
+from aullm_lib.support import files
+from aullm_lib.trained import Ensemble
+
+log = logging.getLogger("aullm")
+
+SUMMARY = "summary.csv"
+STATUS = ["file", "status", "windows", "windows_with_face", "seconds", "table", "message"]
+ENDINGS = (".csv",)  # of the files that are written for each video
+VIDEOS = {
+    *(".3gp", ".asf", ".avi", ".dv", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+    *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+}
+"""Endings of the files that are taken for videos in a folder; a file that is named itself may have any."""
+
+
+def videos(
+    weights: Ensemble | Run | str | Path, sources: Sequence[str | Path], out: str | Path, **options: Any
+) -> pd.DataFrame:
+    """Predicts the AUs of many videos (``scoring.video``), and goes on with the next one where one fails.
+
+    Args:
+        weights: As in ``video``; loaded once.
+        sources: Video files, folders of numbered pictures, and folders of videos, each of which is taken.
+        out: The folder of the tables, ``<name>.csv``. The name is the file's without its ending; where that would be
+            another's too, its ending, the folder around it and a hash of its path become a part of it. Nothing that is
+            there already is overwritten, but for the summary.
+        options: Of ``video``.
+
+    Returns:
+        One row per file, as in ``summary.csv``: ``STATUS``. The status is "done", "failed" (the message says why),
+        "stopped" or "not started".
+
+    Raises:
+        FileNotFoundError, ValueError: The weights cannot be used.
+        OSError: The summary cannot be written.
+        KeyboardInterrupt: With a note on what is done.
+    """
+    models, folder = trained.ensemble(weights), Path(out).expanduser()
+    found: dict[Path, Path] = {}  # absolute -> as it was given; nothing is done twice
+    rows: list[dict[str, Any]] = []
+    for source in map(Path, sources):
+        try:
+            for path in _inside(source.expanduser()):
+                found[Path(os.path.abspath(path))] = path  # noqa: PTH100  # a link keeps its own name
+        except (ValueError, OSError) as error:
+            rows.append({"file": str(source), "status": "failed", "message": str(error)})
+    waiting: list[dict[str, Any]] = [
+        {"file": str(found[path]), "status": "not started", "table": str(folder / f"{name}.csv")}
+        for path, name in _named(list(found)).items()
+    ]
+    rows += waiting
+    _write(folder, rows)
+    for number, row in enumerate(waiting, start=1):
+        log.info("%s  (%d of %d)", printable(row["file"]), number, len(waiting))
+        started = time.perf_counter()
+        try:
+            row |= _one(models, Path(row["file"]), Path(row["table"]), options)
+        except KeyboardInterrupt as error:
+            row["status"] = "stopped"
+            done = sum(row["status"] == "done" for row in rows)
+            error.add_note(f"{done} of {len(rows)} are done, as {folder / SUMMARY} says")
+            raise
+        except Exception as error:  # whatever it is, the others go on
+            expected = isinstance(error, ValueError | OSError)
+            row |= {"status": "failed", "message": str(error) if expected else f"{type(error).__name__}: {error}"}
+        finally:
+            row["seconds"] = round(time.perf_counter() - started, 1)
+            _write(folder, rows)
+    return _table(rows)
+
+
+def _inside(source: Path) -> list[Path]:
+    """The videos in a folder, or the file or folder of pictures itself. Raises BadVideo where a folder has both."""
+    if not source.is_dir():
+        return [source]
+    files = sorted(path for path in source.iterdir() if not path.name.startswith(".") and not path.is_dir())
+    films = [path for path in files if path.suffix.lower() in VIDEOS]
+    pictures = [path for path in files if path.suffix.lower() in folders.IMAGES and re.search(r"\d", path.stem)]
+    if films and pictures:
+        raise BadVideo(
+            f"{source}: a folder with videos ({films[0].name}) and numbered pictures ({pictures[0].name}); name the "
+            "videos, or move the pictures into a folder of their own"
+        )
+    return films or [source]
+
+
+def _named(paths: Sequence[Path]) -> dict[Path, str]:
+    """A name for each path, so that no two write the same file, also where upper and lower case are the same."""
+    depths = dict.fromkeys(paths, 0)
+    while True:
+        names = {path: _name(path, depth) for path, depth in depths.items()}
+        owners = defaultdict[str, list[Path]](list)
+        for path, name in names.items():
+            for ending in ENDINGS:
+                owners[f"{name}{ending}".casefold()].append(path)
+        if SUMMARY in owners:
+            owners[SUMMARY] *= 2
+        clashing = {path for several in owners.values() if len(several) > 1 for path in several}
+        if not clashing:
+            return names
+        depths |= {path: depths[path] + 1 for path in clashing}
+
+
+def _name(path: Path, depth: int) -> str:
+    """The name of a path's files: the greater the depth, the less is it another's."""
+    if depth == 0:
+        return path.name if path.is_dir() else path.stem
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()
+    return "_".join(path.parts[-min(depth, 2) :]) + (f"-{digest[:6]}" if depth > 2 else "")
+
+
+def _one(models: Ensemble, source: Path, path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Writes what there is of one video; its part of the summary. Raises as ``video``."""
+    for ending in ENDINGS:
+        if (there := path.with_name(path.name.removesuffix(".csv") + ending)).exists() or there.is_symlink():
+            raise ValueError(f"{there} is there already: delete it, or give another folder")
+    timeline = video(models, source, path, **options)
+    faces = timeline.table.groupby("start_frame")["probability"].count() > 0
+    return {
+        "status": "done", "windows": len(faces), "windows_with_face": int(faces.sum()),
+        "message": "; ".join(timeline.remarks),
+    }  # fmt: skip
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=STATUS).astype({"windows": "Int64", "windows_with_face": "Int64"})
+
+
+def _write(folder: Path, rows: list[dict[str, Any]]) -> None:
+    table = _table(rows)
+    for column in ("file", "table", "message"):  # which no spreadsheet shall take for a formula
+        table[column] = table[column].map(lambda text: re.sub("^[=+@-]", r"'\g<0>", printable(text)), "ignore")
+    with files.explained(folder, "the tables"):
+        files.write_text(folder / SUMMARY, table.to_csv(index=False, lineterminator="\n"))
+
+
+def printable(text: str) -> str:
+    """A text with escapes in the place of control characters, and of bytes that are no text in a file's name."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def main(options: Namespace) -> int:
+    """``aullm predict``: prints the status of each file, and names those that failed."""
+    models = trained.ensemble(options.run, folds=options.fold, llm=options.llm)
+    names = ("length", "stride", "unit", "fps", "align")
+    table = videos(models, options.source, options.out, **{name: getattr(options, name) for name in names})
+    table["file"] = table["file"].map(printable)
+    print(table.drop(columns=["table", "message"]).to_string(index=False, na_rep=""))
+    failed = table[table["status"] != "done"]
+    for row in failed.itertuples():
+        log.error("%s: %s", row.file, printable(row.message))
+    log.info(
+        "%d of %d are done; their tables and %s are in %s", len(table) - len(failed), len(table), SUMMARY, options.out
+    )
+    return int(len(failed) > 0)
