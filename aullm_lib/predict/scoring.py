@@ -20,15 +20,15 @@ from tqdm.auto import tqdm
 from aullm_lib import explain, facs
 from aullm_lib.clips import frame_positions
 from aullm_lib.predict.reading import BadVideo, VideoFile, open_source
-from aullm_lib.predict.windows import Window, windowing, windows
-from aullm_lib.preprocess import alignment
+from aullm_lib.predict.windows import Window, inspect, windowing, windows
+from aullm_lib.preprocess import alignment, faces
 from aullm_lib.runs import Run
 from aullm_lib.support import files
 from aullm_lib.trained import Ensemble, ensemble
 
 AT_ONCE = 32  # clips through a model together
 WAITING = 256  # windows that wait for the models, a few small frames each
-COLUMNS = ["start_frame", "end_frame", "start_s", "end_s", "au", "probability", "remark"]
+COLUMNS = ["start_frame", "end_frame", "start_s", "end_s", "au", "probability", "remark", "confidence", "success"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,6 +58,9 @@ class ClipPrediction(Prediction):
         n_frames: Of the clip.
         numbers, frames: Of those that the models read, and they [T, S, S] uint8.
         heat: [N_AU, T, S, S], each AU's between 0 and 1; 0 in the first frame, which no map has. None if not asked for.
+        confidence: The lowest score, 0 to 1, of the face in the frames that the models read; NaN where one shows none.
+        success: Whether each of those frames shows the face in its place; else the probabilities are NaN, and a remark
+            says why.
         seen, matrix: The frame in which the face was found, grey [H, W], and the map [2, 3] from it to aligned frames.
     """
 
@@ -66,6 +69,8 @@ class ClipPrediction(Prediction):
     numbers: tuple[int, ...]
     frames: np.ndarray
     heat: np.ndarray | None
+    confidence: float
+    success: bool
     seen: np.ndarray
     matrix: np.ndarray
 
@@ -76,8 +81,9 @@ class Timeline(Prediction):
 
     Attributes:
         table: ``COLUMNS``, one row per window and AU in order of time. Both frames belong to the window; seconds count
-            from the first frame and are missing where the rate is unknown; the probability is missing where the window
-            is unusable, and the remark then says why.
+            from the first frame and are missing where the rate is unknown. "confidence" is the lowest score, 0 to 1, of
+            the face in the frames that the models read, "success" whether each of them shows it in its place; where
+            not, the probability is missing, and the remark says why.
         length, stride: Of the windows in frames.
         path: Of the table as CSV, if written.
     """
@@ -97,6 +103,7 @@ def clip(
     *,
     align: str | None = None,
     folds: Sequence[str] | None = None,
+    face: int = 0,
     heat: bool = True,
 ) -> ClipPrediction:
     """Predicts the AUs of one clip, from its onset to its offset.
@@ -107,6 +114,7 @@ def clip(
         onset, offset: frame numbers, both included, the whole by default; a video counts from 0, a folder as its files.
         align: as in ``preprocess.build``; as in training by default.
         folds: of the run whose models are averaged; all by default.
+        face: whose, where there are several: 0 for the largest where the first is seen, 1 for the second largest, ...
         heat: whether to make Grad-CAM maps, of every AU.
 
     Raises:
@@ -119,16 +127,19 @@ def clip(
     video, recipe = open_source(source), models.experiment.recipe
     names = {video.name(number): number for number in video.numbers(onset, offset)}
     numbers = list(names.values())
+    person = faces.Person(face)
     matrix, notes = alignment.align_clip(
-        tuple(names), align, recipe.size, lambda path, rgb: video.read(names[path], rgb)
+        tuple(names), align, recipe.size, lambda path, rgb: video.read(names[path], rgb), person
     )
     seen = video.read(next((n for path, n in names.items() if path.name == notes["found_in"]), numbers[0]))
     matrix = alignment.squash(seen.shape, recipe.size) if matrix is None else matrix
     strip = np.stack([alignment.warp(video.read(number), matrix, recipe.size) for number in numbers])  # checks each
     positions = frame_positions(torch.tensor([len(strip)]), recipe.frames)[0].tolist()
     probabilities, maps = _explained(models, torch.from_numpy(strip[positions]), heat)
-    if notes["remarks"]:
-        remarks.append(notes["remarks"])
+    window = inspect(video, [numbers[i] for i in positions], align, person)
+    if not window.success:
+        probabilities[["probability", "lowest", "highest"]] = np.nan
+    remarks += filter(None, (notes["remarks"], window.remark))
     if len(strip) < recipe.frames:
         remarks.append(f"{len(strip)} frames, and the model takes {recipe.frames} spread evenly: some repeat")
     if isinstance(video, VideoFile) and offset is None and video.announced > numbers[-1] + 1:
@@ -137,6 +148,7 @@ def clip(
         source=video.path, remarks=tuple(remarks), **models.about(),
         probabilities=probabilities, n_frames=len(strip), numbers=tuple(numbers[i] for i in positions),
         frames=strip[positions], heat=maps, seen=seen, matrix=matrix,
+        confidence=window.confidence, success=window.success,
     )  # fmt: skip
 
 
@@ -171,6 +183,7 @@ def video(
     fps: float | None = None,
     align: str | None = None,
     folds: Sequence[str] | None = None,
+    face: int = 0,
 ) -> Timeline:
     """Predicts the AUs of a long video, window by window, each with the face of its own first frame.
 
@@ -179,7 +192,7 @@ def video(
     out, which a remark says.
 
     Args:
-        weights, source, align, folds: as in ``clip``.
+        weights, source, align, folds, face: as in ``clip``; the face is followed through the video.
         out: a CSV file to write, whole or not at all.
         length, stride: of the windows, in ``unit`` "frames" or "seconds"; by default as long as the median of the run's
             clips (in time, where both rates are known), and half of that.
@@ -210,12 +223,15 @@ def video(
             yield number
 
     with tqdm(total=frames.announced or None, desc=frames.path.name, unit="frame") as bar:
-        stream = windows(frames, counted(bar), span, step, align=align, size=recipe.size, frames=recipe.frames)
+        stream = windows(
+            frames, counted(bar), span, step, align=align, size=recipe.size, frames=recipe.frames, face=face
+        )
         while waiting := list(itertools.islice(stream, WAITING)):
             for window, probabilities in zip(waiting, _probabilities(models, waiting), strict=True):
                 seconds = [fps and round((n - ends[0]) / fps, 3) for n in (window.first, window.last + 1)]
                 for au, probability in zip(models.experiment.aus, probabilities, strict=True):
-                    rows.append([window.first, window.last, *seconds, f"AU{au}", probability, window.remark])
+                    row = [window.first, window.last, *seconds, f"AU{au}", probability]
+                    rows.append([*row, window.remark, window.confidence, window.success])
         if not rows:
             raise BadVideo(f"{frames.path}: {bar.n} frames, less than a window of {span}; give a smaller length")
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"start_s": float, "end_s": float, "probability": float})
@@ -232,8 +248,8 @@ def video(
 
 
 def _probabilities(models: Ensemble, windows: list[Window]) -> np.ndarray:
-    """The models' mean of each window's AUs [N, N_AU], to six places; NaN where the window is unusable."""
-    usable = [i for i, window in enumerate(windows) if window.usable]
+    """The models' mean of each window's AUs [N, N_AU], to six places; NaN without success."""
+    usable = [i for i, window in enumerate(windows) if window.success]
     probabilities = np.full((len(windows), len(models.experiment.aus)), np.nan)
     if usable:
         x = torch.from_numpy(np.stack([windows[i].frames for i in usable]))  # b t h w

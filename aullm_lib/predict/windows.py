@@ -1,5 +1,6 @@
 """A long video in windows: their length and stride, and the aligned frames of each."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,11 +10,14 @@ import torch
 
 from aullm_lib.clips import frame_positions
 from aullm_lib.predict.reading import FrameSource
-from aullm_lib.preprocess import alignment
+from aullm_lib.preprocess import alignment, faces
 from aullm_lib.support.images import BadImage
 from aullm_lib.trained import Ensemble
 
 UNITS = ("frames", "seconds")
+# How far a face may move within a window, in distances between its eyes. From MOVED on a remark says so; beyond GONE
+# (one eye is in the other's place, or farther) nothing of the face is where the first frame's matrix puts it.
+MOVED, GONE = 0.25, 1.0
 
 
 def windowing(
@@ -60,7 +64,10 @@ class Window:
 
     Attributes:
         frames: [S, S] uint8 each, aligned.
-        remark: Anything remarkable; of an unusable window, which has no frames, why.
+        remark: Anything remarkable; of a window without success, which has no frames, why.
+        success: Whether each frame that a model reads could be read, with a face in its place.
+        confidence: The lowest score, 0 to 1, of the face in those frames; NaN where one of them shows none.
+        face: That of the first frame.
     """
 
     first: int
@@ -68,18 +75,92 @@ class Window:
     matrix: np.ndarray | None = None
     frames: list[np.ndarray] = field(default_factory=list)
     remark: str = ""
-    usable: bool = True
+    success: bool = True
+    confidence: float = math.nan
+    face: faces.Face | None = None
 
-    def reject(self, reason: str) -> None:
-        self.usable, self.remark, self.frames = False, reason, []
+    def reject(self, reason: str, confidence: float = math.nan) -> None:
+        self.success, self.remark, self.frames, self.confidence = False, reason, [], confidence
+
+    def see(self, face: faces.Face, remark: str, number: int, align: str) -> None:
+        """Takes note of the face in one of the frames that a model reads, which rejects the window if it has gone."""
+        if self.face is None:
+            self.face, self.remark, self.confidence = face, remark, round(face.score, 4)
+            return
+        self.confidence = min(self.confidence, round(face.score, 4))
+        moved = alignment.shift(self.face, face) if align in ("similarity", "crop") else 0.0
+        way = f"in frame {number} the face has moved by {moved:.0%} of the distance between its eyes"
+        if moved > GONE:
+            self.reject(f"{way}: another place, or another person", self.confidence)
+        elif moved > MOVED and "has moved" not in self.remark:
+            self.remark = "; ".join(filter(None, (self.remark, way)))
+
+
+def look(source: FrameSource, number: int, align: str, person: faces.Person, *, anew: bool) -> tuple[faces.Face, str]:
+    """A person's face in a frame, and remarks.
+
+    Args:
+        source: the video.
+        number: of the frame.
+        align: as in ``preprocess.build``.
+        person: whose face; is told where it was seen.
+        anew: whether to search the whole frame; else where the face was before, and elsewhere only if it is gone.
+
+    Raises:
+        NoFace: there is no usable one.
+        BadImage: the frame cannot be read.
+    """
+    image, words = source.read(number, True), ""
+    face = None if anew or person.last is None else faces.follow(image, person.last)
+    if face is None:
+        face, words = alignment.pick(image, align, person)
+    if face is None or (reason := alignment.unusable(face, image.shape, align)):
+        raise alignment.NoFace(words if face is None else reason)
+    person.last = face
+    return face, words
+
+
+def inspect(source: FrameSource, numbers: Iterable[int], align: str, person: faces.Person) -> Window:
+    """What became of a person's face in the frames of a clip that a model reads: a window without its pixels.
+
+    Args:
+        source: the video.
+        numbers: of these frames, in order.
+        align: as in ``preprocess.build``.
+        person: whose face, and where the clip's matrix was found, if it has one.
+    """
+    numbers = list(dict.fromkeys(numbers))
+    window = Window(numbers[0], numbers[-1], face=person.last)
+    window.confidence = round(person.last.score, 4) if person.last else math.nan
+    for number in numbers:
+        try:
+            window.see(*look(source, number, align, person, anew=False), number, align)
+        except alignment.NoFace as error:
+            window.reject(_absent(error, f"frame {number}"))
+        if not window.success:
+            break
+    return window
+
+
+def _absent(error: alignment.NoFace, where: str) -> str:
+    return f"no usable face in {where}" + f" ({error})" * (str(error) != "no face found")
 
 
 def windows(
-    source: FrameSource, numbers: Iterable[int], length: int, stride: int, *, align: str, size: int, frames: int
+    source: FrameSource,
+    numbers: Iterable[int],
+    length: int,
+    stride: int,
+    *,
+    align: str,
+    size: int,
+    frames: int,
+    face: int = 0,
 ) -> Iterator[Window]:
     """The whole windows of ``length`` frames that begin every ``stride`` frames, each as soon as it ends.
 
-    In memory are one frame of the video, and the sampled frames of the length / stride windows that are under way.
+    In memory are one frame of the video, and the sampled frames of the length / stride windows that are under way. The
+    face is looked for in every frame that a model reads, once, whatever windows share it.
 
     Args:
         source: the video.
@@ -87,21 +168,37 @@ def windows(
         length, stride: in frames.
         align, size: as in ``preprocess.build``; a window's matrix comes from the face in its first frame.
         frames: how many of each window are sampled, evenly spread (``clips.frame_positions``).
+        face: 0 for the largest where the first is seen, 1 for the second largest, ...; it is then followed.
 
     Raises:
         BadVideo: the frames change in size.
+        ValueError: a wrong ``face``.
     """
     positions = frame_positions(torch.tensor([length]), frames)[0].tolist()
     running: deque[tuple[int, Window]] = deque()  # each with the position where it begins
+    person = faces.Person(face)
     for at, number in enumerate(numbers):
-        if at % stride == 0:
-            running.append((at, _start(source, number, align, size)))
-        sampling = [(begin, window) for begin, window in running if at - begin in positions and window.usable]
+        begins = at % stride == 0
+        if begins:
+            running.append((at, Window(number, number)))
+        sampling = [(begin, window) for begin, window in running if at - begin in positions and window.success]
         try:
-            image = source.read(number) if sampling else np.empty(0)
+            if sampling:
+                image = source.read(number)
+                seen, remark = look(source, number, align, person, anew=begins)
+                for begin, window in sampling:
+                    window.see(seen, remark, number, align)
+                    if window.matrix is None:
+                        fixed = align in ("none", "whole-frame")
+                        window.matrix = (
+                            alignment.squash(image.shape, size) if fixed else alignment.place(seen, align, size)
+                        )
+                    if window.success:
+                        aligned = alignment.warp(image, window.matrix, size)
+                        window.frames += [aligned] * positions.count(at - begin)
+        except alignment.NoFace as error:
             for begin, window in sampling:
-                matrix = alignment.squash(image.shape, size) if window.matrix is None else window.matrix
-                window.frames += [alignment.warp(image, matrix, size)] * positions.count(at - begin)
+                window.reject(_absent(error, "its first frame" if begin == at else f"frame {number}"))
         except BadImage as error:
             for _, window in sampling:
                 window.reject(str(error))
@@ -109,17 +206,3 @@ def windows(
             window.last = number
         if running and at - running[0][0] == length - 1:
             yield running.popleft()[1]
-
-
-def _start(source: FrameSource, number: int, align: str, size: int) -> Window:
-    """The window that begins with a frame, aligned by the face in it."""
-    window = Window(number, number)
-    try:
-        paths = (source.name(number),)
-        window.matrix, notes = alignment.align_clip(paths, align, size, lambda _, rgb: source.read(number, rgb))
-        window.remark = notes["remarks"]
-    except alignment.NoFace:
-        window.reject("no usable face in its first frame")
-    except BadImage as error:
-        window.reject(str(error))
-    return window

@@ -22,6 +22,7 @@ ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
 EYES_APART, EYES_DOWN = 0.34, 0.33
 MARGIN = 0.06  # around the face in "crop": of its larger side, on each side
 OUTSIDE = 0.25  # share of a face's box beyond the frame from which on it is of no use
+TURNED = 45  # degrees from upright from which on it is remarked
 LATER = 5  # frames after the onset that are searched if the onset frame shows no face
 
 
@@ -30,7 +31,11 @@ class NoFace(ValueError):
 
 
 def align_clip(
-    paths: tuple[Path, ...], align: str, size: int, look: Callable[[Path, bool], np.ndarray] = read
+    paths: tuple[Path, ...],
+    align: str,
+    size: int,
+    look: Callable[[Path, bool], np.ndarray] = read,
+    person: faces.Person | None = None,
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     """Finds a clip's map.
 
@@ -39,6 +44,7 @@ def align_clip(
         align: one of ``ALIGNMENTS``.
         size: side of the stored frames in pixels.
         look: opens a frame, as ``images.read`` does.
+        person: whose face, where there are several; the largest unless given.
 
     Returns:
         The matrix [2, 3], or None where the whole frame is stored, whatever its size; and "found_in", "score" and
@@ -49,13 +55,20 @@ def align_clip(
     """
     if align in ("none", "whole-frame"):
         return None, {"found_in": "", "score": None, "remarks": ""}
-    face, path, remarks = locate(paths, align == "similarity", look)
-    matrix = cut(around(face.box), size) if align == "crop" else level(np.asarray(face.eyes), size)
-    return matrix, {"found_in": path.name, "score": round(face.score, 4), "remarks": remarks}
+    face, path, remarks = locate(paths, align == "similarity", look, person)
+    return place(face, align, size), {"found_in": path.name, "score": round(face.score, 4), "remarks": remarks}
+
+
+def place(face: faces.Face, align: str, size: int) -> np.ndarray:
+    """The matrix [2, 3] of a face, for ``align`` "similarity" or "crop"."""
+    return cut(around(face.box), size) if align == "crop" else level(np.asarray(face.eyes), size)
 
 
 def locate(
-    paths: tuple[Path, ...], eyes: bool = True, look: Callable[[Path, bool], np.ndarray] = read
+    paths: tuple[Path, ...],
+    eyes: bool = True,
+    look: Callable[[Path, bool], np.ndarray] = read,
+    person: faces.Person | None = None,
 ) -> tuple[faces.Face, Path, str]:
     """Finds the face of a clip: in the onset frame, strictly and then leniently, then in LATER frames over the rest.
 
@@ -63,6 +76,7 @@ def locate(
         paths: the clip's frames.
         eyes: whether a face must have eyes.
         look: opens a frame, as ``images.read`` does.
+        person: whose face, where there are several; the largest unless given. Is told where it was seen.
 
     Returns:
         The face, the frame that it was found in, and remarks ("" if there are none).
@@ -71,32 +85,61 @@ def locate(
         NoFace: naming the onset frame and why.
         BadImage, OSError: a frame cannot be read.
     """
+    person, align = person or faces.Person(), "similarity" if eyes else "crop"
     positions = sorted({round(i * (len(paths) - 1) / LATER) for i in range(LATER + 1)})
     reasons: dict[str, None] = {}  # in order, each once
     for position in positions:
-        image = look(paths[position], True)
-        for threshold in (faces.STRICT, faces.LENIENT):
-            face = faces.find(image, threshold)
-            if face is None:
-                reasons["no face found"] = None
-            elif eyes and face.eyes is None:
-                reasons["no pair of eyes found in the face"] = None
-            elif face.outside(image.shape) > OUTSIDE:
-                reasons["more than a quarter of the face lies outside the frame"] = None
-            else:
-                remarks = {
-                    f"{face.count} faces, the largest taken": face.count > 1,
-                    f"face found in {paths[position].name}, not in the onset frame": position > 0,
-                    f"face found leniently (score {face.score:.2f})": threshold < faces.STRICT,
-                    "face found by OpenCV's cascades": face.points is None,
-                }
-                return face, paths[position], "; ".join(text for text, holds in remarks.items() if holds)
+        face, words = pick(look(paths[position], True), align, person)
+        if face is not None:
+            person.last = face
+            later = f"face found in {paths[position].name}, not in the onset frame" * (position > 0)
+            return face, paths[position], "; ".join(filter(None, (later, words)))
+        reasons[words] = None
     if len(reasons) > 1:
         reasons.pop("no face found", None)  # the other reason says more
     raise NoFace(
         f"{paths[0]}: {', '.join(reasons)} (in this and {len(positions) - 1} later frames); crop it by hand or leave "
         "the clip out"
     )
+
+
+def pick(image: np.ndarray, align: str, person: faces.Person) -> tuple[faces.Face | None, str]:
+    """A person's face in an image, strictly and then leniently, and remarks; or None, and why there is none."""
+    found, reason = faces.find_all(image), ""
+    for threshold in (faces.STRICT, faces.LENIENT):
+        face, words = person.choose([one for one in found if one.score >= threshold])
+        if face is None or (reason := unusable(face, image.shape, align)):
+            reason = reason or words
+            continue
+        turned = 0.0 if face.eyes is None else math.degrees(faces.tilt(face.eyes))
+        remarks = {
+            words: bool(words),
+            f"face found leniently (score {face.score:.2f})": threshold < faces.STRICT,
+            f"face turned by {turned:.0f}°; aligned upright": abs(turned) > TURNED,
+            "face found by OpenCV's cascades": face.points is None,
+        }
+        return face, "; ".join(text for text, holds in remarks.items() if holds)
+    return None, reason
+
+
+def unusable(face: faces.Face, shape: tuple[int, ...], align: str) -> str:
+    """Why a face of an image of this shape (height, width, ...) cannot be aligned; "" if it can, or need not be."""
+    if align == "similarity" and face.eyes is None:
+        return "no pair of eyes found in the face"
+    if align in ("similarity", "crop") and face.outside(shape) > OUTSIDE:
+        return "more than a quarter of the face lies outside the frame"
+    return ""
+
+
+def shift(first: faces.Face, later: faces.Face) -> float:
+    """How far a face has moved: the farther eye's way, in distances between the eyes of the first face.
+
+    Where a cascade found no eyes, the way of the middle of the face in thirds of its width, about as much.
+    """
+    if first.eyes is None or later.eyes is None:
+        return float(np.linalg.norm(later.centre - first.centre) / (first.box[2] / 3))
+    apart = np.linalg.norm(first.eyes[1] - first.eyes[0])
+    return float(np.linalg.norm(later.eyes - first.eyes, axis=1).max() / apart)
 
 
 def squash(shape: tuple[int, ...], size: int) -> np.ndarray:

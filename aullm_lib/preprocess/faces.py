@@ -13,7 +13,8 @@ mesh is laid twice, the second time on the square that the first one found. Pixe
 import math
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import local
 
@@ -32,7 +33,11 @@ CASCADES = ("haarcascade_frontalface_alt2.xml", "haarcascade_eye.xml")
 COMMAND = "python -m aullm_lib.preprocess"
 
 STRICT, LENIENT = 0.5, 0.3  # least score of the detector and of the mesh; 0.5 is MediaPipe's
-NEIGHBOURS = {STRICT: 6, LENIENT: 2}  # agreeing boxes that the frontal cascade needs
+NEIGHBOURS = {1.0: 6, LENIENT: 2}  # agreeing boxes that the frontal cascade needs for a score
+WHOLE, TILED = (0.2, LENIENT), (0.35, 0.7)
+AROUND = 3.0  # side of the square around such a place, in sides of its box
+LOOKS = 4  # until place, size and tilt are the same as in the look before
+SMALLEST, SMALLEST_SHARE = 64, 1 / 9  # side of the smallest face, in pixels; and in sides of what the detector is shown
 CORNERS = ((33, 133), (362, 263))  # mesh points: outer and inner corner of the eye on the image's left, then the other
 _nets = local()  # a cv2.dnn net or a cascade must not be shared between threads
 
@@ -56,12 +61,54 @@ class Face:
     count: int
     points: np.ndarray | None = None
 
+    @property
+    def centre(self) -> np.ndarray:
+        """(x, y) of the middle of the box."""
+        left, top, width, height = self.box
+        return np.array([left + width / 2, top + height / 2])
+
+    def holds(self, point: np.ndarray) -> bool:
+        """Whether a point (x, y) lies in the box."""
+        return bool((np.abs(point - self.centre) < np.array(self.box[2:]) / 2).all())
+
+    def near(self, other: "Face") -> bool:
+        """Whether another face's middle lies in this one's box, as a face's does in the frame after."""
+        return self.holds(other.centre)
+
     def outside(self, shape: tuple[int, ...]) -> float:
         """The share of the box, 0 to 1, that lies beyond an image of this shape (height, width, ...)."""
         left, top, width, height = self.box
         across = min(left + width, shape[1]) - max(left, 0)
         down = min(top + height, shape[0]) - max(top, 0)
         return 1 - max(across, 0) * max(down, 0) / (width * height)
+
+
+class Person:
+    """Whose face is meant where an image shows several, the same one along a video.
+
+    Attributes:
+        rank: 0 for the largest face where a face is first seen, 1 for the second largest, and so on.
+        last: the face where it was last seen. Of an image's faces the nearest to it is taken, if one is near.
+    """
+
+    def __init__(self, rank: int = 0) -> None:
+        if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 0:
+            raise ValueError(f"face={rank!r}: expected 0 for the largest face, 1 for the second largest, and so on")
+        self.rank = int(rank)
+        self.last: Face | None = None
+
+    def choose(self, found: list[Face]) -> tuple[Face | None, str]:
+        """This person's face among those of an image, the largest first; and a remark, or why there is none."""
+        last, order = self.last, "largest" if self.rank == 0 else f"number {self.rank + 1} by size"
+        near = [face for face in found if last is not None and last.near(face)]
+        if last is not None and near:
+            face = min(near, key=lambda face: float(np.linalg.norm(face.centre - last.centre)))
+            return face, f"{len(found)} faces, the one followed so far taken" * (len(found) > 1)
+        if self.rank >= len(found):
+            return None, f"no face number {self.rank + 1}, only {len(found)}" if found else "no face found"
+        remarks = [f"{len(found)} faces, the {order} taken"] * (len(found) > 1)
+        remarks += ["the face is not where it was before, perhaps another person's"] * (last is not None)
+        return found[self.rank], "; ".join(remarks)
 
 
 def installed() -> bool:
@@ -79,16 +126,35 @@ def detector() -> dict:
 
 
 def find(image: np.ndarray, threshold: float = STRICT) -> Face | None:
-    """The largest face of an image, or None.
+    """The largest face of an image whose score is at least ``threshold``, or None; else as ``find_all``."""
+    found = [face for face in find_all(image) if face.score >= threshold]
+    return replace(found[0], count=len(found)) if found else None
+
+
+def find_all(image: np.ndarray) -> list[Face]:
+    """The faces of an image with a score of at least LENIENT, the largest first.
 
     Args:
         image: uint8 [H, W] grey or [H, W, 3] RGB.
-        threshold: STRICT or LENIENT.
 
     Raises:
         ValueError: naming a weight file that is not the one expected.
     """
-    return _find_mesh(image, threshold) if installed() else _find_cascade(image, threshold)
+    found = _find_meshes(image) if installed() else _find_cascades(image)
+    found.sort(key=lambda face: -face.box[2] * face.box[3])
+    return [replace(face, count=len(found)) for face in found]
+
+
+def follow(image: np.ndarray, last: Face) -> Face | None:
+    """The face of an image where it was in a frame shortly before, or None; quicker than ``find_all``.
+
+    Args:
+        image: as in ``find_all``.
+        last: the face in the frame before.
+    """
+    if last.points is None or last.eyes is None:
+        return next((face for face in find_all(image) if last.near(face)), None)
+    return _look_again(_rgb(image), last.centre, last.box[2], tilt(last.eyes), turns=(0.0,))
 
 
 def _load(name: str) -> cv2.dnn.Net:
@@ -111,6 +177,10 @@ def _run(name: str, blob: np.ndarray) -> dict[int, np.ndarray]:
     net = _load(name)
     net.setInput(blob)
     return {output.size: output.reshape(-1) for output in net.forward(net.getUnconnectedOutLayersNames())}
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -159,33 +229,110 @@ def _detect(rgb: np.ndarray, threshold: float) -> list[tuple[float, np.ndarray, 
     return sorted(detected, key=lambda face: -float(face[1][1].max()))
 
 
+def _square(rgb: np.ndarray, centre: np.ndarray, side: float, angle: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A square of the image, turned by angle (radians), as [size, size, 3], and the map [2, 3] back to the image."""
+    step = side / size
+    turn = step * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    to_image = np.c_[turn, centre - turn @ np.full(2, (size - 1) / 2)]
+    k = max(1, min(int(step), *rgb.shape[:2]))  # the part that matters is shrunk by area averaging first
+    reach = side * (abs(math.cos(angle)) + abs(math.sin(angle))) / 2 + k
+    limits = np.array(rgb.shape[1::-1])
+    low = np.clip(centre - reach, 0, limits - k).astype(int)
+    high = np.clip(np.ceil(centre + reach), low + k, limits).astype(int)
+    across, down = ((high - low) // k).tolist()
+    part = rgb[low[1] : low[1] + down * k, low[0] : low[0] + across * k]
+    part = cv2.resize(part, (across, down), interpolation=cv2.INTER_AREA) if k > 1 else np.ascontiguousarray(part)
+    to_part = np.c_[turn / k, (to_image[:, 2] - low + 0.5) / k - 0.5]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(part, to_part, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE), to_image
+
+
 def _mesh(rgb: np.ndarray, centre: np.ndarray, side: float, angle: float) -> tuple[np.ndarray, float]:
     """Mesh points [468, 2] in pixels and the score of a face being there, from a square turned by angle (radians)."""
-    step = side / 192
-    turn = step * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    to_image = np.c_[turn, centre - turn @ (95.5, 95.5)]  # input's pixels -> image's
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    square = cv2.warpAffine(rgb, to_image, (192, 192), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    square, to_image = _square(rgb, centre, side, angle, 192)
     outputs = _run("face_landmark.tflite", cv2.dnn.blobFromImage(square, 1 / 255))
     points = outputs[1404].reshape(468, 3)[:, :2] - 0.5  # the network counts from the pixels' edges
-    return points @ turn.T + to_image[:, 2], float(_sigmoid(outputs[1])[0])
+    return _apply(to_image, points), float(_sigmoid(outputs[1])[0])
 
 
-def _find_mesh(image: np.ndarray, threshold: float) -> Face | None:
-    rgb = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    faces = _detect(rgb, threshold)
-    for score, (centre, size), eyes in faces:
-        side = 1.5 * float(size.max())
-        for _ in range(2):
-            across = eyes[1] - eyes[0]
-            points, sure = _mesh(rgb, centre, side, math.atan2(across[1], across[0]))
-            eyes = np.stack([points[list(pair)].mean(0) for pair in CORNERS])
-            low, high = points.min(0), points.max(0)
-            centre, side = (low + high) / 2, 1.5 * float((high - low).max())
-        if sure >= threshold:
-            box = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
-            return Face(box, eyes, min(score, sure), len(faces), points)
-    return None
+def tilt(eyes: np.ndarray) -> float:
+    """The angle of the eye line in radians, clockwise."""
+    return math.atan2(*(eyes[1] - eyes[0])[::-1])
+
+
+def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _tilings(height: int, width: int) -> Iterator[list[tuple[int, int, int]]]:
+    """The whole image, then ever smaller squares that overlap by half: left, top and side of each."""
+    side = max(height, width)
+    yield [(0, 0, side)]
+    while (side := side // 2) * SMALLEST_SHARE * 2 > SMALLEST:
+        lefts, tops = (
+            np.linspace(0, max(0, length - side), 1 + max(0, math.ceil((length - side) / (side / 2)))).astype(int)
+            for length in (width, height)
+        )
+        yield [(left, top, side) for top in tops.tolist() for left in lefts.tolist()]
+
+
+def _find_meshes(image: np.ndarray) -> list[Face]:
+    rgb = _rgb(image)
+    found: list[Face] = []
+    for level, tiles in enumerate(_tilings(*rgb.shape[:2])):
+        proposed, least = TILED if level else WHOLE
+        for left, top, side in tiles:
+            for _, (centre, size), eyes in _detect(rgb[top : top + side, left : left + side], proposed):
+                middle = centre + np.array([left, top])
+                if not any(face.score >= STRICT and face.holds(middle) for face in found):
+                    face = _look_again(rgb, middle, float(size.max()), tilt(eyes), turns=(0.0, math.pi))
+                    found += [face] if face and face.score >= least else []
+        if any(face.score >= STRICT for face in found):  # smaller ones would be somebody in the background
+            break
+    distinct: list[Face] = []
+    for face in sorted(found, key=lambda face: -face.score):
+        if not any(face.near(other) or other.near(face) for other in distinct):
+            distinct.append(face)
+    return distinct
+
+
+def _look_again(
+    rgb: np.ndarray, centre: np.ndarray, side: float, angle: float, turns: tuple[float, ...]
+) -> Face | None:
+    """The face in a square of AROUND sides about a place, levelled, and turned further by each of ``turns``.
+
+    Where a face is small in what the detector saw at first, its place, size and tilt are vague, and a face upside down
+    is taken for an upright one. Seen large and upright it has the highest score, and is found in the same place again.
+    """
+    for _ in range(LOOKS):
+        seen: list[tuple[float, np.ndarray, float, np.ndarray]] = []
+        for turn in turns:
+            square, to_image = _square(rgb, centre, AROUND * side, angle + turn, 128)
+            for score, (middle, size), eyes in _detect(square, LENIENT):
+                if np.abs(middle - 63.5).max() < size.max() / 2:
+                    found_side = float(size.max()) * AROUND * side / 128
+                    seen.append((score, _apply(to_image, middle), found_side, _apply(to_image, eyes)))
+        if not seen:
+            return None
+        before = centre, side, angle
+        score, centre, side, eyes = max(seen, key=lambda one: one[0])
+        angle = tilt(eyes)
+        moved = float(np.abs(centre - before[0]).max()) / side
+        turned = abs(math.remainder(angle - before[2], 2 * math.pi))
+        if moved < 0.2 and 0.8 < side / before[1] < 1.25 and turned < 0.3:
+            break
+    else:
+        return None
+    side *= 1.5
+    for _ in range(2):
+        points, sure = _mesh(rgb, centre, side, tilt(eyes))
+        eyes = np.stack([points[list(pair)].mean(0) for pair in CORNERS])
+        low, high = points.min(0), points.max(0)
+        centre, side = (low + high) / 2, 1.5 * float((high - low).max())
+    if sure < LENIENT:
+        return None
+    box = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
+    return Face(box, eyes, min(score, sure), 1, points)
 
 
 def _cascade(name: str) -> cv2.CascadeClassifier:
@@ -195,14 +342,15 @@ def _cascade(name: str) -> cv2.CascadeClassifier:
     return cascades[name]
 
 
-def _find_cascade(image: np.ndarray, threshold: float) -> Face | None:
+def _find_cascades(image: np.ndarray) -> list[Face]:
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     smallest = min(grey.shape) // 6
-    boxes = _cascade(CASCADES[0]).detectMultiScale(grey, 1.1, NEIGHBOURS[threshold], minSize=(smallest, smallest))
-    if not len(boxes):
-        return None
-    left, top, side, _ = max(np.asarray(boxes).tolist(), key=lambda box: (box[2], -box[0], -box[1]))
-    return Face((left, top, side, side), _eyes(grey, left, top, side, NEIGHBOURS[threshold]), 1.0, len(boxes))
+    for score, neighbours in NEIGHBOURS.items():
+        boxes = _cascade(CASCADES[0]).detectMultiScale(grey, 1.1, neighbours, minSize=(smallest, smallest))
+        if len(boxes):
+            squares = [(left, top, side, side) for left, top, side, _ in np.asarray(boxes).tolist()]
+            return [Face(box, _eyes(grey, *box[:3], neighbours), score, 1) for box in squares]
+    return []
 
 
 def _eyes(grey: np.ndarray, left: int, top: int, side: int, neighbours: int) -> np.ndarray | None:

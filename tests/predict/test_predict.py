@@ -335,8 +335,8 @@ def test_a_window_without_a_face_is_empty_and_the_others_go_on(world, shots, tmp
     assert "img019.png: not a readable image" in remarks[17]
     assert prediction.table["start_s"].isna().all() and prediction.fps is None  # a folder has no rate
     lines = (tmp_path / "gap.csv").read_text().splitlines()
-    assert lines[0] == "start_frame,end_frame,start_s,end_s,au,probability,remark"
-    assert lines[7] == "9,12,,,AU1,,no usable face in its first frame"
+    assert lines[0] == "start_frame,end_frame,start_s,end_s,au,probability,remark,confidence,success"
+    assert lines[7] == "9,12,,,AU1,,no usable face in its first frame,,False"
     figure = clips.timeline(prediction)
     spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
     assert spans == [(9, 13), (13, 17), (17, 21)] and all(patch.get_hatch() for patch in figure.axes[0].patches)

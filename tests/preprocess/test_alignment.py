@@ -182,21 +182,23 @@ def test_first_strictly_then_leniently_then_in_a_later_frame(tmp_path, monkeypat
     paths = film(tmp_path / "c1", [np.full((60, 80, 3), value, np.uint8) for value in range(20)])
     asked, answers = [], {}
 
-    def find(image, threshold):
-        asked.append((int(image[0, 0, 0]), threshold))
-        return answers.get(asked[-1])
+    def find_all(image):
+        asked.append(int(image[0, 0, 0]))
+        return answers.get(asked[-1], [])
 
-    monkeypatch.setattr(faces, "find", find)
+    monkeypatch.setattr(faces, "find_all", find_all)
     one = faces.Face((20, 10, 30, 40), np.array([[27.0, 25], [43, 25]]), 0.4, 1, np.zeros((468, 2)))
-    answers[4, faces.LENIENT] = one
+    answers[4] = [one]
     found, path, remarks = preprocess.locate(paths)
     assert found is one and path.name == "img0005.png"
     assert remarks == "face found in img0005.png, not in the onset frame; face found leniently (score 0.40)"
-    assert asked == [(0, faces.STRICT), (0, faces.LENIENT), (4, faces.STRICT), (4, faces.LENIENT)]
-    answers[0, faces.STRICT] = replace(one, eyes=None)  # a box without eyes will do for a crop only
+    assert asked == [0, 4]
+    answers[4] = [one, replace(one, score=0.6)]  # a sure face, however small, before a larger one that is none perhaps
+    assert preprocess.locate(paths)[0].score == 0.6
+    answers[0] = [replace(one, eyes=None, score=0.9)]  # a box without eyes will do for a crop only
     assert preprocess.locate(paths, eyes=False)[1:] == (paths[0], "")
     assert preprocess.locate(paths)[1] == paths[4]
-    answers.pop((4, faces.LENIENT))
+    answers.pop(4)
     with pytest.raises(
         preprocess.NoFace, match=r"img0001.png: no pair of eyes found in the face \(in this and 5 later"
     ):
