@@ -388,10 +388,10 @@ def still_windows(video: list[np.ndarray], length: int) -> list[int]:
     starts = []
     for start in range(0, len(video) - length, 3):
         grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in video[start : start + length]]
-        head = faces._find_cascade(grey[0], faces.LENIENT)
-        if head is None:
+        heads = faces._find_cascades(grey[0])
+        if not heads:
             continue
-        left, top, width, height = map(int, head.box)
+        left, top, width, height = map(int, max(heads, key=lambda head: head.box[2]).box)
         region = np.zeros_like(grey[0])
         region[top : top + height, left + width // 8 : left + width - width // 8] = 1
         points = cv2.goodFeaturesToTrack(grey[0], 200, 0.01, 4, mask=region)
