@@ -29,7 +29,7 @@ from aullm_lib.lora import PREFIX, Adapter, config
 from aullm_lib.model import AULLM, load_llm, needs_llm, parts_of, recipe_of
 from aullm_lib.preprocess import ALIGNMENTS, faces
 from aullm_lib.runs import Run, Trained
-from aullm_lib.support import hub
+from aullm_lib.support import files, hub
 from aullm_lib.support.typed import refuse_numbers, typed
 
 FILE = "weights.safetensors"  # in a fold's folder
@@ -133,14 +133,15 @@ def stored(path: Path) -> dict[str, Tensor]:
     with _reading(path) as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
         for name, value in weights.items():
-            if value.dtype in DTYPES.values():
-                spoilt = not value.isfinite().all() or (name.endswith("running_var") and (value < 0).any())
-            else:
-                spoilt = value.dtype not in (torch.int64, torch.bool)  # counts; in support vector machines, too
-            if spoilt:
-                what = "has non-finite values (NaN or Inf), or a negative variance"
-                what = what if value.is_floating_point() else f"is of the type {value.dtype}"
-                raise ValueError(f"{name} {what}; copy the file again, or train the fold again")
+            problem = ""
+            if value.dtype not in (*DTYPES.values(), torch.int64, torch.bool):  # the last two are counts and choices
+                problem = f"is of the type {value.dtype}"
+            elif value.is_floating_point() and not value.isfinite().all():
+                problem = "has non-finite values (NaN or Inf)"
+            elif name.endswith("running_var") and (value < 0).any():
+                problem = "has a negative variance"
+            if problem:
+                raise ValueError(f"{name} {problem}; copy the file again, or train the fold again")
     return weights
 
 
@@ -165,9 +166,12 @@ def _described(path: Path, run: Run | None) -> tuple[Experiment, dict[str, str]]
     """
     with _reading(path) as file:
         about = file.metadata() or {}
-        values = json.loads(about.get("experiment", "null"))
-        refuse_numbers("experiment", values)
-        experiment = Experiment.from_dict(typed("experiment", Trained, values))
+        try:
+            values = files.parse_json(about.get("experiment", "").encode())
+            refuse_numbers("", values)
+            experiment = Experiment.from_dict(typed("", Trained, values))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"experiment in its metadata: {error}") from None
         if run is not None:
             pairs = [(key, getattr(experiment, key), getattr(run.experiment, key)) for key in _OF_THE_MODEL]
             pairs.append(("llm", about.get("llm"), run.info["data"].get("llm", "")))

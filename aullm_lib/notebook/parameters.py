@@ -79,10 +79,9 @@ def _kind(example: Any) -> Any:
 def profile(name: str) -> dict[str, dict[str, Any]]:
     """The checked parameters of every notebook under a profile. Raises ParameterError naming the file and the key."""
     folder = SOURCE / "profiles"
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        profiles = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ParameterError(f"unknown profile {name!r}; {folder} holds {profiles}")
+    path, profiles = folder / f"{name}.yaml", sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in profiles:
+        raise ParameterError(f"unknown profile {name!r}; {folder} holds {', '.join(profiles)}")
     content = parse_yaml(path.read_text(encoding="utf-8"), path.name) or {}
     if not isinstance(content, dict) or not all(isinstance(v, dict | None) for v in content.values()):
         raise ParameterError(f"{path.name}: expected 'all:' or a notebook's name, and parameters below it")
@@ -241,8 +240,7 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
     for source in namespace.get("In", []):
         if source.startswith("# Parameters\n"):  # papermill's own cell
             checked(name, _literals(source))
-    if not settings["profile"].replace("-", "").isalnum():
-        raise ParameterError(f"{name}: profile is {settings['profile']!r}; expected letters, digits and hyphens")
+    work = Workspace(settings["profile"])
     check(settings)
     keys = settings.get("claims", [])
     if (needed := of_claims(name, settings, keys)) is None:
@@ -251,4 +249,4 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
     enter_home()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("aullm_lib").setLevel(logging.INFO)  # how far a training is, below its cell and in a batch's log
-    return Workspace(settings["profile"]), needed
+    return work, needed

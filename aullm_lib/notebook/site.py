@@ -8,7 +8,6 @@ the rest. Nothing is executed and nothing is dated: the same notebooks and files
 import base64
 import hashlib
 import logging
-import re
 import shutil
 from argparse import Namespace
 from collections.abc import Iterable
@@ -64,10 +63,8 @@ def build(profile: str) -> Path:
     Raises:
         ValueError: The profile does not exist, or a run folder or notebook of it is damaged.
     """
-    if not re.fullmatch(r"[A-Za-z0-9-]+", profile):
-        raise ValueError(f"profile is {profile!r}; expected letters, digits and hyphens")
-    enter_home()
     work = Workspace(profile)
+    enter_home()
     books = executed.load(work)
     report = document.body(replication.TITLE, replicate(work, books), base="../")
     pages = _pages(work, books, fragment.clean(report))

@@ -19,6 +19,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,16 @@ class Workspace:
 
     The folders of releases, clip stores and teachers are named after all that they are made from, so that nothing is
     made twice and nothing is overwritten by something else.
+
+    Raises:
+        ValueError: The profile's name is not of letters, digits and hyphens, and might lead out of these folders.
     """
 
     profile: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9-]+", self.profile):
+            raise ValueError(f"profile is {self.profile!r}; expected letters, digits and hyphens")
 
     @property
     def folder(self) -> Path:

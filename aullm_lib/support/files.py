@@ -59,11 +59,19 @@ def read_json(path: Path, missing: Any = _REQUIRED) -> Any:
             raise
         return missing
     try:
+        return parse_json(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; delete it to have it made anew") from None
+
+
+def parse_json(content: bytes) -> Any:
+    """The value of JSON in UTF-8. Raises ValueError as ``read_json``."""
+    try:
         if len(content) > LONGEST:
             raise ValueError(f"longer than {LONGEST >> 20} MiB")
         return json.loads(content.decode("utf-8-sig"), parse_int=_whole)
     except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, of depth
-        raise ValueError(f"{path}: not readable as JSON ({error}); delete it to have it made anew") from None
+        raise ValueError(f"not readable as JSON ({error})") from None
 
 
 def _whole(digits: str) -> int | float:

@@ -111,7 +111,7 @@ def test_start_checks_what_papermill_injected(home):
         parameters.start("02_train_loso", namespace | {"In": ["", "# Parameters\nepoch = 3\nseeds = [2]"]})
     with pytest.raises(ParameterError, match="seeds=1: must be list, not int"):
         parameters.start("02_train_loso", namespace | {"seeds": 1})
-    with pytest.raises(ParameterError, match=r"profile is '\.\./x'"):
+    with pytest.raises(ValueError, match=r"profile is '\.\./x'"):
         parameters.start("02_train_loso", namespace | {"profile": "../x"})
     with pytest.raises(ValueError, match="data is 'real'; choose one of synthetic, licensed"):
         parameters.start("02_train_loso", namespace | {"data": "real"})

@@ -2,8 +2,11 @@
 
 import itertools
 
+import pytest
+
 from aullm_lib import preprocess
 from aullm_lib.baselines.teacher import TeacherRecipe
+from aullm_lib.notebook import batch, parameters
 from aullm_lib.notebook.workspace import Workspace
 
 WORK = Workspace("mine")
@@ -40,3 +43,17 @@ def test_a_record_holds_parameters_results_and_provenance(tmp_path, monkeypatch)
     assert WORK.recorded("02_train_loso") == {"files": ["a"]}
     assert '"seeds"' in path.read_text() and '"versions"' in path.read_text()
     assert Workspace("other").recorded("02_train_loso") is None
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "/tmp/x", "a b", "a\n", "a\0", "é", "~", "C:x"])
+def test_a_profiles_name_never_leads_out_of_its_folders(name):
+    with pytest.raises(ValueError, match="profile is .*; expected letters, digits and hyphens"):
+        Workspace(name)
+
+
+@pytest.mark.parametrize("name", ["../profiles/demo", "./demo", "/etc/passwd", "demo.yaml", "..", "", "Demo"])
+def test_a_profile_is_read_from_its_folder_only(name):
+    with pytest.raises(ValueError, match="unknown profile"):
+        parameters.profile(name)
+    with pytest.raises(ValueError, match="unknown profile"):
+        batch.plan(name)
