@@ -14,6 +14,7 @@ pixels. They are put where the receptive fields are: a cell at its centre, repea
 of a cell covers two frames; a frame gets the mean of the cells that cover it.
 """
 
+import warnings
 from collections.abc import Callable, Collection, Iterator
 
 import torch
@@ -27,6 +28,7 @@ from aullm_lib.llm import Loaded
 from aullm_lib.model import AULLM
 from aullm_lib.runs import Run
 
+INCOMPLETE = 0.1  # the share of a logit's difference that its integrated gradients may miss without a remark
 AT_ONCE = 64  # clips in memory together, those that a method perturbs included
 
 
@@ -74,23 +76,35 @@ def integrated_gradients(
     """Integrated gradients from the still clip: `[b, t-1, h, w]`, signed; they sum up to the difference of the logits.
 
     Up to the quadrature, and but for pixels that are 0 in the first frame: LED divides by grey levels, so that it jumps
-    there with the first movement, which no gradient along the way reflects. Other arguments are those of ``grad_cam``.
+    there with the first movement, which no gradient along the way reflects. Where that takes more than ``INCOMPLETE``
+    of the difference, a warning says so. Other arguments are those of ``grad_cam``.
 
     Args:
         steps: Of the Gauss-Legendre quadrature.
     """
     from captum.attr import IntegratedGradients
 
-    method = IntegratedGradients(model)
+    method, incomplete = IntegratedGradients(model), list[bool]()
 
     def attribute(x: Tensor, aus: Tensor) -> Tensor:
         with torch.enable_grad():
-            gradients = method.attribute(
-                x, baselines=still(x), target=aus, n_steps=steps, internal_batch_size=max(at_once, len(x))
-            )
+            gradients, rest = method.attribute(
+                x, baselines=still(x), target=aus, n_steps=steps, internal_batch_size=max(at_once, len(x)),
+                return_convergence_delta=True,
+            )  # fmt: skip
+        jumps = ((x[:, :1] == 0) & (x[:, 1:] != 0)).flatten(1).any(1)  # b
+        difference = gradients.flatten(1).sum(1) - rest  # b
+        incomplete.append(bool((jumps & (rest.abs() > INCOMPLETE * difference.abs())).any()))
         return gradients[:, 1:].detach()  # frame 0 is its own baseline: 0
 
-    return _in_parts(model, clips, au_index, at_once, attribute)
+    maps = _in_parts(model, clips, au_index, at_once, attribute)
+    if any(incomplete):
+        warnings.warn(
+            "integrated gradients are incomplete where pixels that are 0 in the first frame move later: LED jumps "
+            "there, and the maps of some clips do not sum up to the difference of their logits",
+            stacklevel=2,
+        )
+    return maps
 
 
 def occlusion(

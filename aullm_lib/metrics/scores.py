@@ -25,6 +25,8 @@ MEASURES = [*SCORES, "precision", "recall", *RANKS]
 INTERVALS = ("jackknife", "bootstrap", "none")
 DRAWS = 20_000
 """Patterns of swapped subjects where there are too many to try all."""
+PIECE = 2**18
+"""Numbers of one array while curves of many weights are summed up, about: some ten of them are in memory at once."""
 FEWEST_POSITIVE = 3
 """Subjects with a positive below which an AU has no interval."""
 
@@ -332,12 +334,18 @@ def _ranked(probability: np.ndarray, label: np.ndarray, units: np.ndarray, weigh
     steps = np.unique(probability[label])  # g
 
     def reaching(of: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
-        """Clips in all, then those at or above ("right") or strictly above ("left") each step: r g+1."""
+        """Of each unit, clips in all, then those at or above ("right") or strictly above ("left") each step: u g+1."""
         table = np.zeros((weights.shape[1], len(steps) + 1))
         np.add.at(table, (units[of], np.searchsorted(steps, probability[of], side)), 1)
-        return weights @ table[:, ::-1].cumsum(1)[:, ::-1]
+        return table[:, ::-1].cumsum(1)[:, ::-1]
 
-    tp, fp, beyond = reaching(label, "right"), reaching(~label, "right"), reaching(~label, "left")
+    tables = reaching(label, "right"), reaching(~label, "right"), reaching(~label, "left")
+    pieces = np.array_split(weights, max(1, weights.shape[0] * (len(steps) + 1) // PIECE))  # bounds the memory
+    return np.concatenate([_areas(*(piece @ table for table in tables)) for piece in pieces])
+
+
+def _areas(tp: np.ndarray, fp: np.ndarray, beyond: np.ndarray) -> np.ndarray:
+    """ROC-AUC and average precision [r, 2] from clips in all and from each step on, as ``_ranked`` counts them."""
     positives, negatives = tp[:, 0], fp[:, 0]
     tp, fp, beyond = tp[:, 1:], fp[:, 1:], beyond[:, 1:]  # r g
     gained = -np.diff(tp, axis=1, append=0)

@@ -1,5 +1,6 @@
 """Scores against scikit-learn, a naive bootstrap, jackknife and swap test, and constants of the label counts."""
 
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn.metrics import (
 )
 
 from aullm_lib import facs, metrics
-from aullm_lib.metrics import thresholds
+from aullm_lib.metrics import scores, thresholds
 
 AUS = [f"AU{number}" for number in facs.NAMES]  # AU1, AU2, AU4, AU5, ...
 
@@ -392,3 +393,26 @@ def test_what_cannot_be_estimated_has_no_interval():
     assert (metrics.compare(alone, alone)["p"].dropna() == 1).all()
     with pytest.raises(ValueError, match="interval='percentile'"):
         metrics.score(frame, interval="percentile")
+
+
+@pytest.mark.parametrize("subjects", [10, 200])
+def test_scores_without_a_threshold_are_counted_in_bounded_memory_and_give_the_same(monkeypatch, subjects):
+    """300 clips, few or many of each subject; the curves of 20,000 resamples at once take 100 MB and more."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((300, 2)) < 0.5
+    frame = predictions(labels.astype(int), rng.random((300, 2)), [f"s{i % subjects:03}" for i in range(300)])
+    other = frame.assign(probability=rng.random(600))
+
+    def measured():
+        tracemalloc.start()
+        table = metrics.score(frame, interval="bootstrap", resamples=20_000)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        difference = metrics.compare(frame, other, measure="average_precision", draws=2000)
+        return table.join(difference.add_prefix("compared_")), peak
+
+    table, peak = measured()
+    monkeypatch.setattr(scores, "PIECE", 10**9)
+    whole, unbounded = measured()
+    pd.testing.assert_frame_equal(table, whole, check_exact=True)
+    assert unbounded - peak > 100 * 2**20

@@ -47,7 +47,7 @@ def test_a_record_holds_parameters_results_and_provenance(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "/tmp/x", "a b", "a\n", "a\0", "é", "~", "C:x"])
 def test_a_profiles_name_never_leads_out_of_its_folders(name):
-    with pytest.raises(ValueError, match="profile is .*; expected letters, digits and hyphens"):
+    with pytest.raises(ValueError, match=r"profile is .*; expected letters, digits and hyphens"):
         Workspace(name)
 
 
