@@ -129,6 +129,7 @@ class Info(TypedDict):
     protocol: str
     folds: list[Split]
     store: Store
+    llm_folder: NotRequired[str]  # from the run folder to an LLM that was given by a relative path
 
 
 class Revision(TypedDict):
@@ -246,6 +247,12 @@ class Run:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.path / 'run.json'}: experiment: {error}; {REPAIR}") from None
 
+    @property
+    def llm(self) -> str:
+        """The experiment's LLM, a hub name or a folder; a relative one as it is found from where this is called."""
+        folder = self.path.resolve() / self.info.get("llm_folder", "")
+        return str(folder) if (folder / "config.json").is_file() else self.experiment.llm
+
     @classmethod
     def open(
         cls,
@@ -296,6 +303,8 @@ class Run:
                     if not path.is_symlink():
                         path.symlink_to(Path(POOL, path.name), target_is_directory=True)
                 if not (path / "run.json").is_file():
+                    if (llm := Path(experiment.llm, "config.json")).is_file() and not llm.is_absolute():
+                        info["llm_folder"] = os.path.relpath(llm.parent, path.resolve())
                     files.write_json(path / "run.json", info, durable=True)
         run = cls(path)
         there, given = (stored.get("samples") for stored in (run.info["store"], about or {}))

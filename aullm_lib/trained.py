@@ -210,7 +210,8 @@ _IDENTITIES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # loaded LLM -> 
 def _load(path: Path, run: Run | None, llm: str | Loaded | None) -> Any:
     experiment, about = _described(path, run)
     if family(experiment.method) is model and needs_llm(experiment.variant):
-        _refuse_other(path, llm or experiment.llm, about.get("llm"))
+        llm = llm or (run.llm if run else experiment.llm)
+        _refuse_other(path, llm, about.get("llm"))
         note = run.note(path.parent.name) if run else {}
         dtype = about.get("llm_dtype") or note.get("llm_dtype")
         if dtype and not isinstance(llm, tuple) and experiment.recipe.llm_dtype == "auto":
@@ -406,12 +407,13 @@ def ensemble(
     elif not needs_llm(experiment.variant):
         loaded = None
     else:
-        if run is None and not llm:
+        place = llm or (run.llm if run else "")
+        if not place:
             raise ValueError(
                 f"{path}: its metadata name the LLM {experiment.llm!r}, which is not looked up unasked: "
                 f"give llm={experiment.llm!r}, or where it lies now"
             )
-        _refuse_other(path, llm or experiment.llm, about.get("llm"))
+        _refuse_other(path, place, about.get("llm"))
         recipe = recipe_of(experiment.variant, experiment.recipe)
-        loaded = load_llm(experiment.variant, recipe, llm or experiment.llm, target)
+        loaded = load_llm(experiment.variant, recipe, place, target)
     return Ensemble(experiment, tuple(paths), run, loaded, target)

@@ -624,6 +624,29 @@ def test_kept_weights_give_the_same_logits_to_the_bit(experiment, hand_store, ti
         trained.load(run, "hand-s0")
 
 
+@pytest.mark.parametrize("out", ["runs/results", "/elsewhere", "runs/pooled"])
+def test_a_runs_llm_is_found_from_any_folder(experiment, hand_store, tiny_llm, tmp_path, monkeypatch, out):
+    """Also where another one lies under the same relative path, and after the whole tree was moved."""
+    at = tmp_path / "at"
+    shutil.copytree(tiny_llm, at / "runs" / "llm" / "tiny")
+    (at / "runs" / "pooled" / "pool").mkdir(parents=True)
+    monkeypatch.chdir(at)
+    out = str(tmp_path / out[1:]) if out[0] == "/" else out
+    whole = dataclasses.replace(experiment, variant="all", llm="runs/llm/tiny")
+    path = Path(engine.run(whole, hand_store, out=out, keep_weights=True)).absolute()
+    expected = trained.load(path, "hand-s1")(hand_store.sample(hand_store.ids[:2]))
+    elsewhere = tmp_path / "elsewhere"
+    tiny.build_tiny(elsewhere / "runs" / "llm" / "tiny", hidden=32, layers=1, heads=2, kv_heads=1, seed=5)
+    monkeypatch.chdir(elsewhere)
+    if at in path.parents:
+        at.rename(tmp_path / "moved")
+        path = tmp_path / "moved" / path.relative_to(at)
+    fold = path / "folds" / "hand-s1" / "weights.safetensors"
+    for model in (trained.load(path, "hand-s1"), *trained.ensemble(fold).models()):
+        assert torch.equal(model(hand_store.sample(hand_store.ids[:2])), expected)
+    assert Run(path).experiment.llm == "runs/llm/tiny"  # as it was given: the key does not depend on the place
+
+
 OPENED_BY_ANYBODY = """
 import sys, torch
 from peft import PeftModel
