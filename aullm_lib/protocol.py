@@ -1,7 +1,15 @@
-"""Who is tested on what: leave-one-subject-out (paper 4.1), cross-domain (Table 4), and the guard against leaks."""
+"""Who is tested on what: leave-one-subject-out (paper 4.1), cross-domain (Table 4), and the guard against leaks.
+
+Labs that split alike have the same ``split_sha256``, whatever the order of clips and folds and the folds' names. It can
+be recomputed from clip ids, ``release/subject/clip`` as in ``casme2/sub01/EP02_01``, without this library::
+
+    hashes = [sha256(json.dumps([sorted(train), sorted(test)]).encode()).hexdigest() for train, test in folds]
+    split = sha256("\\n".join(sorted(hashes)).encode()).hexdigest()
+"""
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -15,6 +23,16 @@ class Fold(NamedTuple):
     name: str  # unique within a run, and a folder name
     train: tuple[str, ...]  # clip ids
     test: tuple[str, ...]
+
+
+def fold_sha256(train: Iterable[str], test: Iterable[str]) -> str:
+    """The SHA-256 of a fold's clip ids: of both lists, sorted, as JSON with a space after each comma, in ASCII."""
+    return hashlib.sha256(json.dumps([sorted(train), sorted(test)]).encode()).hexdigest()
+
+
+def split_sha256(folds: Iterable[str]) -> str:
+    """The SHA-256 of all folds. folds: ``fold_sha256`` of each, which are sorted and joined by newlines."""
+    return hashlib.sha256("\n".join(sorted(folds)).encode()).hexdigest()
 
 
 def loso(table: pd.DataFrame) -> list[Fold]:

@@ -41,7 +41,7 @@ import pandas as pd
 
 from aullm_lib.experiment import Experiment
 from aullm_lib.metrics.predictions import COLUMNS, TEXT
-from aullm_lib.protocol import Fold
+from aullm_lib.protocol import Fold, fold_sha256, split_sha256
 from aullm_lib.support import files
 from aullm_lib.support.provenance import MADE_BY, provenance
 from aullm_lib.support.typed import refuse_numbers, typed
@@ -113,7 +113,7 @@ class Split(TypedDict):
     name: str
     train_clips: int
     test_clips: int
-    sha256: str
+    sha256: str  # ``protocol.fold_sha256``
 
 
 class Info(TypedDict):
@@ -253,6 +253,11 @@ class Run:
         folder = self.path.resolve() / self.info.get("llm_folder", "")
         return str(folder) if (folder / "config.json").is_file() else self.experiment.llm
 
+    @property
+    def split_sha256(self) -> str:
+        """Which clips each fold trains on and is tested on (``protocol.split_sha256``)."""
+        return split_sha256(fold["sha256"] for fold in self.info["folds"])
+
     @classmethod
     def open(
         cls,
@@ -288,7 +293,7 @@ class Run:
                 "name": name,
                 "train_clips": len(train),
                 "test_clips": len(test),
-                "sha256": hashlib.sha256(json.dumps([train, test]).encode()).hexdigest(),
+                "sha256": fold_sha256(train, test),
             }
             for name, train, test in members
         ]

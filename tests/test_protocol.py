@@ -1,5 +1,7 @@
 """Leave-one-subject-out against scikit-learn, and every leak refused by name."""
 
+import hashlib
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -27,6 +29,24 @@ def test_loso_equals_scikit_learn(subjects):
     folds = protocol.loso(frame)
     assert {(frozenset(f.train), frozenset(f.test)) for f in folds} == expected
     assert len({f.name for f in folds}) == len(folds)
+
+
+def test_a_split_has_the_hash_that_another_lab_computes_whatever_the_order_and_the_names():
+    def hexadecimal(content):
+        return hashlib.sha256(content).hexdigest()
+
+    frame = table(["a", "a", "b"])
+    written = [b'[["x/a/c0", "x/a/c1"], ["x/b/c2"]]', b'[["x/b/c2"], ["x/a/c0", "x/a/c1"]]']
+    expected = hexadecimal("\n".join(sorted(map(hexadecimal, written))).encode())
+
+    def split(folds):
+        return protocol.split_sha256(protocol.fold_sha256(fold.train, fold.test) for fold in folds)
+
+    folds = protocol.loso(frame)
+    assert split(folds) == split(protocol.loso(frame[::-1])[::-1]) == expected
+    assert split(fold._replace(name=f"{i}") for i, fold in enumerate(folds)) == expected
+    others = [table(["a", "b", "b"]), table(["a", "a", "b", "b"])]
+    assert expected not in [split(protocol.loso(other)) for other in others] + [split(folds[:1])]
 
 
 def test_leaks_are_refused_by_name():

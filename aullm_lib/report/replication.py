@@ -337,7 +337,7 @@ def _data(profile: Profile) -> Iterator[Block]:
         folds.append(
             {
                 "test set": _data_of(r), "folds": f"{len(r.runs[0].folds)}",
-                "SHA-256": Code(r.runs[0].info.get("split_sha256", "")),
+                "SHA-256": Code(r.runs[0].split_sha256),
             }
         )  # fmt: skip
         parts = [part["release"] | {"align": part.get("align")} for part in info["data"].get("parts", [])]

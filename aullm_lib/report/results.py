@@ -292,17 +292,19 @@ def _runs(items: Iterable[Run | Result]) -> list[Run]:
 def made_by(items: Iterable[Run | Result]) -> dict:
     """The provenance of what is shown of some runs or results: their data, recipes, seeds, revisions, and our own."""
     runs = _runs(items)
-    data: dict[str, dict] = {}  # by test set: that of its first run, and every way in which its frames were stored
+    data: dict[str, dict] = {}  # by test set: that of its first run, every way its frames were stored, every split
     about = {}
     for run in runs:
         key, info, settings = configuration(run), run.info["data"], run.info["experiment"]["recipe"]
         sources = {name: value for name, value in info.items() if name in settings}  # a baseline's teacher and such
         clips = {name: value for name, value in info.items() if name != "llm" and name not in sources}
-        stores = data.setdefault(key.test_set, clips | {"stores": []})["stores"]
-        stores += [info["fingerprint"]] if info["fingerprint"] not in stores else []
+        shown = data.setdefault(key.test_set, clips | {"stores": [], "splits": []})
+        for name, value in {"stores": info["fingerprint"], "splits": run.split_sha256}.items():
+            shown[name] += [value] if value not in shown[name] else []
         about[str(run.path)] = key._asdict() | {
             "seed": run.info["experiment"]["seed"], "checkpoint": info.get("llm"), "sources": sources,
-            "settings": settings, "fingerprint": info["fingerprint"], "made_by": run.made_by(),
+            "settings": settings, "fingerprint": info["fingerprint"], "split_sha256": run.split_sha256,
+            "made_by": run.made_by(),
         }  # fmt: skip
     return {
         "synthetic": any(map(is_synthetic, runs)) if runs else None, "data": data, "runs": about

@@ -243,7 +243,7 @@ def _table(number: int, columns: list[Column], slots: list[dict], used: list[Res
     frame = pd.concat([part for part in parts if len(part)], ignore_index=True)[FRAME]
     older = [str(run.path) for r in used for run in r.older]
     made = made_by(scored) | {"table": number, "published": published.place(number), "passed_over": older}
-    notes = _notes(number, first, scored, policies, "difference" in set(frame["kind"]), len(older))
+    notes = _notes(number, first, made["data"], scored, policies, "difference" in set(frame["kind"]), len(older))
     notes += _not_estimable(scores) if scores is not None and number != 3 else []
     data = f"{in_words(scored)}, beside the published numbers"
     caption = data if scored else "published numbers, nothing run yet"
@@ -345,19 +345,21 @@ def compared(cells: pd.DataFrame, trivial: pd.DataFrame) -> pd.DataFrame:
 
 
 def _notes(
-    number: int, first: Mapping[str, Result], scored: Sequence[Result], policies: Sequence[str], differences: bool,
-    older: int,
+    number: int, first: Mapping[str, Result], data: Mapping[str, Mapping], scored: Sequence[Result],
+    policies: Sequence[str], differences: bool, older: int,
 ) -> list[str]:  # fmt: skip
-    """What a reader of the table has to know, one line each. first: a result of each test set."""
+    """What a reader of the table has to know, one line each. first, data: a result and the data of each test set."""
     out = []
     for test_set, result in first.items():
         frame, synthetic = result.predictions[0], "Synthetic release in the layout of " * result.synthetic
         protocol = (
             "trained on the first, tested on the second" if " → " in test_set else "leave-one-subject-out, pooled"
         )
+        splits = " or ".join(digest[:16] for digest in data[test_set]["splits"])
         out.append(
             f"{synthetic}{title(test_set)}: {frame['clip_id'].nunique()} clips of {frame['subject'].nunique()} "
-            f"subjects scored; {protocol}; in brackets, 95 % intervals over subjects (jackknife)."
+            f"subjects scored; {protocol}; in brackets, 95 % intervals over subjects (jackknife). "
+            f"Split (SHA-256 of each fold's clips): {splits}."
         )
     seeds = sorted({len(r.runs) for r in scored}) or [1]
     many = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))

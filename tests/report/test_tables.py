@@ -246,6 +246,22 @@ def test_cross_domain_has_both_directions_and_no_nested_thresholds(record, load)
     assert any("does not say which LLM" in note for note in made.notes)
 
 
+def test_a_table_says_how_the_clips_were_split(record, load):
+    """By hash: runs whose subjects differ, in the same result or in the other direction, have others."""
+    record(release="casme2 → samm")
+    record(release="samm → casme2")
+    once = [Run(record(release="samm")), Run(record(release="samm", seed=2))]
+    assert len({run.split_sha256 for run in once}) == 1
+    made = tables.per_release(2, load())
+    assert made.provenance["data"]["samm"]["splits"] == [once[0].split_sha256]
+    assert [run["split_sha256"] for run in made.provenance["runs"].values()] == [once[0].split_sha256] * 2
+    for text in (tables.markdown(made), tables.page(made), tables.latex(made, "x")):
+        assert once[0].split_sha256[:16] in text
+    crossed = tables.cross_domain(load())
+    digests = {data["splits"][0] for data in crossed.provenance["data"].values()}
+    assert len(digests) == 2 and all(digest[:16] in tables.markdown(crossed) for digest in digests)
+
+
 def test_every_policy_is_a_group_with_its_own_trivial_classifiers(record, load):
     record(skill=0.0)
     record(skill=0.0, llm="tiny")
