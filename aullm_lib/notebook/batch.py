@@ -25,7 +25,7 @@ from pathlib import Path
 import papermill
 from traitlets.config import Config
 
-from aullm_lib.notebook import executed, parameters, site
+from aullm_lib.notebook import disk, executed, parameters, site
 from aullm_lib.notebook.parameters import ParameterError
 from aullm_lib.notebook.workspace import Workspace, enter_home, home
 from aullm_lib.runs import POOL
@@ -95,7 +95,7 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
     work = Workspace(name or profile)
     folder = work.folder / "notebooks"
     library, copies = library_digest(), []
-    for line in parameters.missing_weights(notebooks):
+    for line in [*parameters.missing_weights(notebooks), *disk.advice(notebooks, home())]:
         log.info(line)
     with files.explained(folder, "the executed notebooks"):
         folder.mkdir(parents=True, exist_ok=True)
