@@ -13,6 +13,8 @@ LLM ?= Qwen/Qwen2.5-1.5B
 # For `make grid`: "llm=a,b recipe=paper,released seeds=1,2", or a YAML file with a list for each parameter.
 GRID :=
 PROFILE := paper
+# Recipes read these from the environment: whatever characters a path has, no shell takes it apart.
+export CASME2_ROOT SAMM_ROOT RELEASES LLM GRID PROFILE
 # More for the command aullm, such as ARGS="--only 02_train_loso -p recipe=released".
 ARGS ?=
 
@@ -52,28 +54,25 @@ demo-full: $(READY) ## every table row and variant at demo size: up to 90 minute
 	@$(BIN)/aullm batch demo-full $(ARGS)
 
 paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_ROOT=... [RELEASES=casme2] [LLM=...]
-	@for release in $$(tr ',a-z' ' A-Z' <<< '$(RELEASES)'); do \
-	  case $$release in CASME2) root='$(CASME2_ROOT)';; SAMM) root='$(SAMM_ROOT)';; \
-	    *) echo "RELEASES=$(RELEASES): choose from casme2,samm" >&2; exit 2;; esac; \
+	@for release in $$(tr ',a-z' ' A-Z' <<< "$$RELEASES"); do \
+	  case $$release in CASME2) root=$$CASME2_ROOT;; SAMM) root=$$SAMM_ROOT;; \
+	    *) echo "RELEASES=$$RELEASES: choose from casme2,samm" >&2; exit 2;; esac; \
 	  if [ ! -d "$$root" ]; then echo "$${release}_ROOT is $${root:-not set}$${root:+, which is no folder}: give the" \
 	    "folder of the unpacked release, make paper $${release}_ROOT=/path/to/it, or leave it out with RELEASES=..." >&2; \
 	    exit 2; fi; done
 	@$(MAKE) --silent --no-print-directory setup
-	@quoted() { [ -z "$$1" ] || printf '"%s"' "$$(realpath -- "$$1")"; }; \
-	  $(BIN)/aullm batch paper -p 'releases=[$(RELEASES)]' -p 'llm=$(LLM)' \
-	  -p "casme2_root=$$(quoted '$(CASME2_ROOT)')" -p "samm_root=$$(quoted '$(SAMM_ROOT)')" $(ARGS)
+	@$(BIN)/aullm batch paper -p "releases=[$$RELEASES]" -p "llm=$$LLM" -p "casme2_root=$$CASME2_ROOT" \
+	  -p "samm_root=$$SAMM_ROOT" $(ARGS)
 
 grid: $(READY) ## every combination of some parameters, going on after a failure: make grid GRID="llm=a,b seeds=1,2"
-	@quoted() { printf '"%s"' "$$(realpath -- "$$1")"; }; \
-	  $(BIN)/aullm grid $(PROFILE) '$(GRID)' \
-	  $(if $(CASME2_ROOT),-p "casme2_root=$$(quoted '$(CASME2_ROOT)')") \
-	  $(if $(SAMM_ROOT),-p "samm_root=$$(quoted '$(SAMM_ROOT)')") \
-	  $(if $(filter-out file,$(origin RELEASES)),-p 'releases=[$(RELEASES)]') \
-	  $(if $(filter-out file,$(origin LLM)),-p 'llm=$(LLM)') $(ARGS)
+	@$(BIN)/aullm grid "$$PROFILE" "$$GRID" \
+	  $(if $(CASME2_ROOT),-p "casme2_root=$$CASME2_ROOT") $(if $(SAMM_ROOT),-p "samm_root=$$SAMM_ROOT") \
+	  $(if $(filter-out file,$(origin RELEASES)),-p "releases=[$$RELEASES]") \
+	  $(if $(filter-out file,$(origin LLM)),-p "llm=$$LLM") $(ARGS)
 
 report: PROFILE := demo
 report: $(READY) ## the replication report, and a static site with notebooks, tables and figures: make report [PROFILE=demo]
-	@$(BIN)/aullm report $(PROFILE)
+	@$(BIN)/aullm report "$$PROFILE"
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
@@ -83,7 +82,7 @@ lab: $(READY) ## open JupyterLab on the notebooks
 test: $(READY) ## run every test: units, and every notebook through papermill and nbval
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder tests
 	rm -rf runs/nbval
-	AULLM_HOME=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
+	AULLM_HOME="$$PWD/runs/nbval" $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	  -W default -p no:cacheprovider notebooks
 
 browser: ## install Chromium, which tests/notebook/test_browser.py drives (they are skipped without it)

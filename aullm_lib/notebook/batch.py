@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import time
 from argparse import Namespace
@@ -137,16 +138,19 @@ def grid(profile: str, text: str, notebooks: list[str]) -> dict[str, dict]:
 
     Args:
         profile: The profile whose parameters the cells change.
-        text: Pairs ``name=value,value``, or the name of a YAML file with a list for each parameter. A single value of a
-            parameter that is a list, such as ``seeds``, is a list of one.
+        text: Pairs ``name=value,value``, quoted as in a shell where they have blanks, or the name of a YAML file with a
+            list for each parameter. A single value of a parameter that is a list, such as ``seeds``, is a list of one.
         notebooks: The notebooks of a cell; each parameter must be one of theirs.
 
     Raises:
         ParameterError: The text is no grid, or names an unknown parameter.
     """
-    if "=" in text:
-        pairs = [pair.partition("=") for pair in text.split()]
-        axes = {key: [parameters.parse_yaml(v, f"GRID: {key}") for v in values.split(",")] for key, _, values in pairs}
+    if "=" in text and not Path(text).is_file():
+        try:
+            pairs = [pair.partition("=") for pair in shlex.split(text)]
+        except ValueError as error:
+            raise ParameterError(f"GRID={text!r}: {error}") from None
+        axes = {key: [parameters.parse(key, v, f"GRID: {key}") for v in values.split(",")] for key, _, values in pairs}
     else:
         with files.explained(Path(text), "the grid"):
             axes = parameters.parse_yaml(Path(text).read_text(encoding="utf-8"), text)
@@ -170,7 +174,7 @@ def grid(profile: str, text: str, notebooks: list[str]) -> dict[str, dict]:
         if len(name) > 80 or "/" in json.dumps(cell) or cells.get(name, cell) != cell:
             name = f"{name[:80]}-{hashlib.sha256(json.dumps(cell).encode()).hexdigest()[:6]}"
         cells[name] = cell
-    return cells
+    return {name: parameters.from_here(cell) for name, cell in cells.items()}
 
 
 def run_grid(profile: str, cells: dict[str, dict], overrides: dict | None, notebooks: list[str]) -> dict[str, str]:
@@ -215,17 +219,22 @@ def _share(profile: Workspace, cell: Workspace) -> None:
 def main(options: Namespace) -> int:
     """``aullm demo``, ``batch`` and ``grid``."""
     started = time.perf_counter()
+    for text in options.p:
+        if "=" not in text:
+            raise ParameterError(f"-p {text}: expected NAME=VALUE")
     pairs = [text.partition("=") for text in options.p]
-    overrides = {key: parameters.parse_yaml(value, f"-p {key}") if value else "" for key, _, value in pairs}
+    overrides = parameters.from_here({key: parameters.parse(key, value, f"-p {key}") for key, _, value in pairs})
     if options.grid is not None:
         notebooks = options.only or list(IN_A_GRID)
         cells = grid(options.profile, options.grid, notebooks)
+        enter_home()  # where a profile's own relative folders lie
         failed = run_grid(options.profile, cells, overrides, notebooks)
         seconds = time.perf_counter() - started
         log.info("\n%d of %d cells are done (%.0f s)", len(cells) - len(failed), len(cells), seconds)
         for name in cells:
             log.info("  %-7s %s", "FAILED" if name in failed else "done", Workspace(name).folder)
         return int(len(failed) > 0)
+    enter_home()
     try:
         run(options.profile, overrides, options.only)
     except papermill.PapermillExecutionError as error:

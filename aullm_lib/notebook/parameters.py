@@ -8,6 +8,7 @@ under a notebook's name for that one.
 import ast
 import inspect
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import yaml
 
 from aullm_lib import baselines, datasets, preprocess
 from aullm_lib.baselines import METHODS
-from aullm_lib.notebook.workspace import Workspace, enter_home
+from aullm_lib.notebook.workspace import Workspace, enter_home, home
 from aullm_lib.report import claims
+from aullm_lib.support import smollm2, tiny
 from aullm_lib.support.typed import typed
 
 ROOTS = {"casme2": "casme2_root", "samm": "samm_root"}
+FOLDERS = (*ROOTS.values(), "other_roots", "teacher", "llm", "more_llms")
 SOURCES = ("synthetic", "licensed")
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -108,6 +111,33 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ParameterError(f"{where}: not readable as YAML ({' '.join(str(error).split())})") from None
+
+
+def parse(key: str, text: str, where: str) -> Any:
+    """A parameter's value as a command has it: YAML, but a text as it stands (or in quotation marks, as in YAML).
+
+    So a path may have any characters. Raises ParameterError naming ``where`` it stands.
+    """
+    textual = any(isinstance(defaults(name).get(key), str) for name in names())
+    if textual and not re.fullmatch(r"""(["']).*\1""", text, re.DOTALL):
+        return text
+    return parse_yaml(text, where)
+
+
+def from_here(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters whose relative folders count from here: notebooks run at ``home``, and would look for them there."""
+    here = Path.cwd()
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: placed(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [placed(part) for part in value]
+        folder = isinstance(value, str) and value not in ("", smollm2.NAME, *tiny.SHAPES) and here / value
+        return str(folder) if folder and folder.is_dir() else value
+
+    at_home = here == home().expanduser().resolve()
+    return {key: placed(value) if key in FOLDERS and not at_home else value for key, value in values.items()}
 
 
 def check(settings: Mapping) -> None:

@@ -1,5 +1,6 @@
 """The command ``aullm``: its help, its exit codes, and how it is installed."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from aullm_lib.__main__ import main, parser
+from aullm_lib.notebook import batch, parameters
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("predict", "report", "demo", "batch", "grid")
@@ -67,3 +69,50 @@ def test_a_wrong_call_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2 and "usage: aullm" in capsys.readouterr().err
+
+
+# The make targets
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Calls make; the command aullm says what it was given, and the environment counts as set up."""
+    told, folder = tmp_path / "told.json", tmp_path / "venv" / "bin"
+    folder.mkdir(parents=True)
+    script = f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv[1:], open({str(told)!r}, 'w'))\n"
+    (folder / "aullm").write_text(script)
+    (folder / "aullm").chmod(0o755)
+    (folder.parent / ".ready").touch()
+
+    def call(*arguments: str, **variables: str) -> tuple[subprocess.CompletedProcess, list[str]]:
+        command = ["make", *arguments, f"VENV={folder.parent}"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | variables)
+        return done, json.loads(told.read_text()) if told.exists() else []
+
+    return call
+
+
+ODD = ["O'Brien", "a b", "#1", 'say "x"', "it`s; echo", "back\\slash", "é中", "(x) & y|z", "*", "a=b, c: d"]
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_a_path_goes_through_make_and_the_command_as_it_is(make, tmp_path, name, by):
+    root = tmp_path / name / "CASME2"
+    root.mkdir(parents=True)
+    variables = {"RELEASES": "casme2", "CASME2_ROOT": str(root), "LLM": str(root)}
+    pairs = [f"{key}={value}" for key, value in variables.items()]
+    for target in ("paper", "grid"):
+        arguments, more = (pairs, {}) if by == "argument" else ([], variables)
+        done, told = make(target, "GRID=seeds=1,2", *arguments, **more)
+        assert done.returncode == 0, done.stderr
+        assert {f"casme2_root={root}", f"llm={root}", "releases=[casme2]"} <= set(told)
+        pairs = [text.partition("=") for text in told if text.startswith(("casme2_root=", "llm=", "releases="))]
+        settings = batch.plan("paper", {key: parameters.parse(key, value, key) for key, _, value in pairs})
+        assert settings["02_train_loso"]["casme2_root"] == settings["02_train_loso"]["llm"] == str(root)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_folder_that_is_not_there_is_said_so_by_its_name(make, tmp_path, name):
+    done, told = make("paper", "RELEASES=casme2", f"CASME2_ROOT={tmp_path / name}")
+    assert done.returncode == 2 and f"CASME2_ROOT is {tmp_path / name}, which is no folder" in done.stderr and not told

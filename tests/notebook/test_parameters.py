@@ -18,6 +18,46 @@ def profiles(tmp_path, monkeypatch):
     return lambda text: (tmp_path / "profiles" / "mine.yaml").write_text(text)
 
 
+ODD = [
+    "/data/O'Brien/CASME2",
+    "/a b/#1",
+    '/say "x"/c',
+    "/50%/: y",
+    "[x",
+    "{a: b}",
+    "no",
+    "1.5",
+    "~",
+    "/é/中",
+    "",
+    "a=b",
+    "'/x",
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_a_text_is_taken_as_it_stands(text):
+    assert parameters.parse("casme2_root", text, "-p") == text
+
+
+def test_a_text_in_quotation_marks_and_what_is_no_text_are_yaml():
+    assert parameters.parse("llm", r'"/a\tb"', "-p") == "/a\tb" and parameters.parse("llm", "'it''s'", "-p") == "it's"
+    assert parameters.parse("seeds", "[1, 2]", "-p") == [1, 2] and parameters.parse("trace", "yes", "-p") is True
+    with pytest.raises(ParameterError, match="-p seeds: not readable as YAML"):
+        parameters.parse("seeds", "[1", "-p seeds")
+
+
+def test_relative_folders_count_from_where_the_command_is_called(tmp_path, monkeypatch, home):
+    (tmp_path / "data").mkdir()
+    given = {"casme2_root": "data", "other_roots": {"mmew": "data", "casme": "gone"}, "llm": "tiny", "recipe": "data"}
+    for folder, expected in ((tmp_path, str(tmp_path / "data")), (home, "data")):
+        monkeypatch.chdir(folder)
+        placed = parameters.from_here(given | {"more_llms": ["data", "Qwen/Qwen2-1.5B"]})
+        assert placed["casme2_root"] == placed["other_roots"]["mmew"] == placed["more_llms"][0] == expected
+        assert (placed["other_roots"]["casme"], placed["llm"], placed["recipe"]) == ("gone", "tiny", "data")
+        assert placed["more_llms"][1] == "Qwen/Qwen2-1.5B"
+
+
 @pytest.mark.parametrize("name", ["smoke", "demo", "demo-llm", "demo-full", "paper"])
 def test_shipped_profiles_are_sound_and_hold_only_differences(name):
     import yaml
