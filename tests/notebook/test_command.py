@@ -107,8 +107,8 @@ def test_a_path_goes_through_make_and_the_command_as_it_is(make, tmp_path, name,
         done, told = make(target, "GRID=seeds=1,2", *arguments, **more)
         assert done.returncode == 0, done.stderr
         assert {f"casme2_root={root}", f"llm={root}", "releases=[casme2]"} <= set(told)
-        pairs = [text.partition("=") for text in told if text.startswith(("casme2_root=", "llm=", "releases="))]
-        settings = batch.plan("paper", {key: parameters.parse(key, value, key) for key, _, value in pairs})
+        taken = [text.partition("=") for text in told if text.startswith(("casme2_root=", "llm=", "releases="))]
+        settings = batch.plan("paper", {key: parameters.parse(key, value, key) for key, _, value in taken})
         assert settings["02_train_loso"]["casme2_root"] == settings["02_train_loso"]["llm"] == str(root)
 
 
