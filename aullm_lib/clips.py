@@ -158,7 +158,10 @@ class ClipStore:
 
 
 def labels(table: pd.DataFrame, ids: tuple[str, ...], aus: tuple[int, ...]) -> Tensor:
-    """0/1 targets [B, N_AU] float32 in the order of ``ids`` and ``aus``; an AU that never occurs in the table is 0."""
+    """0/1 targets [B, N_AU] float32 in the order of ``ids`` and ``aus``, NaN where it is unknown whether an AU occurs.
+
+    An AU that never occurs in the table is 0, one that is not coded in a clip's release is unknown (``join``).
+    """
     columns = table.reindex(columns=[f"AU{n}" for n in aus], fill_value=0).loc[list(ids)]
     return torch.tensor(columns.to_numpy("float32"))
 
@@ -190,9 +193,9 @@ def _alignments(settings: dict) -> set[str]:
 def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
     """Joins the clips of several releases in one store, for training on one and testing on another; made once.
 
-    An AU that one of them never annotates is 0 there: compare only AUs that all annotate. How each was made is in
-    ``release["parts"]``. Stores may differ in how they are aligned, as face crops ("none") and aligned frames
-    ("similarity") do; whole frames go with whole frames only.
+    An AU that no annotation of a release names is not coded there: its clips have no label of it, and neither losses
+    nor scores count them. How each store was made is in ``release["parts"]``. Stores may differ in how they are
+    aligned, as face crops ("none") and aligned frames ("similarity") do; whole frames go with whole frames only.
 
     Raises:
         ValueError: stores that differ in frame size or so in alignment, or have a clip in common.
@@ -227,7 +230,7 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
     if joined := opened(out, settings):
         return joined
     labels = facs.au_columns(table)
-    table[labels] = table[labels].fillna(0).astype("int8")
+    table[labels] = table[labels].astype("Int8")
     table = table[[c for c in table if c not in labels] + labels]
     partial = out.with_name(out.name + ".partial")
     what = "the joined clip store"

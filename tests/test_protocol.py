@@ -74,6 +74,29 @@ def test_cross_domain_trains_on_one_release_and_tests_on_the_other():
         protocol.cross_domain(a, b[:0])
 
 
+def test_each_release_is_tested_once_by_what_all_others_taught():
+    frames = []
+    for name in ("b", "a", "c"):
+        frame = table(["1", "1", "2"]).assign(dataset=name)
+        frame.index = name + "/" + frame["subject"] + "/" + frame["clip"]
+        frames.append(frame)
+    together = pd.concat(frames)
+    folds = protocol.leave_one_release_out(together)
+    splits = LeaveOneGroupOut().split(together, groups=together["dataset"])
+    expected = {(frozenset(together.index[a]), frozenset(together.index[b])) for a, b in splits}
+    assert {(frozenset(f.train), frozenset(f.test)) for f in folds} == expected
+    assert [f.name for f in folds] == ["a", "b", "c"]
+    assert protocol.described(folds, together) == {
+        "train": ["a", "b", "c"], "test": ["a", "b", "c"], "protocol": "leave-one-release-out"
+    }  # fmt: skip
+    assert protocol.described(folds[:2], together)["protocol"] == "custom"
+    with pytest.raises(ValueError, match="needs at least 2 releases, the table has a"):
+        protocol.leave_one_release_out(together[together["dataset"] == "a"])
+    twins = together.assign(sha256=[str(i) for i in range(8)] + ["0"])
+    with pytest.raises(protocol.Leak, match="hold the same frames"):
+        protocol.leave_one_release_out(twins)
+
+
 def test_fewer_subjects_are_nested_follow_the_seed_and_leave_the_test_alone():
     names = [f"p{i}" for i in range(9)]
     frame = table([name for name in names for _ in range(1 + int(name[1:]) % 3)])

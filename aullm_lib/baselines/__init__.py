@@ -10,8 +10,9 @@ folder. A method's module has
                          its inputs of every clip of a store, in the store's order, without labels: made once per run
     Model(recipe, n_aus) with
         fit(inputs, rows, targets, order, after)
-                         trains on some clips: their positions [B] in the store, 0/1 targets [B, N_AU], a generator for
-                         their order, and ``after(epoch, loss)`` to call at the end of every epoch
+                         trains on some clips: their positions [B] in the store, 0/1 targets [B, N_AU] (NaN where it is
+                         unknown whether the AU occurs), a generator for their order, and ``after(epoch, loss)`` to call
+                         at the end of every epoch
         probabilities(inputs, rows) -> [B, N_AU] float64
         state_dict()     what training changed, or nothing
 

@@ -301,11 +301,12 @@ class Model(Network):
         assert self.fold
         frames, rows = x
         logits, dc = self(frames)  # b n_aus, b d
+        known, targets = targets.isfinite(), targets.nan_to_num()
         balance = targets * (1 - self.fold.alpha) + (1 - targets) * self.fold.alpha  # b n_aus
         subjects = self.fold.subjects[rows]  # b
         r = self.recipe
         cosines = arcface(dc, self.fold.prototypes, subjects, scale=r.scale, margin=r.margin)  # b s
-        return (balance * self.focal(logits, targets)).mean() + r.dc_weight * F.cross_entropy(cosines, subjects)
+        return (balance * self.focal(logits, targets))[known].mean() + r.dc_weight * F.cross_entropy(cosines, subjects)
 
     def decide(self, x: tuple[Tensor, Tensor]) -> Tensor:
         return torch.sigmoid(self(x[0])[0])
@@ -321,7 +322,7 @@ class Model(Network):
         people, index = inputs.subjects[rows].unique(return_inverse=True)
         subjects = torch.full_like(inputs.subjects, -1).index_put_((rows,), index)  # n
         prototypes = nn.Parameter(torch.randn(len(people), self.recipe.width, device=rows.device))
-        alpha = targets.mean(0).clamp(1 / len(rows), 1 - 1 / len(rows))
+        alpha = targets.nanmean(0).clamp(1 / len(rows), 1 - 1 / len(rows))
         self.fold = Fold(subjects, prototypes, alpha)
 
     def end(self) -> None:

@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from aullm_lib.baselines import views
-from aullm_lib.baselines.network import Network, NetworkRecipe, resnet
+from aullm_lib.baselines.network import Network, NetworkRecipe, binary_loss, resnet
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
 
@@ -281,7 +281,7 @@ class Model(Network):
 
     def loss(self, x: Inputs, targets: Tensor) -> Tensor:
         logits = self(x)  # 2 b n_aus
-        return F.binary_cross_entropy_with_logits(logits, targets.expand_as(logits))
+        return binary_loss(logits, targets.expand_as(logits))
 
     def decide(self, x: Inputs) -> Tensor:
         return torch.sigmoid(self(x).mean(0))

@@ -17,6 +17,7 @@ from aullm_lib.baselines import views, weights
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import Settings, setting
 
+UNKNOWN = -100  # as a class, which torch's cross-entropy leaves out
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """ResNet's name -> how many basic blocks each stage has."""
 
@@ -72,7 +73,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def loss(self, x: Any, targets: Tensor) -> Tensor:
-        """The loss of a batch [], a mean over its clips; by default of 2-way logits. targets: 0/1 [b, N_AU]."""
+        """The loss of a batch [], a mean over its clips; by default of 2-way logits. targets: 0/1, NaN unknown."""
         return two_way_loss(self(x), targets)
 
     def decide(self, x: Any) -> Tensor:
@@ -112,7 +113,10 @@ class Network(nn.Module):
         order: torch.Generator,
         after: Callable[[int, float], None],
     ) -> None:
-        """Trains on the clips at ``rows`` [B] with 0/1 targets [B, N_AU]; ``after`` receives each epoch's mean loss."""
+        """Trains on the clips at ``rows`` [B]; ``after`` receives each epoch's mean loss.
+
+        targets: 0/1 [B, N_AU], NaN where it is unknown whether the AU occurs.
+        """
         r = self.recipe
         self.begin(inputs, rows, targets)
         groups = [{"params": group, "lr": rate} for group, rate in zip(self.groups(), self.rates(0), strict=True)]
@@ -184,8 +188,14 @@ class TwoWay(nn.Module):
 
 
 def two_way_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean over AUs and clips of their cross-entropies. logits: `[b, n_aus, 2]`; targets: 0/1 `[b, n_aus]`."""
-    return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten().long())
+    """The mean of the cross-entropies of known AUs. logits: `[b, n_aus, 2]`; targets: 0/1, NaN unknown `[b, n_aus]`."""
+    return nn.functional.cross_entropy(logits.flatten(0, 1), targets.nan_to_num(UNKNOWN).flatten().long())
+
+
+def binary_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean of the binary cross-entropies of known AUs. targets: 0/1, NaN unknown; in the shape of the logits."""
+    known = targets.isfinite()
+    return nn.functional.binary_cross_entropy_with_logits(logits[known], targets[known])
 
 
 def two_way_probabilities(logits: Tensor) -> Tensor:

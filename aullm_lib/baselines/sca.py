@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 
 from aullm_lib import clips
 from aullm_lib.baselines import tim, views
-from aullm_lib.baselines.network import Network, NetworkRecipe
+from aullm_lib.baselines.network import Network, NetworkRecipe, binary_loss
 from aullm_lib.clips import ClipStore
 from aullm_lib.recipe import setting
 
@@ -265,7 +265,7 @@ class Model(Network):
         return x.transpose(1, 2)  # b 3 t crop crop
 
     def loss(self, x: Tensor, targets: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(self(x), targets)
+        return binary_loss(self(x), targets)
 
     def decide(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self(x))

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from sklearn.svm import SVC
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class Machines(nn.Module):
         """Fits one machine per AU to the clips at ``rows`` [B]; ``after`` receives the mean hinge loss, once.
 
         Args:
-            targets: 0/1 [B, N_AU].
+            targets: 0/1 [B, N_AU]; clips in which it is unknown whether the AU occurs (NaN) are left out.
             order: Not used, since nothing is random.
         """
         features, products = inputs.features[rows], inputs.products[rows][:, rows]
@@ -81,17 +82,19 @@ class Machines(nn.Module):
         self.gamma = (1 / (features.shape[1] * variance) if variance else torch.ones(())).to(self.gamma)
         kernel = self._kernel(products).cpu().numpy()  # for all AUs
         dual, bias = torch.zeros(len(self.bias), len(rows), dtype=torch.float64), torch.zeros_like(self.bias)
-        for au, present in enumerate(targets.T.cpu().numpy() > 0):
+        for au, labels in enumerate(targets.T.cpu().numpy()):
+            known = np.flatnonzero(np.isfinite(labels))
+            present = labels[known] > 0
             if present.all() or not present.any():
-                bias[au] = math.inf if present.all() else -math.inf
+                bias[au] = math.inf if len(known) and present.all() else -math.inf
                 continue
-            machine = SVC(C=self.C, kernel="precomputed").fit(kernel, present)
-            dual[au, machine.support_] = torch.from_numpy(machine.dual_coef_[0])
+            machine = SVC(C=self.C, kernel="precomputed").fit(kernel[np.ix_(known, known)], present)
+            dual[au, known[machine.support_]] = torch.from_numpy(machine.dual_coef_[0])
             bias[au] = float(machine.intercept_[0])
         used = dual.any(0).to(rows.device)
         self.support, self.dual, self.bias = features[used], dual.to(self.bias)[:, used], bias
         margins = (2 * targets - 1) * self._decisions(products[:, used])
-        after(1, float((1 - margins).clamp(min=0).mean()))
+        after(1, float((1 - margins).clamp(min=0).nanmean()))
 
     def probabilities(self, inputs: Inputs, rows: Tensor) -> Tensor:
         """Of occurrence [B, N_AU], float64, of the clips at ``rows`` [B]: the sigmoid of the decision value."""

@@ -193,7 +193,8 @@ class _Learner:
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The summed loss [] of some clips of a batch, from the hidden states, or the visual tokens without an LLM."""
-        return self.criterion(self.model.head(hidden), targets).sum()
+        losses = self.criterion(self.model.head(hidden), targets.nan_to_num())  # b n_aus
+        return losses.where(targets.isfinite(), 0).sum()  # of the AUs that are known
 
     def share(self, batch: int) -> float:
         """What the recipe's reduction divides the summed loss of a batch by."""

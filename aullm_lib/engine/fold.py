@@ -42,8 +42,8 @@ def finished(
         trace: ``columns`` after every epoch.
         probe: ``probe.measure`` with its epoch.
     """
-    truth = labels(table, fold.test, experiment.aus).int()
-    predictions = pd.DataFrame(columns(probabilities, fold.test, experiment.aus) | {"label": truth.flatten().numpy()})
+    truth = pd.Series(labels(table, fold.test, experiment.aus).flatten().numpy()).astype("Int8")  # missing: unknown
+    predictions = pd.DataFrame(columns(probabilities, fold.test, experiment.aus) | {"label": truth})
     predictions["subject"] = predictions["clip_id"].map(table["subject"])
     sizes = {"fold": fold.name, "train_clips": len(fold.train), "test_clips": len(fold.test)}
     info = sizes | info | {"threads": torch.get_num_threads()}

@@ -114,6 +114,8 @@ def run(
         for fold in folds:
             protocol.refuse_leak(fold, table)
     split = protocol.described(folds, table)  # also of a run that trains on a share of the subjects
+    if len(split["test"]) > 1:  # the first subject of one release is not that of another
+        table = table.assign(subject=table["dataset"] + "/" + table["subject"])
     if (share := family(experiment.method).subjects(experiment)) < 1:
         folds = protocol.fewer_subjects(folds, table, share, experiment.seed)
     data = {"fingerprint": store.fingerprint, "clips": len(table), **store.info["settings"]["release"]}

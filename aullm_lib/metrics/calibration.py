@@ -37,7 +37,7 @@ def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
             "mean_probability": arrays.probability.ravel(), "frequency": arrays.label.ravel().astype(float),
         }
     )  # fmt: skip
-    by_bin = clips.groupby(["au", "bin"])
+    by_bin = clips[arrays.known.ravel()].groupby(["au", "bin"])
     table = by_bin.mean().assign(count=by_bin.size()).reindex(rows)
     return table.assign(count=table["count"].fillna(0).astype(int)).reset_index()
 

@@ -11,7 +11,10 @@ import pandas as pd
 from aullm_lib import facs
 
 COLUMNS = ["clip_id", "subject", "au", "label", "probability"]
-"""One row per (clip, AU): label 0 or 1, probability 0 to 1. A column ``fold`` may stand beside them."""
+"""One row per (clip, AU): label 0 or 1, probability 0 to 1. A column ``fold`` may stand beside them.
+
+The label is missing where a release does not code the AU: that is unknown, and no score counts it.
+"""
 TEXT = {"clip_id": str, "subject": str, "au": str, "fold": str}
 """The dtypes with which a CSV file is read: subject "006" stays text."""
 
@@ -37,7 +40,8 @@ def check(
         TypeError: Not a DataFrame.
         ValueError: Names the column, or the first (clip, AU): a column missing or twice, no rows, a missing value, a
             clip predicted twice, in part, not at all or unexpectedly, a clip of two folds or subjects, a fold without
-            predictions, an AU that FACS does not have, a label other than 0 or 1, a probability outside 0 to 1.
+            predictions, an AU that FACS does not have, a label other than 0 or 1, or missing for a part of a
+            release's clips (the first part of their ids) or for all clips, a probability outside 0 to 1.
     """
     if not isinstance(predictions, pd.DataFrame):
         raise TypeError(f"predictions: expected a DataFrame, got {type(predictions).__name__}")
@@ -57,7 +61,14 @@ def check(
     _refuse(predictions, predictions["au"].isin(not_facs), "not an AU that FACS has (AU1, AU2, ...)")
     _refuse(predictions, predictions.duplicated(["clip_id", "au"]), "predicted twice")
     label, probability = _numbers(predictions, "label"), _numbers(predictions, "probability")
-    _refuse(predictions, ~np.isin(label, (0, 1)), "label {}, expected 0 or 1", "label")
+    unknown = np.isnan(label)
+    if unknown.any():  # a release codes an AU or does not, never for a part of its clips
+        release, known = predictions["clip_id"].str.partition("/")[0], pd.Series(~unknown, predictions.index)
+        here, anywhere = (
+            known.groupby(keys).transform("any") for keys in ([release, predictions["au"]], predictions["au"])
+        )
+        _refuse(predictions, unknown & (here | ~anywhere), "label {}, expected 0 or 1", "label")
+    _refuse(predictions, ~(np.isin(label, (0, 1)) | unknown), "label {}, expected 0 or 1", "label")
     outside = ~((probability >= 0) & (probability <= 1))  # also NaN
     _refuse(predictions, outside, "probability {}, expected 0 to 1", "probability")
     by_clip = predictions.groupby("clip_id", observed=True)
@@ -108,6 +119,7 @@ class Arrays:
     subject: np.ndarray  # n, into subjects
     fold: np.ndarray  # n, into folds
     label: np.ndarray  # n a, bool
+    known: np.ndarray  # n a, bool: whether the label is
     probability: np.ndarray  # n a, float64
 
     @classmethod
@@ -125,7 +137,7 @@ class Arrays:
         fold, folds = pd.factorize(by_clip["fold" if "fold" in by_clip else "subject"], sort=True)
         return cls(
             aus, label.index, pd.Index(subjects), pd.Index(folds), subject, fold, label.to_numpy() == 1,
-            probability.to_numpy(),
+            label.notna().to_numpy(), probability.to_numpy(),
         )  # fmt: skip
 
     def same_samples(self, other: "Arrays") -> None:
@@ -138,13 +150,14 @@ class Arrays:
             one, two = (getattr(side, f"{kind}s")[getattr(side, kind)] for side in (self, other))  # n names
             for i in np.flatnonzero(one != two):
                 raise ValueError(f"clip {self.clips[i]}: {kind} {one[i]} in one of two runs, {two[i]} in the other")
-        for i, j in np.argwhere(self.label != other.label):
+        for i, j in np.argwhere((self.label != other.label) | (self.known != other.known)):
             raise ValueError(f"clip {self.clips[i]}, {self.aus[j]}: its label differs between two runs")
 
     def by_subject(self, present: np.ndarray) -> np.ndarray:
         """Decisions bool [n, ..., a] -> confusion counts per subject [s, ..., a, 4]: TP FP FN TN, as floats."""
-        true = self.label.reshape(len(self.clips), *(1,) * (present.ndim - 2), len(self.aus))
-        cells = np.stack([present & true, present & ~true, ~present & true, ~present & ~true], -1)  # n ... a 4
+        shape = len(self.clips), *(1,) * (present.ndim - 2), len(self.aus)
+        true, false = self.label.reshape(shape), (self.known & ~self.label).reshape(shape)
+        cells = np.stack([present & true, present & false, ~present & true, ~present & false], -1)  # n ... a 4
         member = (np.arange(len(self.subjects))[:, None] == self.subject).astype(float)  # s n
         return (member @ cells.reshape(len(cells), -1)).reshape(-1, *cells.shape[1:])
 

@@ -54,7 +54,8 @@ def score(
         One row per AU and the row "mean" (unweighted, over the AUs where the measure is defined). Columns, 0 to 1:
         ``f1`` (Eq. 5), ``f1_macro`` (two-class), ``precision``, ``recall``, and without a threshold ``roc_auc`` and
         ``average_precision``, each with ``_low`` and ``_high``; then TP, FP, FN, TN (means over seeds), summed in the
-        last row, and ``positive_subjects``, in how many subjects the AU occurs, the fewest in the last row. All are
+        last row, and ``positive_subjects``, in how many subjects the AU occurs, the fewest in the last row. Clips in
+        which it is unknown whether an AU occurs (a missing label) are in none of its counts and scores. All are
         NaN for an AU without a positive, ``f1_macro`` and ``roc_auc`` also for one without a negative; precision is 0
         where no clip is predicted present. Of pooled folds the level of ``roc_auc`` without knowledge of a clip is not
         0.5 but below it: that of "training base rate" in ``trivial``.
@@ -175,11 +176,11 @@ def compare(
 
 
 def _shared(arrays: Arrays, of_seeds: np.ndarray) -> np.ndarray | None:
-    """The scores of seeds where one training serves all subjects.
+    """The scores of seeds where one training serves several subjects.
 
     In leave-one-subject-out each subject has one of its own, whose luck is in what varies with the subjects.
     """
-    return of_seeds if len(arrays.folds) == 1 else None
+    return of_seeds if len(arrays.folds) < len(arrays.subjects) else None
 
 
 def per_subject_mean(predictions: pd.DataFrame, threshold: float = 0.5, *, policy: str = "fixed") -> pd.DataFrame:
@@ -312,10 +313,11 @@ def _scores(parts: Sequence[tuple[_Run, np.ndarray]], *, ranked: bool = True) ->
     # Subjects of the second part are other units than those of the first.
     everyone = np.concatenate([weights.astype(float) for _, weights in parts], 1)  # r u
     units = np.concatenate([run.arrays.subject + i * len(run.arrays.subjects) for i, (run, _) in enumerate(parts)])  # n
-    label, probability = (
-        np.concatenate([getattr(run.arrays, name) for run, _ in parts]) for name in ("label", "probability")
+    label, probability, known = (
+        np.concatenate([getattr(run.arrays, name) for run, _ in parts]) for name in ("label", "probability", "known")
     )
-    ranks = [_ranked(probability[:, j], label[:, j], units, everyone) for j in range(label.shape[1])]
+    of_au = ((k, label[k, j], probability[k, j]) for j, k in enumerate(known.T))
+    ranks = [_ranked(values, labels, units[k], everyone) for k, labels, values in of_au]
     return np.concatenate([decided(counts), np.stack(ranks, 1)], -1), counts
 
 

@@ -48,7 +48,7 @@ def trivial(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> d
     answers = {"always-negative": 0.0, "always-positive": 1.0}
     constant = {name: score(predictions.assign(probability=p)) for name, p in answers.items()}
     counts = constant["always-positive"].drop(index="mean")
-    n = int(counts[["TP", "FP"]].iloc[0].sum())
+    n = counts[["TP", "FP"]].sum(axis=1).astype(int).to_dict()
     outside = score(predictions.assign(probability=_outside(predictions)))
     return trivial_of_counts(counts["TP"].to_dict(), n, draws=draws, seed=seed) | constant | {OUTSIDE: outside}
 
@@ -57,14 +57,14 @@ def _outside(predictions: pd.DataFrame) -> pd.Series:
     """The share of positives of a row's AU outside its fold; 0 where there is nothing outside."""
     fold = "fold" if "fold" in predictions else "subject"
     of_au, of_fold = (predictions.groupby(keys)["label"] for keys in (["au"], ["au", fold]))
-    positives, clips = (of_au.transform(what) - of_fold.transform(what) for what in ("sum", "size"))
+    positives, clips = (of_au.transform(what) - of_fold.transform(what) for what in ("sum", "count"))
     return positives / clips.where(clips > 0, 1)
 
 
 def trivial_of_counts(
-    positives: Mapping[str, int], n: int, *, draws: int = 2000, seed: int = 0
+    positives: Mapping[str, int], n: int | Mapping[str, int], *, draws: int = 2000, seed: int = 0
 ) -> dict[str, pd.DataFrame]:
-    """``trivial`` from label counts alone: ``positives`` (AU -> clips that show it) of ``n`` clips.
+    """``trivial`` from label counts alone: ``positives`` (AU -> clips that show it) of ``n`` clips, or AU -> n.
 
     Without subjects the constant classifiers have no interval (NaN).
 
@@ -73,7 +73,8 @@ def trivial_of_counts(
     """
     aus, present, absent = _classes(positives, n)
     zero = np.zeros_like(present)
-    ranks = np.stack([np.where(present * absent > 0, 0.5, np.nan), np.where(present > 0, present / n, np.nan)], -1)
+    rate = present / np.maximum(present + absent, 1)
+    ranks = np.stack([np.where(present * absent > 0, 0.5, np.nan), np.where(present > 0, rate, np.nan)], -1)
     out = {}
     for name, cells in {
         "always-negative": (zero, zero, present, absent),
@@ -83,7 +84,7 @@ def trivial_of_counts(
         point = with_mean(np.concatenate([decided(counts), ranks], -1))
         out[name] = table(aus, point, np.full((2, *point.shape), np.nan), counts)
     rng = np.random.default_rng(seed)
-    tp, fp = (rng.binomial(k, present / n, (draws, len(aus))) for k in (present, absent))
+    tp, fp = (rng.binomial(k, rate, (draws, len(aus))) for k in (present, absent))
     guessed = np.stack([tp, fp, present - tp, absent - fp], -1)  # draws a 4
     best = tuned(_random_scores(present, absent, draws, seed))
     for name, counts in {CHANCE: guessed, "random scores, test-tuned": best}.items():
@@ -94,8 +95,8 @@ def trivial_of_counts(
 
 
 def tuning(
-    positives: Mapping[str, int], n: int, *, spread: float = 1.0, separation: float = 0.0, offset: float = 0.0,
-    draws: int = 2000, seed: int = 0,
+    positives: Mapping[str, int], n: int | Mapping[str, int], *, spread: float = 1.0, separation: float = 0.0,
+    offset: float = 0.0, draws: int = 2000, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """What tuning thresholds on the test labels adds to simulated scores.
 
@@ -156,15 +157,16 @@ def _random_scores(
     return np.stack([tp, fp, present - tp, absent - fp], -1)
 
 
-def _classes(positives: Mapping[str, int], n: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The AUs in order, and how many of n clips show each and do not: int [a]."""
+def _classes(positives: Mapping[str, int], n: int | Mapping[str, int]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The AUs in order, and how many of n clips (of each) show each and do not: int [a]."""
     if not positives:
         raise ValueError("positives: no AU given")
     for au, count in positives.items():
         if au not in {f"AU{number}" for number in facs.NAMES}:
             raise ValueError(f"{au}: not an AU that FACS has (AU1, AU2, ...)")
-        if count != int(count) or not 0 <= count <= n:
-            raise ValueError(f"{au}: {count} positives, expected a whole number from 0 to n={n}")
+        of = n[au] if isinstance(n, Mapping) else n
+        if count != int(count) or not 0 <= count <= of:
+            raise ValueError(f"{au}: {count} positives, expected a whole number from 0 to n={of}")
     aus = sorted(positives, key=lambda au: int(au[2:]))
     present = np.array([int(positives[au]) for au in aus])
-    return aus, present, int(n) - present
+    return aus, present, np.array([int(n[au] if isinstance(n, Mapping) else n) for au in aus]) - present

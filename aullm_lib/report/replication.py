@@ -29,7 +29,7 @@ from aullm_lib.recipe import Recipe, compared
 from aullm_lib.report import claims, document, printed, results, tables
 from aullm_lib.report.claims import AGAINST, MISSING, POWER, RUNS, SUPPORTED
 from aullm_lib.report.document import Block, Code, Figure, Grid, Heading, Items, Link, Text
-from aullm_lib.report.results import CROSS_DOMAIN, RELEASES, Result, title
+from aullm_lib.report.results import RELEASES, Result, title
 from aullm_lib.runs import Run
 from aullm_lib.support import files
 from aullm_lib.support.provenance import provenance
@@ -270,7 +270,7 @@ def _summary(profile: Profile, verdicts: pd.DataFrame, gaps: Sequence[Block]) ->
 
 def _policy(result: Result) -> str:
     """Nested thresholds, or 0.5 across domains, where there is no other subject to choose them on."""
-    return "fixed" if result.test_set in CROSS_DOMAIN else "nested"
+    return "nested" if result.test_set in RELEASES else "fixed"
 
 
 def _data_of(result: Result) -> str:

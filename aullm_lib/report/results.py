@@ -28,8 +28,15 @@ FURTHER = {"flow-svm": "Optical flow + SVM", "infusenet": "InfuseNet", "ac4au": 
 """Baselines that the publication does not have -> their names in tables."""
 
 
+ONE_OUT = " → each other"
+"""What stands behind the releases of a leave-one-release-out run."""
+
+
 def title(test_set: str) -> str:
     """A test set, such as "casme2 → samm", as the publication writes it."""
+    if test_set.endswith(ONE_OUT):
+        names = [TITLES.get(release, release) for release in test_set.removesuffix(ONE_OUT).split("+")]
+        return f"each of {', '.join(names)}, trained on the others"
     return " → ".join(TITLES.get(release, release) for release in test_set.split(" → "))
 
 
@@ -46,7 +53,8 @@ class Configuration(NamedTuple):
 def configuration(run: Run) -> Configuration:
     """The configuration of a run, from its ``run.json``."""
     experiment, train, test = run.info["experiment"], *("+".join(run.info[key]) for key in ("train", "test"))
-    test_set = f"{train} → {test}" if run.info["protocol"] == "cross-domain" else test
+    test_sets = {"cross-domain": f"{train} → {test}", "leave-one-release-out": f"{test}{ONE_OUT}"}
+    test_set = test_sets.get(run.info["protocol"], test)
     method, variant = experiment["method"], experiment["variant"]
     llm = "" if variant == PLAIN else experiment["llm"]  # whether one is named or not, it has none
     return Configuration(test_set, method, variant, llm, run.info["recipe_name"])

@@ -7,8 +7,9 @@ import pytest
 import torch
 from helpers import make_table
 
-from aullm_lib import baselines, engine, metrics, preprocess, trained
+from aullm_lib import baselines, engine, metrics, preprocess, protocol, trained
 from aullm_lib.baselines import distil, network, teacher, views
+from aullm_lib.engine import baseline
 from aullm_lib.experiment import Experiment
 from aullm_lib.metrics import predictions as checks
 from aullm_lib.recipe import Recipe
@@ -42,6 +43,21 @@ def tiny(hand_table, tmp_path_factory):
         return recipe, preprocess.build(hand_table, folder / f"{recipe.size}-{rgb}", size=recipe.size, rgb=rgb)
 
     return made
+
+
+@pytest.mark.parametrize("method", baselines.METHODS)
+def test_clips_whose_label_is_unknown_are_trained_on_and_predicted(method, tiny):
+    recipe, store = tiny(method)
+    experiment = Experiment(name="x", aus=AUS, recipe=recipe, method=method)
+    unknown = store.table["subject"] == "s0"
+    table = store.table.assign(AU12=store.table["AU12"].astype("Int8").mask(unknown))
+    folds = protocol.loso(table)
+    results = baseline.train_folds(experiment, store, table, folds)
+    for fold, result in zip(folds, results, strict=True):
+        assert result.predictions["probability"].between(0, 1).all() and np.isfinite(result.log["loss"]).all()
+        missing = result.predictions["label"].isna()
+        assert set(result.predictions["au"][missing]) == ({"AU12"} if fold.name == "hand-s0" else set())
+        assert missing.sum() == (len(fold.test) if fold.name == "hand-s0" else 0)
 
 
 @pytest.mark.parametrize("method", baselines.METHODS)
