@@ -7,7 +7,7 @@ Labs that split alike have the same ``split_sha256``, whatever the order of clip
 be recomputed from clip ids, ``release/subject/clip`` as in ``casme2/sub01/EP02_01``, without this library::
 
     hashes = [sha256(json.dumps([sorted(train), sorted(test)]).encode()).hexdigest() for train, test in folds]
-    split = sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+    split = sha256("\\n".join(sorted(hashes)).encode()).hexdigest()
 """
 
 import hashlib
