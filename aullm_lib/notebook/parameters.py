@@ -8,6 +8,7 @@ under a notebook's name for that one.
 import ast
 import inspect
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,8 +134,8 @@ def from_here(values: Mapping[str, Any]) -> dict[str, Any]:
             return {key: placed(part) for key, part in value.items()}
         if isinstance(value, list):
             return [placed(part) for part in value]
-        folder = isinstance(value, str) and value not in ("", smollm2.NAME, *tiny.SHAPES) and here / value
-        return str(folder) if folder and folder.is_dir() else value
+        named = not isinstance(value, str) or value in ("", smollm2.NAME, *tiny.SHAPES)
+        return value if named or not os.path.isdir(value) else str(here / value)  # noqa: PTH112  # also of a long text
 
     at_home = here == home().expanduser().resolve()
     return {key: placed(value) if key in FOLDERS and not at_home else value for key, value in values.items()}
