@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from aullm_lib import explain, facs
 from aullm_lib.clips import frame_positions
 from aullm_lib.predict.reading import BadVideo, VideoFile, open_source
-from aullm_lib.predict.windows import Window, inspect, windowing, windows
+from aullm_lib.predict.windows import Window, windowing, windows
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.runs import Run
 from aullm_lib.support import files
@@ -133,10 +133,14 @@ def clip(
     )
     seen = video.read(next((n for path, n in names.items() if path.name == notes["found_in"]), numbers[0]))
     matrix = alignment.squash(seen.shape, recipe.size) if matrix is None else matrix
-    strip = np.stack([alignment.warp(video.read(number), matrix, recipe.size) for number in numbers])  # checks each
-    positions = frame_positions(torch.tensor([len(strip)]), recipe.frames)[0].tolist()
+    positions = frame_positions(torch.tensor([len(numbers)]), recipe.frames)[0].tolist()
+    window, frames = Window(numbers[0], numbers[-1]), []
+    for at, number in enumerate(numbers):  # each is read, so that one that cannot be is named
+        frames.append(alignment.warp(video.read(number), matrix, recipe.size))
+        if at in positions and window.success:
+            window.look(video, number, align, person)
+    strip = np.stack(frames)
     probabilities, maps = _explained(models, torch.from_numpy(strip[positions]), heat)
-    window = inspect(video, [numbers[i] for i in positions], align, person)
     if not window.success:
         probabilities[["probability", "lowest", "highest"]] = np.nan
     remarks += filter(None, (notes["remarks"], window.remark))

@@ -58,6 +58,16 @@ def windowing(
     return frames, step, f"{description}; the model takes {sampled} of each" + ", so some repeat" * (frames < sampled)
 
 
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """A face in a frame, its portrait (``alignment.portrait``), and remarks on how it was found."""
+
+    number: int
+    face: faces.Face
+    portrait: np.ndarray | None
+    remark: str
+
+
 @dataclass(eq=False)
 class Window:
     """Consecutive frames of a video, both ends included, with the few of them that a model reads.
@@ -67,7 +77,7 @@ class Window:
         remark: Anything remarkable; of a window without success, which has no frames, why.
         success: Whether each frame that a model reads could be read, with a face in its place.
         confidence: The lowest score, 0 to 1, of the face in those frames; NaN where one of them shows none.
-        face: That of the first frame.
+        sight: The face in the first frame.
     """
 
     first: int
@@ -77,27 +87,39 @@ class Window:
     remark: str = ""
     success: bool = True
     confidence: float = math.nan
-    face: faces.Face | None = None
+    sight: Sight | None = None
 
     def reject(self, reason: str, confidence: float = math.nan) -> None:
         self.success, self.remark, self.frames, self.confidence = False, reason, [], confidence
 
-    def see(self, face: faces.Face, remark: str, number: int, align: str) -> None:
+    def look(self, source: FrameSource, number: int, align: str, person: faces.Person) -> None:
+        """Looks for the face in a frame that a model reads, as ``look`` does; without it the window is rejected."""
+        try:
+            self.see(look(source, number, align, person, anew=False), align)
+        except alignment.NoFace as error:
+            self.reject(_absent(error, f"frame {number}"))
+
+    def see(self, sight: Sight, align: str) -> None:
         """Takes note of the face in one of the frames that a model reads, which rejects the window if it has gone."""
-        if self.face is None:
-            self.face, self.remark, self.confidence = face, remark, round(face.score, 4)
+        if self.sight is None:
+            self.sight, self.remark, self.confidence = sight, sight.remark, round(sight.face.score, 4)
             return
-        self.confidence = min(self.confidence, round(face.score, 4))
-        moved = alignment.shift(self.face, face) if align in ("similarity", "crop") else 0.0
-        way = f"in frame {number} the face has moved by {moved:.0%} of the distance between its eyes"
+        self.confidence = min(self.confidence, round(sight.face.score, 4))
+        moved = alignment.shift(self.sight.face, sight.face) if align in ("similarity", "crop") else 0.0
+        way = f"in frame {sight.number} the face has moved by {moved:.0%} of the distance between its eyes"
         if moved > GONE:
             self.reject(f"{way}: another place, or another person", self.confidence)
-        elif moved > MOVED and "has moved" not in self.remark:
-            self.remark = "; ".join(filter(None, (self.remark, way)))
+            return
+        remarks = [way] if moved > MOVED and "has moved" not in self.remark else []
+        if self.sight.portrait is not None and sight.portrait is not None and "look different" not in self.remark:
+            part = alignment.unlike(self.sight.portrait, sight.portrait)
+            why = f"look different in frame {sight.number} (speech, a hand before the face, another person?)"
+            remarks += [f"the face's {part} {why}"] if part else []
+        self.remark = "; ".join(filter(None, (self.remark, *remarks)))
 
 
-def look(source: FrameSource, number: int, align: str, person: faces.Person, *, anew: bool) -> tuple[faces.Face, str]:
-    """A person's face in a frame, and remarks.
+def look(source: FrameSource, number: int, align: str, person: faces.Person, *, anew: bool) -> Sight:
+    """A person's face in a frame.
 
     Args:
         source: the video.
@@ -117,29 +139,7 @@ def look(source: FrameSource, number: int, align: str, person: faces.Person, *, 
     if face is None or (reason := alignment.unusable(face, image.shape, align)):
         raise alignment.NoFace(words if face is None else reason)
     person.last = face
-    return face, words
-
-
-def inspect(source: FrameSource, numbers: Iterable[int], align: str, person: faces.Person) -> Window:
-    """What became of a person's face in the frames of a clip that a model reads: a window without its pixels.
-
-    Args:
-        source: the video.
-        numbers: of these frames, in order.
-        align: as in ``preprocess.build``.
-        person: whose face, and where the clip's matrix was found, if it has one.
-    """
-    numbers = list(dict.fromkeys(numbers))
-    window = Window(numbers[0], numbers[-1], face=person.last)
-    window.confidence = round(person.last.score, 4) if person.last else math.nan
-    for number in numbers:
-        try:
-            window.see(*look(source, number, align, person, anew=False), number, align)
-        except alignment.NoFace as error:
-            window.reject(_absent(error, f"frame {number}"))
-        if not window.success:
-            break
-    return window
+    return Sight(number, face, alignment.portrait(image, face), words)
 
 
 def _absent(error: alignment.NoFace, where: str) -> str:
@@ -185,13 +185,13 @@ def windows(
         try:
             if sampling:
                 image = source.read(number)
-                seen, remark = look(source, number, align, person, anew=begins)
+                sight = look(source, number, align, person, anew=begins)
                 for begin, window in sampling:
-                    window.see(seen, remark, number, align)
+                    window.see(sight, align)
                     if window.matrix is None:
                         fixed = align in ("none", "whole-frame")
                         window.matrix = (
-                            alignment.squash(image.shape, size) if fixed else alignment.place(seen, align, size)
+                            alignment.squash(image.shape, size) if fixed else alignment.place(sight.face, align, size)
                         )
                     if window.success:
                         aligned = alignment.warp(image, window.matrix, size)

@@ -154,7 +154,7 @@ def follow(image: np.ndarray, last: Face) -> Face | None:
     """
     if last.points is None or last.eyes is None:
         return next((face for face in find_all(image) if last.near(face)), None)
-    return _look_again(_rgb(image), last.centre, last.box[2], tilt(last.eyes), turns=(0.0,))
+    return _look_again(_rgb(image), last.centre, last.box[2], tilt(last.eyes), turns=(0.0,), passes=1)
 
 
 def _load(name: str) -> cv2.dnn.Net:
@@ -285,7 +285,7 @@ def _find_meshes(image: np.ndarray) -> list[Face]:
             for _, (centre, size), eyes in _detect(rgb[top : top + side, left : left + side], proposed):
                 middle = centre + np.array([left, top])
                 if not any(face.score >= STRICT and face.holds(middle) for face in found):
-                    face = _look_again(rgb, middle, float(size.max()), tilt(eyes), turns=(0.0, math.pi))
+                    face = _look_again(rgb, middle, float(size.max()), tilt(eyes), turns=(0.0, math.pi), passes=2)
                     found += [face] if face and face.score >= least else []
         if any(face.score >= STRICT for face in found):  # smaller ones would be somebody in the background
             break
@@ -297,7 +297,7 @@ def _find_meshes(image: np.ndarray) -> list[Face]:
 
 
 def _look_again(
-    rgb: np.ndarray, centre: np.ndarray, side: float, angle: float, turns: tuple[float, ...]
+    rgb: np.ndarray, centre: np.ndarray, side: float, angle: float, *, turns: tuple[float, ...], passes: int
 ) -> Face | None:
     """The face in a square of AROUND sides about a place, levelled, and turned further by each of ``turns``.
 
@@ -324,7 +324,7 @@ def _look_again(
     else:
         return None
     side *= 1.5
-    for _ in range(2):
+    for _ in range(passes):
         points, sure = _mesh(rgb, centre, side, tilt(eyes))
         eyes = np.stack([points[list(pair)].mean(0) for pair in CORNERS])
         low, high = points.min(0), points.max(0)
