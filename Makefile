@@ -28,6 +28,9 @@ export CUBLAS_WORKSPACE_CONFIG := :4096:8
 export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 
+# Whether the call names a profile, which `make clean` has to tell from the default.
+NAMED := $(filter command,$(origin PROFILE))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-llm demo-full paper grid report lab test browser bench lint clean
 
@@ -103,5 +106,16 @@ lint: $(READY) ## ruff over code and notebooks, mypy over the library
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean: ## remove what runs and tests wrote (not .venv)
-	rm -rf runs figures/smoke figures/demo figures/demo-llm figures/demo-full figures/paper .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove what smoke, demos and tests wrote; another profile goes by its name: make clean PROFILE=paper
+	@cd "$${AULLM_HOME:-.}" && doomed=() && for profile in $(if $(NAMED),"$$PROFILE",smoke demo demo-llm demo-full nbval); do \
+	  case $$profile in ''|*[!A-Za-z0-9-]*|readme|llm) echo "PROFILE=$$profile is no profile" >&2; exit 2;; esac; \
+	  if [ -z "$(NAMED)" ] && grep -rqsE '"synthetic": *false|"data": *"licensed"' --include='*.json' "runs/$$profile"; then \
+	    echo "runs/$$profile stays, it has licensed data; to remove it: make clean PROFILE=$$profile"; continue; fi; \
+	  for folder in "runs/$$profile" "figures/$$profile"; do [ -e "$$folder" ] && doomed+=("$$folder"); done; \
+	done; \
+	if [ -n "$(NAMED)" ] && [ $${#doomed[@]} = 0 ]; then echo "PROFILE=$$PROFILE: nothing in $$PWD/runs or figures" >&2; exit 2; fi; \
+	for folder in "$${doomed[@]}"; do echo "removing $$(du -sh "$$folder" | tr '\t' ' '), with" \
+	  "$$(find "$$folder" -name run.json | wc -l) run folders"; done; \
+	if [ -n "$(NAMED)" ] && [ -t 0 ]; then read -rp "Go on? [y/N] " answer; [ "$$answer" = y ] || exit 1; fi; \
+	[ $${#doomed[@]} = 0 ] || rm -rf -- "$${doomed[@]}"
+	$(if $(NAMED),,rm -rf .pytest_cache .mypy_cache .ruff_cache)

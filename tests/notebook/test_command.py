@@ -116,3 +116,58 @@ def test_a_path_goes_through_make_and_the_command_as_it_is(make, tmp_path, name,
 def test_a_folder_that_is_not_there_is_said_so_by_its_name(make, tmp_path, name):
     done, told = make("paper", "RELEASES=casme2", f"CASME2_ROOT={tmp_path / name}")
     assert done.returncode == 2 and f"CASME2_ROOT is {tmp_path / name}, which is no folder" in done.stderr and not told
+
+
+@pytest.fixture
+def outputs(home, tmp_path):
+    """What profiles wrote below a home, and other people's files beside it."""
+    for profile in ("smoke", "demo", "demo-llm", "demo-mine", "paper", "paper-seeds-1", "llm", "nbval"):
+        (home / "runs" / profile / "results" / "run").mkdir(parents=True)
+        (home / "figures" / profile).mkdir(parents=True)
+        synthetic = not profile.startswith("paper")
+        text = json.dumps({"data": {"synthetic": synthetic}}, indent=1)
+        (home / "runs" / profile / "results" / "run" / "run.json").write_text(text)
+    (home / "figures" / "readme").mkdir()
+    (home / "runs" / "paper-seeds-1" / "pool").symlink_to("../paper/results", target_is_directory=True)
+    return home
+
+
+def left(home: Path, folder: str = "runs") -> set[str]:
+    return {path.name for path in (home / folder).iterdir()}
+
+
+def test_clean_removes_smoke_demos_and_tests_and_says_so(outputs, make):
+    before = left(outputs, "figures")
+    done, _ = make("clean")
+    assert done.returncode == 0, done.stderr
+    assert left(outputs) == {"demo-mine", "paper", "paper-seeds-1", "llm"}
+    assert left(outputs, "figures") == before - {"smoke", "demo", "demo-llm", "nbval"}
+    assert "runs/demo-llm, with 1 run folders" in done.stdout
+
+
+@pytest.mark.parametrize("where", ["results/run/run.json", "clips/store/store.json", "records/02_train_loso.json"])
+def test_a_demo_on_licensed_data_stays_until_it_is_named(outputs, make, where):
+    note = {"parameters": {"data": "licensed"}} if "records" in where else {"release": {"synthetic": False}}
+    (path := outputs / "runs" / "demo" / where).parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(note, indent=1))
+    done, _ = make("clean")
+    assert "demo" in left(outputs) and "runs/demo stays, it has licensed data" in done.stdout
+    done, _ = make("clean", "PROFILE=demo")
+    assert done.returncode == 0 and "demo" not in left(outputs) and "paper" in left(outputs)
+
+
+def test_a_named_profile_goes_alone(outputs, make):
+    done, _ = make("clean", "PROFILE=paper-seeds-1")
+    assert done.returncode == 0 and "removing" in done.stdout
+    assert "paper-seeds-1" not in left(outputs) and (outputs / "runs/paper/results/run/run.json").is_file()
+    before = left(outputs)
+    make("clean", PROFILE="paper")  # a variable of the environment names nothing
+    assert left(outputs) == before - {"smoke", "demo", "demo-llm", "nbval"}
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "../home", "readme", "llm", "none", "demo paper", "*", "/", "$$HOME"])
+def test_a_name_that_is_no_profile_removes_nothing(outputs, make, name):
+    before = left(outputs), left(outputs, "figures")
+    done, _ = make("clean", f"PROFILE={name}")
+    assert (left(outputs), left(outputs, "figures")) == before
+    assert done.returncode == 2 and f"PROFILE={name.replace('$$', '$')}" in done.stderr
