@@ -108,6 +108,12 @@ def load(
         if keys:
             names = ", ".join(sorted(keys)[:3])
             raise ValueError(f"llm={str(checkpoint)!r}: {len(keys)} weights {problem} ({names}, ...)")
+    for name, weight in model.named_parameters():
+        if not weight.sum(dtype=torch.float64).isfinite():
+            raise ValueError(
+                f"llm={str(checkpoint)!r}: {name} has non-finite values (NaN or Inf) in {dtype}; copy the checkpoint "
+                "again, or choose another Recipe.llm_dtype"
+            )
     return _first(model, layers).eval().requires_grad_(False), tokenizer
 
 

@@ -11,25 +11,24 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from aullm_lib import model
 from aullm_lib.datasets import TITLES
 from aullm_lib.experiment import Experiment, family
-from aullm_lib.llm import DTYPES, Loaded
+from aullm_lib.llm import Loaded
 from aullm_lib.lora import PREFIX, Adapter, config
 from aullm_lib.model import AULLM, load_llm, needs_llm, parts_of, recipe_of
 from aullm_lib.preprocess import ALIGNMENTS, faces
 from aullm_lib.runs import Run, Trained
-from aullm_lib.support import files, hub
+from aullm_lib.support import files, hub, tensors
 from aullm_lib.support.typed import refuse_numbers, typed
 
 FILE = "weights.safetensors"  # in a fold's folder
@@ -67,10 +66,10 @@ def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment, about
     """
     adapter = {name: value for name, value in weights.items() if name.startswith(PREFIX)}
     others = {name: value for name, value in weights.items() if name not in adapter}
-    _write(others, folder / FILE, {"format": "pt", "experiment": json.dumps(experiment.to_dict())} | dict(about))
+    tensors.write(others, folder / FILE, {"format": "pt", "experiment": json.dumps(experiment.to_dict())} | dict(about))
     if adapter:
         (folder / ADAPTER).mkdir()
-        _write(adapter, folder / ADAPTER / MODEL, {"format": "pt"})
+        tensors.write(adapter, folder / ADAPTER / MODEL, {"format": "pt"})
         random, recipe = parts_of(experiment.variant).random_llm, recipe_of(experiment.variant, experiment.recipe)
         # Whole names: in a multimodal LLM, layers of other parts that end as the recipe's targets have no adapter.
         targets = {name.removeprefix(PREFIX).partition(".lora_")[0] for name in adapter}
@@ -85,19 +84,6 @@ def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment, about
         made.base_model_name_or_path = f"{base}, the first {recipe.llm_layers} layers" if recipe.llm_layers else base
         made.inference_mode = True
         made.save_pretrained(str(folder / ADAPTER))
-
-
-def _write(weights: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """A safetensors file: the same bytes for the same content, where the package gives metadata in any order."""
-    content = memoryview(serialized(weights))
-    start = 8 + int.from_bytes(content[:8], "little")  # of the values, which the header's offsets count from
-    header = json.dumps(
-        {"__metadata__": metadata} | json.loads(bytes(content[8:start])), separators=(",", ":")
-    ).encode()
-    header += b" " * (-len(header) % 8)
-    with path.open("wb") as file:
-        for part in (len(header).to_bytes(8, "little"), header, content[start:]):
-            file.write(part)
 
 
 def load(run: Run | str | Path, fold: str, llm: str | Loaded | None = None) -> Any:
@@ -132,16 +118,7 @@ def stored(path: Path) -> dict[str, Tensor]:
     """The weights in a safetensors file of ours, by name. Raises as ``load``."""
     with _reading(path) as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
-        for name, value in weights.items():
-            problem = ""
-            if value.dtype not in (*DTYPES.values(), torch.int64, torch.bool):  # the last two are counts and choices
-                problem = f"is of the type {value.dtype}"
-            elif value.is_floating_point() and not value.isfinite().all():
-                problem = "has non-finite values (NaN or Inf)"
-            elif name.endswith("running_var") and (value < 0).any():
-                problem = "has a negative variance"
-            if problem:
-                raise ValueError(f"{name} {problem}; copy the file again, or train the fold again")
+        tensors.refuse_spoilt(weights)
     return weights
 
 
@@ -237,7 +214,18 @@ def _load(path: Path, run: Run | None, llm: str | Loaded | None) -> Any:
     except RuntimeError as error:  # another shape, as with an LLM of another width
         why = " ".join(str(error).split("\n\t")[-1].split())
         raise ValueError(f"{path}: does not fit the model of its experiment ({why})") from None
+    if isinstance(module, AULLM):
+        module.register_forward_hook(partial(_refuse_overflow, path))
     return module.eval()
+
+
+def _refuse_overflow(path: Path, module: nn.Module, clips: Any, logits: Tensor) -> None:
+    """Raises ValueError for logits that are not finite, as finite weights can give them, too."""
+    if not logits.isfinite().all():
+        raise ValueError(
+            f"{path}: the model's logits are not finite: its weights are far too large, or too large for the type of "
+            "the LLM's; train the fold again, or give the LLM in float32 (llm)"
+        )
 
 
 FPS = {"casme2": 200, "samm": 200, "casme": 60, "casme3": 30, "4dme": 60, "mmew": 90}

@@ -23,7 +23,7 @@ from aullm_lib.llm import load
 from aullm_lib.model import AULLM
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
-from aullm_lib.support import hub, tiny
+from aullm_lib.support import hub, tensors, tiny
 
 SHAPE = {"hidden": 32, "layers": 1, "heads": 2, "kv_heads": 1}
 
@@ -103,6 +103,16 @@ def test_a_negative_variance_would_give_nan_and_is_refused(run):
         trained.load(run, run.folds[0])
 
 
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_finite_weights_whose_logits_are_not_give_no_predictions(run, value):
+    path = file_of(run)
+    rewritten(path, {"head.weight": torch.full_like(load_file(path)["head.weight"], value)})
+    (model,), clip = trained.ensemble(path).models(), torch.rand(1, 6, 32, 32) * 255
+    for call in (lambda: model(clip), lambda: explain.grad_cam(model, clip, 0)):
+        with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: the model's logits are not finite"):
+            call()
+
+
 def test_an_adapters_values_are_checked_too(whole, tmp_path):
     run = Run(shutil.copytree(whole.path, tmp_path / whole.path.name))
     path = run.fold(run.folds[0]) / trained.ADAPTER / trained.MODEL
@@ -118,6 +128,22 @@ def test_half_precision_copies_of_the_weights_are_read(run):
     want = trained.load(run, run.folds[0])(clip)
     rewritten(path, {n: w.half() for n, w in load_file(path).items() if w.dtype == torch.float32})
     torch.testing.assert_close(trained.load(run, run.folds[0])(clip), want, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_llm_whose_weights_are_not_finite_is_refused(tiny_llm, tmp_path, value):
+    folder = shutil.copytree(tiny_llm, tmp_path / "llm")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    weights = load_file(folder / "model.safetensors")
+    weights[name].view(-1)[-1] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"llm='.*': .*q_proj.weight has non-finite values \(NaN or Inf\) in float32"):
+        load(folder)
+    weights[name].view(-1)[-1] = 1e5  # beyond float16
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    load(folder)
+    with pytest.raises(ValueError, match=r"in float16; .*another Recipe.llm_dtype"):
+        load(folder, dtype="float16")
 
 
 # Metadata
@@ -336,7 +362,7 @@ def test_the_file_is_that_of_the_package_but_for_the_order_of_its_metadata(tmp_p
     weights = {f"w{i}.{t}": torch.arange(7 * i).reshape(7, i).to(t) for i, t in enumerate(types)}
     weights["scalar"] = torch.tensor(3.0)
     about = {f"key {i}": f"é\n{i}" for i in range(10)}
-    trained._write(weights, tmp_path / "ours", about)
+    tensors.write(weights, tmp_path / "ours", about)
     save_file(weights, tmp_path / "theirs", metadata=about)
     ours, theirs = load_file(tmp_path / "ours"), load_file(tmp_path / "theirs")
     assert ours.keys() == theirs.keys() and metadata(tmp_path / "ours") == about
@@ -344,7 +370,7 @@ def test_the_file_is_that_of_the_package_but_for_the_order_of_its_metadata(tmp_p
         assert weight.dtype == ours[name].dtype and weight.equal(ours[name])
     written = (tmp_path / "ours").read_bytes()
     for _ in range(5):
-        trained._write(weights, tmp_path / "ours", about)
+        tensors.write(weights, tmp_path / "ours", about)
         assert (tmp_path / "ours").read_bytes() == written
     assert int.from_bytes(written[:8], "little") % 8 == 0  # values are aligned
 

@@ -15,6 +15,7 @@ A teacher must not have been trained on the people that its students are tested 
 
 import hashlib
 import math
+import re
 import shutil
 import tempfile
 import warnings
@@ -23,14 +24,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from aullm_lib.baselines import two_view, weights
 from aullm_lib.baselines.two_view import TeacherRecipe as TeacherRecipe
 from aullm_lib.baselines.two_view import TwoView
 from aullm_lib.clips import ClipStore, labels
-from aullm_lib.support import files
+from aullm_lib.support import files, tensors
 from aullm_lib.support.hub import quiet
 from aullm_lib.support.memory import explained_memory
 from aullm_lib.support.provenance import provenance
@@ -205,9 +205,10 @@ def _write(out: Path, model: TwoView, note: dict[str, Any]) -> None:
                 for name, view in zip(VIEWS, views, strict=True):
                     with quiet():
                         view.save_pretrained(temporary / name)
-                save_file(model.classifiers.state_dict(), temporary / CLASSIFIERS)
-            except SafetensorError as error:
-                raise OSError(f"cannot write {temporary}: {error}") from error
+                tensors.write(model.classifiers.state_dict(), temporary / CLASSIFIERS, {"format": "pt"})
+            except SafetensorError as error:  # of save_pretrained
+                number = re.search(r"os error (\d+)", str(error))
+                raise OSError(int(number[1]) if number else 0, f"cannot write {temporary}: {error}") from error
             files.write_json(temporary / weights.NOTE, note)
             if out.is_dir():
                 out.rmdir()  # empty

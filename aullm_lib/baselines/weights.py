@@ -19,7 +19,7 @@ from transformers import AutoConfig, ResNetConfig, ResNetModel
 
 from aullm_lib.baselines import BY_SYNTHETIC_TEACHER
 from aullm_lib.clips import ClipStore
-from aullm_lib.support import files, hub
+from aullm_lib.support import files, hub, tensors
 
 NOTE = "teacher.json"
 SHAPE = (
@@ -80,6 +80,7 @@ def load(source: str | Path, part: nn.Module) -> None:
         else:
             path = _file(source)
             state = load_file(path)
+        tensors.refuse_spoilt(state, f"{path}: ")
         part.load_state_dict(state, assign=next(part.parameters()).is_meta)
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged, or no safetensors file: {error}") from error

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 import torch
 from helpers import make_table
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import jensenshannon
+from transformers import PreTrainedModel
 
 from aullm_lib import baselines, clips, preprocess
 from aullm_lib.baselines import distil, teacher, two_view, weights
@@ -336,11 +338,15 @@ def test_clips_that_do_not_suit_are_refused_and_leave_nothing(store, hand_store,
     assert teacher.load(tmp_path / "out" / "t").classifiers.relation[1].tolist() == [0, 1, 0]
 
 
-def test_what_stops_while_it_is_written_leaves_nothing(store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("part", ["classifiers.safetensors", "model.safetensors", "teacher.json"])
+def test_a_disk_that_is_full_while_a_teacher_is_written_is_said_and_leaves_nothing(store, tmp_path, monkeypatch, part):
     def full(*args, **options):
+        if part == "model.safetensors":  # as safetensors says it
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(teacher.files, "write_json", full)
+    place = {"classifiers.safetensors": (teacher.tensors, "write"), "teacher.json": (teacher.files, "write_json")}
+    monkeypatch.setattr(*place.get(part, (PreTrainedModel, "save_pretrained")), full)
     with pytest.raises(OSError, match=r"cannot write the teacher .*the disk is full"):
         teacher.train(store, tmp_path / "out" / "t", TeacherRecipe(**TINY | {"epochs": 1}), AUS, device="cpu")
     assert not list((tmp_path / "out").glob("*"))
