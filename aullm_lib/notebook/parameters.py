@@ -7,26 +7,53 @@ under a notebook's name for that one.
 
 import ast
 import inspect
+import itertools
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
 
-from aullm_lib import baselines, datasets, preprocess
+from aullm_lib import baselines, datasets, facs, model, preprocess
 from aullm_lib.baselines import METHODS
+from aullm_lib.baselines.teacher import TeacherRecipe
+from aullm_lib.datasets import casme2
+from aullm_lib.datasets.synthetic.release import check as check_synthetic
+from aullm_lib.engine.runner import BACKENDS
+from aullm_lib.experiment import Experiment
+from aullm_lib.metrics.thresholds import POLICIES
 from aullm_lib.notebook.workspace import Workspace, enter_home, home
+from aullm_lib.recipe import Recipe
 from aullm_lib.report import claims
-from aullm_lib.support import smollm2, tiny
+from aullm_lib.support import hub, smollm2, tiny
 from aullm_lib.support.typed import typed
 
 ROOTS = {"casme2": "casme2_root", "samm": "samm_root"}
 FOLDERS = (*ROOTS.values(), "other_roots", "teacher", "llm", "more_llms")
 SOURCES = ("synthetic", "licensed")
+BY_RELEASE = ("releases", "options", "other_roots", "publishable", "more_ablations")
+CHOICES: dict[str, Any] = dict.fromkeys(("baselines", "cross_baselines", "baseline_overrides"), METHODS) | {
+    "explorer_releases": ROOTS,
+    "casme2_variant": (0, *casme2.VARIANTS),
+    "policies": POLICIES,
+    "backend": BACKENDS,
+}
+"""Parameter -> what it, its items or its keys are chosen from."""
+NESTED: dict[str, Any] = {
+    "options": dict[str, dict],
+    "other_roots": dict[str, str],
+    "publishable": dict[str, list[str]],
+    "more_ablations": dict[str, list[str]],
+    "baseline_overrides": dict[str, dict],
+    "resources": dict[str, float],
+}
+"""Parameter -> its type, where the default in the notebook is empty."""
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -82,6 +109,7 @@ def _kind(example: Any) -> Any:
 
 def profile(name: str) -> dict[str, dict[str, Any]]:
     """The checked parameters of every notebook under a profile. Raises ParameterError naming the file and the key."""
+    Workspace(name)  # is a name, and no path
     folder = SOURCE / "profiles"
     path, profiles = folder / f"{name}.yaml", sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in profiles:
@@ -142,31 +170,99 @@ def from_here(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(settings: Mapping) -> None:
-    """Checks the values of the parameters that say which data a notebook reads, and what it trains.
+    """Checks the values of a notebook's parameters as far as they can be known before it runs.
 
     Raises:
-        ValueError: The first of them that is wrong.
+        ParameterError: The first of them that is wrong.
+        ValueError, FileNotFoundError: A root or a language model is not there, or is not usable.
     """
-    for parameter in ("baselines", "cross_baselines", "baseline_overrides"):
-        for method in settings.get(parameter, ()):
-            if method not in METHODS:
-                raise ValueError(f"{parameter}: unknown {method!r}; choose from {', '.join(METHODS)}")
-    claims.needs(settings.get("claims", ()))
-    if "releases" not in settings:
-        return
+    with _named(""):
+        for parameter, kind in NESTED.items():
+            typed(parameter, kind, settings.get(parameter, {}))
     releases = list(datasets.ADAPTERS if "other_roots" in settings else ROOTS)
-    if not settings["releases"]:
-        raise ValueError(f"releases is empty; choose from {', '.join(releases)}")
-    for parameter in ("releases", "options", "other_roots", "publishable", "more_ablations"):
-        for release in settings.get(parameter, ()):
-            if release not in releases:
-                raise ValueError(f"{parameter}: unknown {release!r}; choose from {', '.join(releases)}")
-    if settings["data"] not in SOURCES:
-        raise ValueError(f"data is {settings['data']!r}; choose one of {', '.join(SOURCES)}")
-    if settings["align"] and settings["align"] not in preprocess.ALIGNMENTS:
-        raise ValueError(f"align is {settings['align']!r}; choose one of {', '.join(preprocess.ALIGNMENTS)}, or ''")
-    if settings["data"] == "licensed":
+    for parameter, choices in (CHOICES | dict.fromkeys(BY_RELEASE, releases)).items():
+        value = settings.get(parameter, ())
+        for item in value if isinstance(value, list | tuple | dict) else [value]:
+            if item not in choices:
+                raise ParameterError(f"{parameter}: unknown {item!r}; choose from {', '.join(map(str, choices))}")
+    for parameter in ("releases", "seeds", "curve_seeds", "curve_intensities", "policies"):
+        if settings.get(parameter) == []:
+            raise ParameterError(f"{parameter} is empty; it takes at least one")
+    if settings.get("align") and settings["align"] not in preprocess.ALIGNMENTS:
+        raise ParameterError(f"align is {settings['align']!r}; choose one of {', '.join(preprocess.ALIGNMENTS)}, or ''")
+    for parameter in ("side_by_side", "explained_clips"):
+        if settings.get(parameter, 0) < 0:
+            raise ParameterError(f"{parameter} is {settings[parameter]}; expected 0 or more")
+    claims.needs(settings.get("claims", ()))
+    if settings.get("backend") == "ray" and find_spec("ray") is None:
+        raise ParameterError("backend is 'ray', which needs the package ray: pip install 'aullm-lib[cluster]'")
+    _check_data(settings)
+    _check_training(settings)
+
+
+def _check_data(settings: Mapping) -> None:
+    if settings.get("data", SOURCES[0]) not in SOURCES:
+        raise ParameterError(f"data is {settings['data']!r}; choose one of {', '.join(SOURCES)}")
+    rendered = {"curve_": [*dict.fromkeys(["casme2", *settings.get("explorer_releases", [])])], "macro_": ["casme2"]}
+    if settings.get("data") == "licensed":
         licensed(settings)
+    else:
+        rendered[""] = settings.get("releases", ["casme2"])
+    for prefix, releases in rendered.items():
+        levels = settings.get(f"{prefix}intensities", [settings.get(f"{prefix}intensity", 1.0)])
+        for release, level in itertools.product(releases if f"{prefix}subjects" in settings else [], levels):
+            subjects, clips = (settings[f"{prefix}{name}"] for name in ("subjects", "clips_per_subject"))
+            with _named(prefix):
+                check_synthetic(release, subjects, clips, level, settings["data_seed"])
+            if subjects < 2 and (prefix == "curve_" or (prefix == "" and "seeds" in settings)):
+                raise ParameterError(f"{prefix}subjects is {subjects}; to leave one out takes 2 or more")
+    scored = facs.BENCHMARK.get(next(iter(settings.get("releases", ["casme2"]))), ())
+    if unknown := [number for number in settings.get("explained_aus", ()) if number not in scored]:
+        raise ParameterError(f"explained_aus: AU{unknown[0]} is none that is scored; choose from {scored}")
+
+
+def _check_training(settings: Mapping) -> None:
+    """Makes the recipes and experiments that a notebook would train, and looks for the files that they begin with."""
+    size = {"size": settings["size"]} if "size" in settings else {}
+    changes = settings.get("baseline_overrides", {})
+    for method in dict.fromkeys([*settings.get("baselines", ()), *settings.get("cross_baselines", ()), *changes]):
+        with _named(f"baseline_overrides of {method}: "):
+            recipe = baselines.recipe(method, **changes.get(method, {}))
+        if (weights := getattr(recipe, "weights", "")) not in ("", "teacher"):
+            hub.locate(weights, "weights")
+    with _named("teacher_overrides: "):
+        TeacherRecipe(**settings.get("teacher_overrides", {}))
+    if (teacher := settings.get("teacher")) and not Path(teacher).expanduser().is_dir():
+        raise FileNotFoundError(f"teacher={teacher!r}: no such folder")
+    with _named("curve_overrides: "):
+        Recipe.paper(**size | settings.get("curve_overrides", {}))
+    if "overrides" not in settings:
+        return
+    with _named(""):
+        recipe = Recipe.named(settings["recipe"], **size, **settings["overrides"])
+    llms = [settings.get("llm", "tiny"), *settings.get("more_llms", ())]
+    for llm in llms:
+        if llm not in (smollm2.NAME, *tiny.SHAPES):
+            place, options = hub.locate(llm)
+            if options["local_files_only"]:
+                hub.check_folder(Path(place))
+    lists = [settings.get(parameter, ()) for parameter in ("variants", "ablations", "cross_variants")]
+    lists += settings.get("more_ablations", {}).values()
+    variants = dict.fromkeys(["all", *itertools.chain(*lists)])
+    for variant, llm, seed in itertools.product(variants, llms, settings.get("seeds", [1])):
+        with _named(""):
+            model.recipe_of(variant, recipe)
+            name = llm.rstrip("/").split("/")[-1]  # of which the notebooks make that of a run folder
+            Experiment(name=name, aus=(1,), recipe=recipe, variant=variant, llm=llm, seed=seed)
+
+
+@contextmanager
+def _named(prefix: str) -> Iterator[None]:
+    """Turns errors of what is made from parameters into ParameterErrors that begin with a prefix."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{prefix}{error}") from None
 
 
 def of_claims(name: str, settings: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:

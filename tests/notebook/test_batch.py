@@ -133,6 +133,9 @@ def test_a_missing_file_brings_back_its_notebook_only(inside):
         (["smoke", "--only", "09_x"], "no notebook '09_x'"),
         (["smoke", "-p", "subjects=[3"], "-p subjects: not readable as YAML"),
         (["smoke", "-p", "profile=x"], "profile is the first argument"),
+        (["smoke", "-p", "recipe"], "-p recipe: expected NAME=VALUE"),
+        (["smoke", "-p", "recipe=paper_"], "recipe='paper_': allowed are paper"),
+        (["../smoke"], "expected letters, digits and hyphens"),
         (["smoke", "-p", "releases=[]"], "releases is empty"),
         (["paper"], "casme2_root is not set; give the folder of the unpacked release: make paper CASME2_ROOT="),
         (["smoke", "-p", "releases=[casme3]"], "releases: unknown 'casme3'; choose from casme2, samm"),
@@ -151,8 +154,10 @@ def test_an_unwritable_home_is_named(home, caplog):
 
 
 def test_a_failing_cell_says_which_error_and_where(home, caplog):
-    assert main(["batch", "smoke", "--only", "02_train_loso", "-p", "overrides={epoch: 3}"]) == 1
-    assert "no field 'epoch'" in caplog.text
+    (home / "empty").mkdir()
+    data = ["-p", "data=licensed", "-p", f"casme2_root={home / 'empty'}", "-p", "releases=[casme2]"]
+    assert main(["batch", "smoke", "--only", "02_train_loso", *data]) == 1
+    assert "FileNotFoundError: " in caplog.text and "found no CASME II workbook" in caplog.text
     assert "runs/smoke/notebooks" in caplog.text
 
 
@@ -183,6 +188,8 @@ def test_a_grid_is_every_combination_under_names_of_its_own(tmp_path):
         ([""], "No such file|Is a directory"),
         (["recipe"], "No such file"),
         (["recipy=paper"], "02_train_loso, 07_paper have no parameter 'recipy'"),
+        (["recipe=paper,none"], "recipe='none': allowed are paper, released"),
+        (["llm='a"], "No closing quotation"),
         (["seeds=1,x"], r"seeds\[0\]='x': must be int, not str"),
         (["releases=casme3"], "releases: unknown 'casme3'"),
         (["seeds=1", "--only", "07_paper"], "07_paper have no parameter 'seeds'"),
@@ -195,19 +202,21 @@ def test_a_bad_grid_ends_before_its_first_cell(home, arguments, message, caplog)
 
 
 def test_a_grid_shares_what_is_done_goes_on_after_a_failure_and_does_nothing_twice(inside, caplog):
-    """Two recipes with one seed, of which the profile has trained one already, and a recipe that does not exist."""
+    """Two recipes with one seed, of which the profile has trained one already, and licensed data that are not there."""
+    (inside / "empty").mkdir()
     runs = inside / "runs" / "smoke" / "results"
     before = {p.name for p in runs.iterdir()}
-    command = ["grid", "smoke", "recipe=paper,none,released", "--only", "02_train_loso", "-p", "releases=[casme2]"]
+    command = ["grid", "smoke", "recipe=paper,released data=licensed,synthetic", "--only", "02_train_loso"]
+    command += ["-p", "releases=[casme2]", "-p", "casme2_root=empty"]
     caplog.set_level("INFO")
     assert main(command) == 1
-    assert "2 of 3 cells are done" in caplog.text and "recipe='none': allowed are paper, released" in caplog.text
-    assert re.search(r"FAILED +runs/smoke-recipe-none\n", caplog.text)
+    assert "2 of 4 cells are done" in caplog.text and "found no CASME II workbook" in caplog.text
+    assert re.search(r"FAILED +runs/smoke-recipe-paper-data-licensed\n", caplog.text)
     new = {p.name for p in runs.iterdir()} - before
     assert len(new) == 1 and "-paper-" in new.pop()
     kept = {}
     for recipe in ("paper", "released"):
-        work = Workspace(f"smoke-recipe-{recipe}")
+        work = Workspace(f"smoke-recipe-{recipe}-data-synthetic")
         (result,) = results.load(work.results)
         assert (result.recipe, result.why) == (recipe, "")
         kept |= {p: p.stat().st_mtime_ns for p in [work.folder / "notebooks" / "02_train_loso.ipynb"]}

@@ -192,9 +192,70 @@ def test_options_reach_the_adapter(tmp_path):
 
 @pytest.mark.parametrize("parameter", ["baselines", "cross_baselines", "baseline_overrides"])
 def test_unknown_baselines_are_named_before_anything_runs(parameter):
-    check({parameter: ["sca"]})
+    names = ["sca", "svm"]
+    check({parameter: {"sca": {}} if parameter == "baseline_overrides" else ["sca"]})
     with pytest.raises(ValueError, match=f"{parameter}: unknown 'svm'; choose from lbp-top, resnet18"):
-        check({parameter: ["sca", "svm"]})
+        check({parameter: {key: {} for key in names} if parameter == "baseline_overrides" else names})
+
+
+WRONG = [
+    ({"recipe": "none"}, "recipe='none': allowed are paper, released, tuned"),
+    ({"overrides": {"epoch": 3}}, "no field 'epoch'"),
+    ({"overrides": {"epochs": 0}}, "Recipe.epochs=0: must be >= 1"),
+    ({"overrides": {"lr": "fast"}}, "Recipe.lr='fast'"),
+    ({"size": 8}, "Recipe.size=8"),
+    ({"curve_overrides": {"epoch": 1}}, "curve_overrides: Recipe: no field 'epoch'"),
+    ({"variants": ["al"]}, "variant='al': allowed are all, high"),
+    ({"ablations": ["all", "no-lm"]}, "variant='no-lm'"),
+    ({"cross_variants": ["no-lm"]}, "variant='no-lm'"),
+    ({"more_ablations": {"casme2": ["no-lm"]}}, "variant='no-lm'"),
+    ({"more_ablations": {"casme2": "no-llm"}}, "more_ablations.casme2='no-llm': must be list"),
+    ({"baseline_overrides": {"sca": {"epoch": 1}}}, "baseline_overrides of sca: Recipe: no field 'epoch'"),
+    ({"baseline_overrides": {"sca": 1}}, "baseline_overrides.sca=1: must be dict"),
+    ({"baseline_overrides": {"resnet18": {"weights": "./none"}}}, "weights='./none': no such folder"),
+    ({"teacher_overrides": {"epoch": 1}}, "teacher_overrides: .*'epoch'"),
+    ({"teacher": "none"}, "teacher='none': no such folder"),
+    ({"llm": "./none"}, "llm='./none': no such folder"),
+    ({"more_llms": ["/none/x"]}, "llm='/none/x': no such folder"),
+    ({"explained_aus": [4, 3]}, "explained_aus: AU3 is none that is scored"),
+    ({"explained_clips": -1}, "explained_clips is -1; expected 0 or more"),
+    ({"side_by_side": -1}, "side_by_side is -1"),
+    ({"seeds": []}, "seeds is empty"),
+    ({"seeds": [1, -1]}, "Experiment.seed=-1"),
+    ({"curve_seeds": []}, "curve_seeds is empty"),
+    ({"policies": ["best"]}, "policies: unknown 'best'; choose from fixed, nested, test-tuned"),
+    ({"backend": "slurm"}, "backend: unknown 'slurm'; choose from local, ray"),
+    ({"resources": {"num_gpus": "half"}}, "resources.num_gpus='half': must be float"),
+    ({"explorer_releases": ["mmew"]}, "explorer_releases: unknown 'mmew'"),
+    ({"casme2_variant": 250}, "casme2_variant: unknown 250; choose from 0, 246"),
+    ({"publishable": {"samm": [6]}}, r"publishable.samm\[0\]=6: must be str"),
+    ({"other_roots": {"mmew": 1}}, "other_roots.mmew=1: must be str"),
+    ({"options": {"casme2": "raw"}}, "options.casme2='raw': must be dict"),
+    ({"subjects": 1}, "subjects is 1; to leave one out takes 2 or more"),
+    ({"subjects": 99}, "subjects=99: must be a whole number from 1 to 26"),
+    ({"curve_subjects": 1}, "curve_subjects is 1"),
+    ({"clips_per_subject": 0}, "clips_per_subject=0"),
+    ({"intensity": 4.0}, "intensity=4.0: must be a number from 0 to 3"),
+    ({"curve_intensities": [0.0, 9.0]}, "curve_intensity=9.0"),
+    ({"macro_intensity": -1.0}, "macro_intensity=-1.0"),
+    ({"data_seed": -1}, "seed=-1"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_a_wrong_value_is_found_before_any_notebook_starts(change, message):
+    with pytest.raises((ParameterError, FileNotFoundError), match=message):
+        batch.plan("smoke", change)
+
+
+def test_every_parameter_is_one_whose_values_are_looked_at():
+    """A new parameter of text, list or table takes a check, or is named here with the reason why any value is right."""
+    free = {"profile", "casme2_root", "samm_root"}  # which are looked at where they are used
+    looked = {key for change, _ in WRONG for key in change} | {"releases", "data", "align", "claims", "baselines"}
+    looked |= {"cross_baselines"}  # tests of their own
+    for name in parameters.names():
+        given = {key for key, value in parameters.defaults(name).items() if isinstance(value, str | list | dict)}
+        assert given <= free | looked, name
 
 
 LAST = ["07_paper", "08_audit"]

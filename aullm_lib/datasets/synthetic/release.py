@@ -63,14 +63,9 @@ def synthesize(
         OSError: writing failed; `root` is untouched.
     """
     root = Path(root).absolute()
-    if release not in SUBJECTS:
-        raise ValueError(f"release={release!r}: must be one of {sorted(SUBJECTS)}")
     if subjects is None:
-        subjects = min(26, len(SUBJECTS[release]))
-    _check("subjects", subjects, 1, len(SUBJECTS[release]), whole=True)
-    _check("clips_per_subject", clips_per_subject, 1, MOST_CLIPS, whole=True)
-    _check("intensity", intensity, 0, 3)
-    _check("seed", seed, 0, 2**63 - 1, whole=True)
+        subjects = min(26, len(SUBJECTS.get(release, ())))
+    check(release, subjects, clips_per_subject, intensity, seed)
     settings: dict[str, Any] = {
         "synthetic": True,
         "release": release,
@@ -96,6 +91,16 @@ def synthesize(
             f"written so far is {partial}. Make room or choose another root, then run again",
         ) from error
     return root
+
+
+def check(release: str, subjects: int, clips_per_subject: int, intensity: float, seed: int) -> None:
+    """Checks the arguments of ``synthesize``. Raises ValueError naming the one that is out of range."""
+    if release not in SUBJECTS:
+        raise ValueError(f"release={release!r}: must be one of {sorted(SUBJECTS)}")
+    _check("subjects", subjects, 1, len(SUBJECTS[release]), whole=True)
+    _check("clips_per_subject", clips_per_subject, 1, MOST_CLIPS, whole=True)
+    _check("intensity", intensity, 0, 3)
+    _check("seed", seed, 0, 2**63 - 1, whole=True)
 
 
 def _check(name: str, value: float, low: float, high: float, whole: bool = False) -> None:
