@@ -15,9 +15,9 @@ from aullm_lib.support.images import BadImage
 from aullm_lib.trained import Ensemble
 
 UNITS = ("frames", "seconds")
-# How far a face may move within a window, in distances between its eyes. From MOVED on a remark says so; beyond GONE
-# (one eye is in the other's place, or farther) nothing of the face is where the first frame's matrix puts it.
-MOVED, GONE = 0.25, 1.0
+# How far an eye may move within a window, in distances between both. From MOVED on a remark says so; beyond GONE it is
+# nearer to the other eye's place than to its own, and nothing of the face is where the first frame's matrix puts it.
+MOVED, GONE = 0.25, 0.75
 
 
 def windowing(
@@ -111,10 +111,10 @@ class Window:
             self.reject(f"{way}: another place, or another person", self.confidence)
             return
         remarks = [way] if moved > MOVED and "has moved" not in self.remark else []
-        if self.sight.portrait is not None and sight.portrait is not None and "look different" not in self.remark:
+        if self.sight.portrait is not None and sight.portrait is not None and "looks different" not in self.remark:
             part = alignment.unlike(self.sight.portrait, sight.portrait)
-            why = f"look different in frame {sight.number} (speech, a hand before the face, another person?)"
-            remarks += [f"the face's {part} {why}"] if part else []
+            why = f"looks different in frame {sight.number} (speech, a hand before the face, another person?)"
+            remarks += [f"the region of the {part} {why}"] if part else []
         self.remark = "; ".join(filter(None, (self.remark, *remarks)))
 
 
@@ -132,10 +132,11 @@ def look(source: FrameSource, number: int, align: str, person: faces.Person, *, 
         NoFace: there is no usable one.
         BadImage: the frame cannot be read.
     """
-    image, words = source.read(number, True), ""
-    face = None if anew or person.last is None else faces.follow(image, person.last)
-    if face is None:
-        face, words = alignment.pick(image, align, person)
+    image, last = source.read(number, True), person.last
+    followed = faces.follow(image, last) if last and not anew else None
+    face, words = (followed, "") if followed else alignment.pick(image, align, person)
+    if anew and face and last and not last.near(face) and (followed := faces.follow(image, last)):
+        face, words = followed, "several faces, the one followed so far taken"  # a larger one is elsewhere
     if face is None or (reason := alignment.unusable(face, image.shape, align)):
         raise alignment.NoFace(words if face is None else reason)
     person.last = face

@@ -107,7 +107,7 @@ def locate(
 
 def pick(image: np.ndarray, align: str, person: faces.Person) -> tuple[faces.Face | None, str]:
     """A person's face in an image, strictly and then leniently, and remarks; or None, and why there is none."""
-    found, reason = faces.find_all(image), ""
+    found, reason = faces.find_all(image, person.rank + 1), ""
     for threshold in (faces.STRICT, faces.LENIENT):
         face, words = person.choose([one for one in found if one.score >= threshold])
         if face is None or (reason := unusable(face, image.shape, align)):
@@ -153,14 +153,14 @@ def portrait(image: np.ndarray, face: faces.Face) -> np.ndarray | None:
 
 
 def unlike(first: np.ndarray, later: np.ndarray) -> str:
-    """The part of a portrait whose grey levels hardly correlate (below ALIKE) with those of an earlier one; or "".
+    """The part of a portrait that is unlike an earlier one's, by grey levels less their mean; "" if none is.
 
-    Within a window only little of a face moves. Between portraits of two persons the correlation around the mouth was
-    never above 0.4, in synthetic micro-expressions never below 0.96; a hand before it, or speech, lies between.
+    Within a window only little of a face moves. The likeness 2ab / (aa + bb) around the mouth was never below 0.9 in
+    synthetic micro-expressions and never above 0.4 between two persons; a hand before it, and speech, lie between.
     """
     for name, part in PARTS.items():
         a, b = (np.ravel(one[part]).astype(float) - one[part].mean() for one in (first, later))
-        if a @ b < ALIKE * math.sqrt((a @ a) * (b @ b)):
+        if 2 * (a @ b) < ALIKE * (a @ a + b @ b):
             return name
     return ""
 

@@ -34,7 +34,9 @@ COMMAND = "python -m aullm_lib.preprocess"
 
 STRICT, LENIENT = 0.5, 0.3  # least score of the detector and of the mesh; 0.5 is MediaPipe's
 NEIGHBOURS = {1.0: 6, LENIENT: 2}  # agreeing boxes that the frontal cascade needs for a score
-WHOLE, TILED = (0.2, LENIENT), (0.35, 0.7)
+# Least score of a place that is looked at again, and of the face there: in the whole image, and in its tiles, which are
+# so many that in one of them there is always something that is hardly a face.
+WHOLE, TILED = (0.2, LENIENT), (0.5, 0.7)
 AROUND = 3.0  # side of the square around such a place, in sides of its box
 LOOKS = 4  # until place, size and tilt are the same as in the look before
 SMALLEST, SMALLEST_SHARE = 64, 1 / 9  # side of the smallest face, in pixels; and in sides of what the detector is shown
@@ -99,14 +101,14 @@ class Person:
 
     def choose(self, found: list[Face]) -> tuple[Face | None, str]:
         """This person's face among those of an image, the largest first; and a remark, or why there is none."""
-        last, order = self.last, "largest" if self.rank == 0 else f"number {self.rank + 1} by size"
+        last, order = self.last, "the largest" if self.rank == 0 else f"number {self.rank + 1} by size"
         near = [face for face in found if last is not None and last.near(face)]
         if last is not None and near:
             face = min(near, key=lambda face: float(np.linalg.norm(face.centre - last.centre)))
             return face, f"{len(found)} faces, the one followed so far taken" * (len(found) > 1)
         if self.rank >= len(found):
             return None, f"no face number {self.rank + 1}, only {len(found)}" if found else "no face found"
-        remarks = [f"{len(found)} faces, the {order} taken"] * (len(found) > 1)
+        remarks = [f"{len(found)} faces, {order} taken"] * (len(found) > 1)
         remarks += ["the face is not where it was before, perhaps another person's"] * (last is not None)
         return found[self.rank], "; ".join(remarks)
 
@@ -131,16 +133,17 @@ def find(image: np.ndarray, threshold: float = STRICT) -> Face | None:
     return replace(found[0], count=len(found)) if found else None
 
 
-def find_all(image: np.ndarray) -> list[Face]:
+def find_all(image: np.ndarray, wanted: int = 1) -> list[Face]:
     """The faces of an image with a score of at least LENIENT, the largest first.
 
     Args:
         image: uint8 [H, W] grey or [H, W, 3] RGB.
+        wanted: how many must be found before the search for smaller ones, in parts of the image, ends.
 
     Raises:
         ValueError: naming a weight file that is not the one expected.
     """
-    found = _find_meshes(image) if installed() else _find_cascades(image)
+    found = _find_meshes(image, wanted) if installed() else _find_cascades(image)
     found.sort(key=lambda face: -face.box[2] * face.box[3])
     return [replace(face, count=len(found)) for face in found]
 
@@ -276,7 +279,7 @@ def _tilings(height: int, width: int) -> Iterator[list[tuple[int, int, int]]]:
         yield [(left, top, side) for top in tops.tolist() for left in lefts.tolist()]
 
 
-def _find_meshes(image: np.ndarray) -> list[Face]:
+def _find_meshes(image: np.ndarray, wanted: int) -> list[Face]:
     rgb = _rgb(image)
     found: list[Face] = []
     for level, tiles in enumerate(_tilings(*rgb.shape[:2])):
@@ -287,8 +290,14 @@ def _find_meshes(image: np.ndarray) -> list[Face]:
                 if not any(face.score >= STRICT and face.holds(middle) for face in found):
                     face = _look_again(rgb, middle, float(size.max()), tilt(eyes), turns=(0.0, math.pi), passes=2)
                     found += [face] if face and face.score >= least else []
-        if any(face.score >= STRICT for face in found):  # smaller ones would be somebody in the background
+        found = _distinct(found)
+        if sum(face.score >= STRICT for face in found) >= wanted:  # smaller ones would be somebody in the background
             break
+    return found
+
+
+def _distinct(found: list[Face]) -> list[Face]:
+    """The surest of the faces that lie in each other."""
     distinct: list[Face] = []
     for face in sorted(found, key=lambda face: -face.score):
         if not any(face.near(other) or other.near(face) for other in distinct):

@@ -182,7 +182,8 @@ def test_first_strictly_then_leniently_then_in_a_later_frame(tmp_path, monkeypat
     paths = film(tmp_path / "c1", [np.full((60, 80, 3), value, np.uint8) for value in range(20)])
     asked, answers = [], {}
 
-    def find_all(image):
+    def find_all(image, wanted):
+        assert wanted == 1
         asked.append(int(image[0, 0, 0]))
         return answers.get(asked[-1], [])
 
