@@ -302,6 +302,25 @@ def test_weights_that_do_not_fit_are_named(world, experiment, hand_store, tmp_pa
         predict.clip(tmp_path / "w.safetensors", source)
 
 
+@pytest.mark.skipif(not faces.installed(), reason="cascades find less")
+def test_a_clip_whose_face_leaves_has_no_probabilities_and_says_so(world, shots, tmp_path):
+    wall = np.full_like(shots[0], 90)
+    source = pictures(tmp_path / "leaves", [*shots[:8], wall, wall])
+    prediction = predict.clip(world.model, source)
+    assert not prediction.success and np.isnan(prediction.confidence)
+    assert prediction.remarks == ("no usable face in frame 10",)  # of 1, 3, 5, 6, 8, 10
+    assert prediction.probabilities[["probability", "lowest", "highest"]].isna().all().all()
+    clips.user_clip(prediction).savefig(tmp_path / "clip.png")
+    whole = predict.clip(world.model, source, 1, 8, heat=False)
+    assert whole.success and 0.5 < whole.confidence <= 1 and whole.remarks == ()
+    timeline = predict.video(world.model, source, tmp_path / "t.csv", length=5, stride=5)
+    written = pd.read_csv(tmp_path / "t.csv").groupby("start_frame").first()
+    assert list(written["success"]) == [True, False] and written["confidence"].notna().tolist() == [True, False]
+    assert timeline.table["probability"].notna().tolist() == [True] * 3 + [False] * 3
+    with pytest.raises(NoFace, match="no face number 2, only 1"):
+        predict.clip(world.model, source, face=1)
+
+
 # A long video
 
 

@@ -168,7 +168,7 @@ def test_overlapping_windows_share_one_look_per_frame(face, monkeypatch):
     found = seen([face] * 18, length=6, stride=2, frames=6)
     assert len(found) == 7 and all(window.success for window in found)
     assert looks.count("find_all") == 9  # where windows begin
-    assert looks.count("follow") == 9 - 0  # and once in each of the frames between
+    assert looks.count("follow") == 9  # and once in each of the frames between
 
 
 @needs_weights
