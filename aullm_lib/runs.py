@@ -49,6 +49,7 @@ from aullm_lib.support.typed import refuse_numbers, typed
 FORMAT = 2  # of run.json
 REPAIR = "copy the file again from where the run was made, or move the folder away and train again"
 Save = Callable[[Path, dict[str, Any], Experiment, dict[str, str]], object]  # weights into a folder (``trained.save``)
+LARGEST = 1 << 30  # bytes of a fold's table: no larger one is read
 REQUIRED = {"predictions.csv": COLUMNS, "log.csv": ["epoch", "loss"]}
 COSTS = ["trained_parameters", "total_parameters", "seconds", "peak_memory_mb"]  # of fold.json
 POOL = "pool"  # beside runs, a link to the folder where several such folders keep them
@@ -232,6 +233,10 @@ class Run:
         self.folds: list[str] = [fold["name"] for fold in self.info["folds"]]
         try:
             _refuse_folds(self.info["folds"])
+            trained = self.info["experiment"]
+            named, named_there = self.info["recipe_name"], trained["recipe"].get("name", trained["method"])
+            if named != named_there:
+                raise ValueError(f"recipe_name={named!r}, but the recipe of its experiment is called {named_there!r}")
             listed = {unicodedata.normalize("NFC", name) for name in self.folds}
             for note in self.path.glob("folds/[!.]*/fold.json"):
                 if unicodedata.normalize("NFC", note.parent.name) not in listed:
@@ -365,8 +370,14 @@ class Run:
     def _table(self, name: str, file: str) -> pd.DataFrame:
         """A CSV file of a finished fold, with the columns that it must have; checked by its SHA-256 in fold.json."""
         path, written = self.fold(name) / file, self.note(name).get("sha256", {})
-        content = path.read_bytes()
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: no such table (trace.csv needs trace=True, probe.csv is AU-LLM's); {_again(path.parent)}"
+            )
         try:
+            if not path.is_file() or path.stat().st_size > LARGEST:
+                raise ValueError(f"no file of at most {LARGEST >> 20} MiB")
+            content = path.read_bytes()
             if written and hashlib.sha256(content).hexdigest() != written.get(file):
                 raise ValueError("not the file that was written: its SHA-256 is not that in fold.json")
             table = pd.read_csv(BytesIO(content), dtype=TEXT)

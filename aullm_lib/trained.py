@@ -399,7 +399,7 @@ def ensemble(
         if not place:
             raise ValueError(
                 f"{path}: its metadata name the LLM {experiment.llm!r}, which is not looked up unasked: "
-                f"give llm={experiment.llm!r}, or where it lies now"
+                f"give llm={experiment.llm!r} to trained.ensemble (aullm predict: --llm), or where it lies now"
             )
         _refuse_other(path, place, about.get("llm"))
         recipe = recipe_of(experiment.variant, experiment.recipe)

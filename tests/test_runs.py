@@ -271,6 +271,29 @@ def test_a_csv_file_that_is_not_what_was_written_names_itself_and_what_to_delete
         reader()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_stands_in_a_tables_place_is_not_read(run, tmp_path):
+    """A pipe would be waited for, and a file of a terabyte would fill the memory."""
+    path = run.fold("hand-s1") / "predictions.csv"
+    os.mkfifo(tmp_path / "pipe")
+
+    def sparse():
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+
+    places = [lambda: os.mkfifo(path), path.mkdir, lambda: path.symlink_to(tmp_path / "pipe"), sparse]
+    for place in places:
+        path.rmdir() if path.is_dir() else path.unlink()
+        place()
+        with pytest.raises(
+            ValueError, match=rf"{re.escape(str(path))}: no file of at most 1024 MiB; delete the folder"
+        ):
+            run.predictions()
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{re.escape(str(path))}: no such table"):
+        run.predictions()
+
+
 def test_a_run_without_checksums_is_read_unchecked(run):
     """Those of earlier versions; a table that is none is still named."""
     expected = run.predictions()
