@@ -25,7 +25,7 @@ log = logging.getLogger("aullm")
 
 SUMMARY = "summary.csv"
 STATUS = ["file", "status", "windows", "windows_with_face", "seconds", "table", "message"]
-ENDINGS = (".csv",)  # of the files that are written for each video
+ENDINGS = (".csv", "_wide.csv", ".json")  # of the files that are written for each video
 VIDEOS = {
     *(".3gp", ".asf", ".avi", ".dv", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
     *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
@@ -71,7 +71,7 @@ def videos(
     rows += waiting
     _write(folder, rows)
     for number, row in enumerate(waiting, start=1):
-        log.info("%s  (%d of %d)", printable(row["file"]), number, len(waiting))
+        log.info("%s  (%d of %d)", files.printable(row["file"]), number, len(waiting))
         started = time.perf_counter()
         try:
             row |= _one(models, Path(row["file"]), Path(row["table"]), options)
@@ -147,16 +147,8 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _write(folder: Path, rows: list[dict[str, Any]]) -> None:
-    table = _table(rows)
-    for column in ("file", "table", "message"):  # which no spreadsheet shall take for a formula
-        table[column] = table[column].map(lambda text: re.sub("^[=+@-]", r"'\g<0>", printable(text)), "ignore")
     with files.explained(folder, "the tables"):
-        files.write_text(folder / SUMMARY, table.to_csv(index=False, lineterminator="\n"))
-
-
-def printable(text: str) -> str:
-    """A text with escapes in the place of control characters, and of bytes that are no text in a file's name."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        files.write_text(folder / SUMMARY, files.csv(_table(rows)))
 
 
 def main(options: Namespace) -> int:
@@ -164,11 +156,11 @@ def main(options: Namespace) -> int:
     models = trained.ensemble(options.run, folds=options.fold, llm=options.llm)
     names = ("length", "stride", "unit", "fps", "align")
     table = videos(models, options.source, options.out, **{name: getattr(options, name) for name in names})
-    table["file"] = table["file"].map(printable)
+    table["file"] = table["file"].map(files.printable)
     print(table.drop(columns=["table", "message"]).to_string(index=False, na_rep=""))
     failed = table[table["status"] != "done"]
     for row in failed.itertuples():
-        log.error("%s: %s", row.file, printable(row.message))
+        log.error("%s: %s", row.file, files.printable(row.message))
     log.info(
         "%d of %d are done; their tables and %s are in %s", len(table) - len(failed), len(table), SUMMARY, options.out
     )

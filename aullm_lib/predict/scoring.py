@@ -7,9 +7,11 @@ limits in words.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,80 +21,22 @@ from tqdm.auto import tqdm
 
 from aullm_lib import explain, facs
 from aullm_lib.clips import frame_positions
-from aullm_lib.predict.reading import BadVideo, VideoFile, open_source
+from aullm_lib.metrics import thresholds
+from aullm_lib.predict import tables
+from aullm_lib.predict.prediction import COLUMNS, ClipPrediction, Timeline
+from aullm_lib.predict.reading import BadVideo, FrameSource, VideoFile, open_source
 from aullm_lib.predict.windows import Window, windowing, windows
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.runs import Run
-from aullm_lib.support import files
 from aullm_lib.trained import Ensemble, ensemble
 
 AT_ONCE = 32  # clips through a model together
 WAITING = 256  # windows that wait for the models, a few small frames each
-COLUMNS = ["start_frame", "end_frame", "start_s", "end_s", "au", "probability", "remark", "confidence", "success"]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Prediction:
-    """The fields of every prediction.
-
-    Attributes:
-        remarks: On this video.
-        limits: What the numbers mean and do not mean.
-        synthetic: Whether the models were trained on rendered faces.
-        models: How many the numbers are the mean of.
-    """
-
-    source: Path
-    remarks: tuple[str, ...]
-    limits: tuple[str, ...]
-    synthetic: bool
-    models: int
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ClipPrediction(Prediction):
-    """The prediction for one clip.
-
-    Attributes:
-        probabilities: By AU, ``name``, ``probability`` (the models' mean), their ``lowest`` and ``highest``.
-        n_frames: Of the clip.
-        numbers, frames: Of those that the models read, and they [T, S, S] uint8.
-        heat: [N_AU, T, S, S], each AU's between 0 and 1; 0 in the first frame, which no map has. None if not asked for.
-        confidence: The lowest score, 0 to 1, of the face in the frames that the models read; NaN where one shows none.
-        success: Whether each of those frames shows the face in its place; else the probabilities are NaN, and a remark
-            says why.
-        seen, matrix: The frame in which the face was found, grey [H, W], and the map [2, 3] from it to aligned frames.
-    """
-
-    probabilities: pd.DataFrame
-    n_frames: int
-    numbers: tuple[int, ...]
-    frames: np.ndarray
-    heat: np.ndarray | None
-    confidence: float
-    success: bool
-    seen: np.ndarray
-    matrix: np.ndarray
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Timeline(Prediction):
-    """The predictions for a video, window by window.
-
-    Attributes:
-        table: ``COLUMNS``, one row per window and AU in order of time. Both frames belong to the window; seconds count
-            from the first frame and are missing where the rate is unknown. "confidence" is the lowest score, 0 to 1, of
-            the face in the frames that the models read, "success" whether each of them shows it in its place; where
-            not, the probability is missing, and the remark says why.
-        length, stride: Of the windows in frames.
-        path: Of the table as CSV, if written.
-    """
-
-    table: pd.DataFrame
-    length: int
-    stride: int
-    fps: float | None
-    path: Path | None
+UNLIKE = 3  # times as long as a training clip, or as short
+POLICIES = {
+    "fixed": thresholds.POLICIES["fixed"],
+    "nested": "for each AU the threshold with the best two-class macro F1 on the run's held-out predictions",
+}
 
 
 def clip(
@@ -144,6 +88,7 @@ def clip(
     if not window.success:
         probabilities[["probability", "lowest", "highest"]] = np.nan
     remarks += filter(None, (notes["remarks"], window.remark))
+    remarks += _unlike(models, "clip", len(strip), video.fps)
     if len(strip) < recipe.frames:
         remarks.append(f"{len(strip)} frames, and the model takes {recipe.frames} spread evenly: some repeat")
     if isinstance(video, VideoFile) and offset is None and video.announced > numbers[-1] + 1:
@@ -188,6 +133,8 @@ def video(
     align: str | None = None,
     folds: Sequence[str] | None = None,
     face: int = 0,
+    neutral: bool = False,
+    policy: str = "fixed",
 ) -> Timeline:
     """Predicts the AUs of a long video, window by window, each with the face of its own first frame.
 
@@ -197,67 +144,189 @@ def video(
 
     Args:
         weights, source, align, folds, face: as in ``clip``; the face is followed through the video.
-        out: a CSV file to write, whole or not at all.
+        out: the long table to write, ``<name>.csv``, with ``<name>_wide.csv`` and ``<name>.json`` beside it
+            (``tables.write``): whole or not at all, but after Ctrl-C those of the windows that are done.
         length, stride: of the windows, in ``unit`` "frames" or "seconds"; by default as long as the median of the run's
             clips (in time, where both rates are known), and half of that.
         fps: frames per second, where the file does not say or says it wrongly.
+        neutral: whether to give also what differs from the person's usual state: the median over the video's windows
+            with a face is subtracted from each AU's logit.
+        policy: where the thresholds come from: "fixed" is 0.5; "nested" is, for each AU, the one with the best
+            two-class macro F1 on the run's held-out predictions, all of which are of other people than this one.
 
     Raises:
-        FileNotFoundError, BadVideo, BadImage, ValueError: as ``clip``; BadVideo also where no window fits.
+        FileNotFoundError, BadVideo, BadImage, ValueError: as ``clip``; BadVideo also where no window fits; ValueError
+            also where ``out`` is an input or no file.
         OSError: ``out`` cannot be written.
+        KeyboardInterrupt: with a note on what is written.
     """
     models = ensemble(weights, folds=folds)
     align, remarks = models.alignment(align)
+    limits, settings = _thresholds(models, policy)
     frames, recipe = open_source(source), models.experiment.recipe
     if fps is not None and not 0 < fps < 1e5:
         raise ValueError(f"fps={fps!r}: expected frames a second, above 0")
     fps = fps or frames.fps
     span, step, description = windowing(models, fps, length, stride, unit)
-    path = None if out is None else Path(out).expanduser()
+    remarks = [description, *_unlike(models, "window", span, fps), *remarks]
+    path = None
+    if out is not None:
+        inputs = [frames.path, *models.paths, *([models.run.path] if models.run else [])]
+        path = tables.refuse(out, inputs)
+    done: list[_Scored] = []
+    with tqdm(total=frames.announced * (1 + len(models.paths)) or None, desc=frames.path.name, unit="step") as bar:
+        numbers = _Counted(frames, bar)
+        stream = windows(frames, numbers, span, step, align=align, size=recipe.size, frames=recipe.frames, face=face)
+        waiting = WAITING if len(models.paths) > 1 else AT_ONCE  # several models are loaded anew each time
+        interrupt: KeyboardInterrupt | None = None
+        try:
+            while some := list(itertools.islice(stream, waiting)):
+                done += map(_Scored.of, some, _probabilities(models, some, partial(bar.update, numbers.taken())))
+            bar.update(numbers.taken() * len(models.paths))  # those after the last window
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if not done:
+        raise interrupt or BadVideo(
+            f"{frames.path}: {numbers.count} frames, less than a window of {span}; give a smaller length"
+        )
+    table = _table(done, models.experiment.aus, numbers.first, fps)
+    if neutral:
+        logits = np.log(table["probability"]) - np.log1p(-table["probability"].clip(upper=1 - 1e-15))
+        medians = logits.groupby(table["au"], sort=False).median()
+        table["neutral"] = (1 / (1 + np.exp(table["au"].map(medians) - logits))).round(6)
+        count = sum(one.success for one in done)
+        remarks.append(f"neutral baseline: from each AU's logits their median over {count} windows is subtracted")
+        settings["neutral"] = {"windows": count, "median_logits": medians.dropna().round(6).to_dict()}
+    table["probability"] = table["probability"].round(6)
+    if interrupt:
+        remarks.append(f"stopped (Ctrl-C) after frame {done[-1].last}: the rest of the video is missing")
+    elif numbers.last > done[-1].last:
+        remarks.append(f"the frames after {done[-1].last} fill no window and are left out")
+    timeline = Timeline(
+        source=frames.path, remarks=tuple(remarks), **models.about(),
+        table=table, length=span, stride=step, fps=fps, path=path, complete=interrupt is None, thresholds=limits,
+        settings=settings | {"align": align, "face": face, "frames_read_of_each_window": recipe.frames},
+        boxes=np.array([one.box for one in done]), matrices=np.array([one.matrix for one in done]),
+    )  # fmt: skip
     if path is not None:
-        with files.explained(path.parent, "the timeline"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-    rows: list[list] = []
-    ends: list[int] = []  # the first and the last frame so far
+        tables.write(timeline, path)
+    if interrupt:
+        kept = f"{path} is valid and has" if path is not None else "nothing is written of"
+        interrupt.add_note(f"{kept} the {len(done)} windows up to frame {done[-1].last} of {frames.path.name}")
+        raise interrupt
+    return timeline
 
-    def counted(bar: tqdm) -> Iterator[int]:
-        for number in frames:
-            ends[1:] = [number]
-            bar.update()
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """What is kept of a window."""
+
+    first: int
+    last: int
+    remark: str
+    confidence: float
+    success: bool
+    probabilities: np.ndarray
+    box: tuple[float, float, float, float]
+    matrix: np.ndarray
+
+    @classmethod
+    def of(cls, window: Window, probabilities: np.ndarray) -> "_Scored":
+        box = window.sight.face.box if window.sight else (np.nan,) * 4
+        matrix = np.full((2, 3), np.nan) if window.matrix is None else window.matrix
+        return cls(window.first, window.last, window.remark, window.confidence, window.success, probabilities, box,
+                   matrix)  # fmt: skip
+
+
+class _Counted:
+    """The numbers of a video's frames in order, counted while they are read."""
+
+    def __init__(self, frames: FrameSource, bar: tqdm) -> None:
+        self._frames, self._bar, self._fresh = frames, bar, 0
+        self.first = self.last = self.count = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for number in self._frames:
+            self.first = self.first if self.count else number
+            self.last, self.count, self._fresh = number, self.count + 1, self._fresh + 1
+            self._bar.update()
             yield number
 
-    with tqdm(total=frames.announced or None, desc=frames.path.name, unit="frame") as bar:
-        stream = windows(
-            frames, counted(bar), span, step, align=align, size=recipe.size, frames=recipe.frames, face=face
-        )
-        while waiting := list(itertools.islice(stream, WAITING)):
-            for window, probabilities in zip(waiting, _probabilities(models, waiting), strict=True):
-                seconds = [fps and round((n - ends[0]) / fps, 3) for n in (window.first, window.last + 1)]
-                for au, probability in zip(models.experiment.aus, probabilities, strict=True):
-                    row = [window.first, window.last, *seconds, f"AU{au}", probability]
-                    rows.append([*row, window.remark, window.confidence, window.success])
-        if not rows:
-            raise BadVideo(f"{frames.path}: {bar.n} frames, less than a window of {span}; give a smaller length")
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"start_s": float, "end_s": float, "probability": float})
-    if path is not None:
-        with files.explained(path, "the timeline"):
-            files.write_text(path, table.to_csv(index=False, lineterminator="\n"))
-    remarks = [description, *remarks]
-    if ends[1] > rows[-1][1]:
-        remarks.append(f"the frames after {rows[-1][1]} fill no window and are left out")
-    return Timeline(
-        source=frames.path, remarks=tuple(remarks), **models.about(),
-        table=table, length=span, stride=step, fps=fps, path=path,
-    )  # fmt: skip
+    def taken(self) -> int:
+        """How many were read since the last call."""
+        fresh, self._fresh = self._fresh, 0
+        return fresh
 
 
-def _probabilities(models: Ensemble, windows: list[Window]) -> np.ndarray:
-    """The models' mean of each window's AUs [N, N_AU], to six places; NaN without success."""
+def _table(done: list[_Scored], aus: Sequence[int], first: int, fps: float | None) -> pd.DataFrame:
+    """``COLUMNS`` of the windows of a video that begins with the frame ``first``."""
+    rows = []
+    for one in done:
+        seconds = [fps and round((n - first) / fps, 3) for n in (one.first, one.last + 1)]
+        for au, probability in zip(aus, one.probabilities, strict=True):
+            row = [one.first, one.last, *seconds, f"AU{au}", probability]
+            rows.append([*row, one.remark, one.confidence, one.success])
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"start_s": float, "end_s": float, "probability": float})
+
+
+def _probabilities(models: Ensemble, windows: list[Window], advance: Callable[[], object]) -> np.ndarray:
+    """The models' mean of each window's AUs [N, N_AU]; NaN without success. Calls ``advance`` after each model."""
     usable = [i for i, window in enumerate(windows) if window.success]
     probabilities = np.full((len(windows), len(models.experiment.aus)), np.nan)
-    if usable:
-        x = torch.from_numpy(np.stack([windows[i].frames for i in usable]))  # b t h w
+    if not usable:
+        for _ in models.paths:
+            advance()
+        return probabilities
+    x = torch.from_numpy(np.stack([windows[i].frames for i in usable]))  # b t h w
+    logits = []
+    for model in models.models():
         with torch.no_grad():
-            logits = [torch.cat([m(part.to(models.device)) for part in x.split(AT_ONCE)]) for m in models.models()]
-        probabilities[usable] = torch.stack(logits).double().sigmoid().mean(0).cpu().numpy().round(6)
+            logits.append(torch.cat([model(part.to(models.device)) for part in x.split(AT_ONCE)]))
+        advance()
+    probabilities[usable] = torch.stack(logits).double().sigmoid().mean(0).cpu().numpy()
     return probabilities
+
+
+def _unlike(models: Ensemble, what: str, frames: int, fps: float | None) -> list[str]:
+    """In what a clip or window of so many frames is unlike those that the models were trained on, in words."""
+    remarks = []
+    if models.median_frames:
+        ratio = frames / models.median_frames * (models.fps / fps if fps and models.fps else 1)
+        if not 1 / UNLIKE < ratio < UNLIKE:
+            remarks.append(
+                f"the {what} is {ratio:.2g} times as long as the median clip of the run: the models never learned from "
+                "such lengths"
+            )
+    if fps and models.fps and not 0.9 < fps / models.fps < 1.1:
+        remarks.append(f"{fps:.4g} frames a second, but {models.fps} in the training clips")
+    return remarks
+
+
+def _thresholds(models: Ensemble, policy: str) -> tuple[pd.Series, dict[str, Any]]:
+    """The threshold of each AU, and what JSON says of them and of the run.
+
+    Raises:
+        ValueError: An unknown policy, or one that needs the predictions of a run where there is none.
+    """
+    names, run = [f"AU{au}" for au in models.experiment.aus], models.run
+    if policy not in POLICIES:
+        raise ValueError(f"policy={policy!r}: choose one of {', '.join(POLICIES)}")
+    values = pd.Series(0.5, names)
+    if policy == "nested":
+        if run is None:
+            raise ValueError("policy='nested': these weights are of no run, whose predictions it needs; take 'fixed'")
+        # To a person outside the run every subject of the run is another one.
+        values = thresholds.chosen(run.predictions(), "test-tuned").iloc[0][names]
+    home = run.path.resolve() if run else None
+    about = {
+        "run": run.path.name if run else None,
+        "profile": home.parents[1].name if home and len(home.parents) > 2 and home.parents[2].name == "runs" else None,
+        "experiment": models.experiment.to_dict(),
+        "trained_on": models.releases,
+        "protocol": run.info["protocol"] if run else None,
+        "folds": [path.parent.name for path in models.paths] if run else None,
+        "training_fps": models.fps,
+        "training_median_frames": models.median_frames,
+        "policy": {"name": policy, "how": POLICIES[policy]},
+    }
+    return values.astype(float), about

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pandas as pd
+
 try:
     import fcntl
 except ImportError:  # not on Windows
@@ -43,6 +45,19 @@ def write_text(path: Path, text: str, durable: bool = False) -> None:
 
 def write_json(path: Path, value: object, durable: bool = False) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", durable)
+
+
+def printable(text: str) -> str:
+    """A text with escapes in the place of control characters, and of bytes that are no text in a file's name."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def csv(table: pd.DataFrame) -> str:
+    """A table as CSV, without its index: texts are ``printable``, and none begins as a spreadsheet's formula does."""
+    safe = table.copy()
+    for column in safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]:
+        safe[column] = safe[column].map(lambda text: re.sub("^[=+@-]", r"'\g<0>", printable(str(text))), "ignore")
+    return safe.to_csv(index=False, lineterminator="\n")
 
 
 def read_json(path: Path, missing: Any = _REQUIRED) -> Any:

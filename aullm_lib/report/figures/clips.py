@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from aullm_lib import facs
-from aullm_lib.predict.scoring import ClipPrediction, Prediction, Timeline
+from aullm_lib.predict.prediction import ClipPrediction, Prediction, Timeline
 from aullm_lib.report.figures.canvas import GAP, HEAT, Canvas, Frames, outlined, signed_limit
 from aullm_lib.report.figures.style import GREY, ORANGE, STYLE, caption, probability_bars, styled
 
