@@ -3,11 +3,14 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from aullm_lib.datasets import casme, casme2, casme3, fourdme, mmew, samm, table
+from aullm_lib.datasets import casme, casme2, casme3, croissant, fourdme, mmew, samm, table
+from aullm_lib.datasets.documented import TITLES
 from aullm_lib.datasets.synthetic import synthesize
+from aullm_lib.datasets.synthetic.layouts import LAYOUTS
 from aullm_lib.datasets.table import Release
 
 ADAPTERS: dict[str, Callable[..., Release]] = {
@@ -19,16 +22,7 @@ ADAPTERS: dict[str, Callable[..., Release]] = {
     "mmew": mmew.load,
 }
 
-TITLES = {
-    "casme2": "CASME II",
-    "samm": "SAMM",
-    "casme": "CASME",
-    "casme3": "CAS(ME)3",
-    "4dme": "4DME",
-    "mmew": "MMEW",
-}
-
-__all__ = ["ADAPTERS", "TITLES", "Release", "load", "read", "synthesize"]
+__all__ = ["ADAPTERS", "TITLES", "Release", "counted", "load", "read", "synthesize"]
 
 
 def load(name: str, root: str | Path, **options) -> pd.DataFrame:
@@ -65,3 +59,12 @@ def _read(name: str, root: str | Path, options: dict) -> Release:
     for message in table.warnings_of(release):
         warnings.warn(message, stacklevel=3)  # at the caller of load or read
     return release
+
+
+def counted(release: Release) -> dict[str, Any]:
+    """The Croissant metadata of a licensed release, as JSON values: structure and counts only.
+
+    Names of subjects, clips and files, annotations, and pictures stay out, and so do hashes of files. File names are
+    those that are publicly documented of the release, whatever they are in this copy.
+    """
+    return croissant.counted(release, LAYOUTS[release.dataset])

@@ -7,6 +7,16 @@ from public loaders and audits. A copy that differs is not wrong, but its scores
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+TITLES = {
+    "casme2": "CASME II",
+    "samm": "SAMM",
+    "casme": "CASME",
+    "casme3": "CAS(ME)3",
+    "4dme": "4DME",
+    "mmew": "MMEW",
+}
+"""How a release is called in text."""
+
 
 @dataclass(frozen=True)
 class Counts:

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
+from aullm_lib.datasets import croissant
 from aullm_lib.datasets.synthetic.anatomy import Array, draw_anatomy
 from aullm_lib.datasets.synthetic.film import Face, Film
 from aullm_lib.datasets.synthetic.layouts import CROP, LAYOUTS, Layout, Row, write_sheet
@@ -135,6 +136,7 @@ def _write(root: Path, settings: dict[str, Any]) -> None:
     if settings["release"] == "casme2":  # one "/" among the apexes, as in the true sheet
         rows[int(stream(settings, 0, 0, 5).integers(len(clips)))]["ApexFrame"] = "/"
     write(root, settings, layout, clips, rows)
+    croissant.write(root, settings, layout)
 
 
 def write(
