@@ -190,18 +190,27 @@ def _alignments(settings: dict) -> set[str]:
     return {settings["align"]} if parts is None else set().union(*map(_alignments, parts))
 
 
-def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
+def join(stores: Sequence[ClipStore], out: str | Path, *, count_missing: str = "unknown") -> ClipStore:
     """Joins the clips of several releases in one store, for training on one and testing on another; made once.
 
     An AU that no annotation of a release names is not coded there: its clips have no label of it, and neither losses
     nor scores count them. How each store was made is in ``release["parts"]``. Stores may differ in how they are
     aligned, as face crops ("none") and aligned frames ("similarity") do; whole frames go with whole frames only.
 
+    Args:
+        stores: one per release.
+        out: the folder of the joined store.
+        count_missing: what an AU is in a release that does not code it: "unknown", or "absent" as in the public code of
+            CD6ME, which ``release["count_missing"]`` then says.
+
     Raises:
-        ValueError: stores that differ in frame size or so in alignment, or have a clip in common.
+        ValueError: stores that differ in frame size or so in alignment, or have a clip in common; another
+            ``count_missing``.
         FileExistsError: another store at ``out``.
         OSError: it cannot be written.
     """
+    if count_missing not in ("unknown", "absent"):
+        raise ValueError(f"count_missing={count_missing!r}: choose unknown or absent")
     out, first = Path(out), stores[0].info["settings"]
     for store in stores[1:]:
         for key in ("size", "rgb"):
@@ -226,11 +235,12 @@ def join(stores: Sequence[ClipStore], out: str | Path) -> ClipStore:
             for store in stores
         ],
     }
+    release |= {"count_missing": count_missing} if count_missing == "absent" else {}
     settings = {"release": release, "size": first["size"], "rgb": first["rgb"]}
     if joined := opened(out, settings):
         return joined
     labels = facs.au_columns(table)
-    table[labels] = table[labels].astype("Int8")
+    table[labels] = (table[labels].fillna(0) if count_missing == "absent" else table[labels]).astype("Int8")
     table = table[[c for c in table if c not in labels] + labels]
     partial = out.with_name(out.name + ".partial")
     what = "the joined clip store"

@@ -27,6 +27,8 @@ NAMES = {
 
 BENCHMARK = {"casme2": (1, 2, 4, 7, 12, 14, 15, 17), "samm": (2, 4, 7, 12)}
 """The AUs that the paper scores on each release (paper 4.1, Tables 1 and 2)."""
+CD6ME = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17)
+"""The AUs of the field's protocol over six releases (Varanka et al. 2024)."""
 
 _UNIT = re.compile(
     r"(?:AU)?\s*(?P<prefix>[LRATB](?:/[LRATB])?)?\s*(?P<number>\d{1,2})\s*"

@@ -88,10 +88,11 @@ class Workspace:
         kind = f"{size}px-rgb" if rgb else f"{size}px"
         return self.folder / "clips" / f"{table['dataset'].iloc[0]}-{len(table)}-{kind}-{key}"
 
-    def joined(self, *stores: ClipStore) -> Path:
+    def joined(self, *stores: ClipStore, count_missing: str = "unknown") -> Path:
         """The folder of several stores in one, for ``clips.join``."""
         names = "+".join(store.release["dataset"] for store in stores)
-        return self.folder / "clips" / f"{names}-{_key([store.fingerprint for store in stores])}"
+        identity = [store.fingerprint for store in stores] + ["absent"] * (count_missing == "absent")
+        return self.folder / "clips" / f"{names}-{_key(identity)}"
 
     def teacher(self, recipe: Settings, store: ClipStore) -> Path:
         """The folder of a teacher, for ``baselines.teacher.train``."""

@@ -30,13 +30,15 @@ FURTHER = {"flow-svm": "Optical flow + SVM", "infusenet": "InfuseNet", "ac4au": 
 
 ONE_OUT = " → each other"
 """What stands behind the releases of a leave-one-release-out run."""
+ABSENT = ", AUs that are not coded counted as absent"
 
 
 def title(test_set: str) -> str:
     """A test set, such as "casme2 → samm", as the publication writes it."""
-    if test_set.endswith(ONE_OUT):
-        names = [TITLES.get(release, release) for release in test_set.removesuffix(ONE_OUT).split("+")]
-        return f"each of {', '.join(names)}, trained on the others"
+    if ONE_OUT in test_set:
+        releases, rest = test_set.split(ONE_OUT)
+        names = [TITLES.get(release, release) for release in releases.split("+")]
+        return f"each of {', '.join(names)}, trained on the others{rest}"
     return " → ".join(TITLES.get(release, release) for release in test_set.split(" → "))
 
 
@@ -53,7 +55,8 @@ class Configuration(NamedTuple):
 def configuration(run: Run) -> Configuration:
     """The configuration of a run, from its ``run.json``."""
     experiment, train, test = run.info["experiment"], *("+".join(run.info[key]) for key in ("train", "test"))
-    test_sets = {"cross-domain": f"{train} → {test}", "leave-one-release-out": f"{test}{ONE_OUT}"}
+    absent = ABSENT * (run.info["data"].get("count_missing") == "absent")
+    test_sets = {"cross-domain": f"{train} → {test}", "leave-one-release-out": f"{test}{ONE_OUT}{absent}"}
     test_set = test_sets.get(run.info["protocol"], test)
     method, variant = experiment["method"], experiment["variant"]
     llm = "" if variant == PLAIN else experiment["llm"]  # whether one is named or not, it has none

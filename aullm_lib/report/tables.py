@@ -34,7 +34,7 @@ from aullm_lib.support import files
 NAN = float("nan")
 TUNED = "test-tuned"  # of ``thresholds.POLICIES``, and in the name of the trivial classifier that is tuned so
 MEASURES = {"f1_macro": "Two-class macro F1 (%)", "f1": "F1 of Eq. 5 (%)"}
-NAMES = {1: "table1_casme2", 2: "table2_samm", 3: "table3_ablations", 4: "table4_cross_domain"}
+NAMES = {1: "table1_casme2", 2: "table2_samm", 3: "table3_ablations", 4: "table4_cross_domain", 5: "table5_cd6me"}
 COLUMN = ["span", "column"]
 KEY = ["test_set", "method", "variant", "policy", "au"]  # of a score
 CELL = {"value": NAN, "low": NAN, "high": NAN, "printed": NAN, "bold": False, "grey": False, "why": ""}
