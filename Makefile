@@ -8,13 +8,18 @@ READY := $(VENV)/.ready
 # Real data and models for `make paper` (and `make lab`).
 CASME2_ROOT ?=
 SAMM_ROOT ?=
+# The other releases of CD6ME, as far as they are there.
+CASME_ROOT ?=
+CASME3_ROOT ?=
+FOURDME_ROOT ?=
+MMEW_ROOT ?=
 RELEASES ?= casme2,samm
 LLM ?= Qwen/Qwen2.5-1.5B
 # For `make grid`: "llm=a,b recipe=paper,released seeds=1,2", or a YAML file with a list for each parameter.
 GRID :=
 PROFILE := paper
 # Recipes read these from the environment: whatever characters a path has, no shell takes it apart.
-export CASME2_ROOT SAMM_ROOT RELEASES LLM GRID PROFILE
+export CASME2_ROOT SAMM_ROOT CASME_ROOT CASME3_ROOT FOURDME_ROOT MMEW_ROOT RELEASES LLM GRID PROFILE
 # More for the command aullm, such as ARGS="--only 02_train_loso -p recipe=released".
 ARGS ?=
 
@@ -65,7 +70,8 @@ paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_
 	    exit 2; fi; done
 	@$(MAKE) --silent --no-print-directory setup
 	@$(BIN)/aullm batch paper -p "releases=[$$RELEASES]" -p "llm=$$LLM" -p "casme2_root=$$CASME2_ROOT" \
-	  -p "samm_root=$$SAMM_ROOT" $(ARGS)
+	  -p "samm_root=$$SAMM_ROOT" -p "casme_root=$$CASME_ROOT" -p "casme3_root=$$CASME3_ROOT" \
+	  -p "fourdme_root=$$FOURDME_ROOT" -p "mmew_root=$$MMEW_ROOT" $(ARGS)
 
 grid: $(READY) ## every combination of some parameters, going on after a failure: make grid GRID="llm=a,b seeds=1,2"
 	@$(BIN)/aullm grid "$$PROFILE" "$$GRID" \

@@ -19,6 +19,7 @@ from aullm_lib import facs
 from aullm_lib.support import files, partial_store
 
 TEXT = {"clip_id": str, "dataset": str, "subject": str, "clip": str, "emotion": str, "aus": str}
+MISSING = ("unknown", "absent")  # what an AU may be in a release that does not code it
 TEXT |= {"source": str, "matrix": str, "found_in": str, "sha256": str}
 
 
@@ -72,6 +73,8 @@ class ClipStore:
             raise ValueError(f"{self.path}: a clip store of an older version; delete the folder and build it again")
         self.table["apex"] = pd.to_numeric(self.table["apex"], errors="coerce").astype("Int64")
         self.table["score"] = pd.to_numeric(self.table["score"], errors="coerce")
+        for name in facs.au_columns(self.table):  # empty where a release does not code the AU
+            self.table[name] = pd.to_numeric(self.table[name], errors="coerce")
         self.frames = np.load(self.path / "frames.npy", mmap_mode="r", allow_pickle=False)
         if len(self.frames) != self.table["n_frames"].sum():
             raise ValueError(f"{self.path}: frames.npy and index.csv disagree; delete the folder and build it again")
@@ -209,8 +212,8 @@ def join(stores: Sequence[ClipStore], out: str | Path, *, count_missing: str = "
         FileExistsError: another store at ``out``.
         OSError: it cannot be written.
     """
-    if count_missing not in ("unknown", "absent"):
-        raise ValueError(f"count_missing={count_missing!r}: choose unknown or absent")
+    if count_missing not in MISSING:
+        raise ValueError(f"count_missing={count_missing!r}: choose one of {', '.join(MISSING)}")
     out, first = Path(out), stores[0].info["settings"]
     for store in stores[1:]:
         for key in ("size", "rgb"):

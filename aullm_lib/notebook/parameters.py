@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,10 +23,11 @@ import yaml
 from aullm_lib import baselines, datasets, facs, model, preprocess
 from aullm_lib.baselines import METHODS
 from aullm_lib.baselines.teacher import TeacherRecipe
+from aullm_lib.clips import MISSING
 from aullm_lib.datasets import casme2
 from aullm_lib.datasets.synthetic.release import check as check_synthetic
 from aullm_lib.engine.runner import BACKENDS
-from aullm_lib.experiment import Experiment
+from aullm_lib.experiment import AU_LLM, Experiment
 from aullm_lib.metrics.thresholds import POLICIES
 from aullm_lib.notebook.workspace import Workspace, enter_home, home
 from aullm_lib.recipe import Recipe
@@ -34,12 +35,16 @@ from aullm_lib.report import claims
 from aullm_lib.support import hub, smollm2, tiny
 from aullm_lib.support.typed import typed
 
-ROOTS = {"casme2": "casme2_root", "samm": "samm_root"}
-FOLDERS = (*ROOTS.values(), "other_roots", "teacher", "llm", "more_llms")
+ROOTS = {"casme2": "casme2_root", "samm": "samm_root", "casme": "casme_root", "casme3": "casme3_root"}
+ROOTS |= {"4dme": "fourdme_root", "mmew": "mmew_root"}
+FOLDERS = (*ROOTS.values(), "teacher", "llm", "more_llms")
 SOURCES = ("synthetic", "licensed")
-BY_RELEASE = ("releases", "options", "other_roots", "publishable", "more_ablations")
+BY_RELEASE = ("releases", "options", "publishable", "more_ablations", "one_out")
 CHOICES: dict[str, Any] = dict.fromkeys(("baselines", "cross_baselines", "baseline_overrides"), METHODS) | {
-    "explorer_releases": ROOTS,
+    "explorer_releases": facs.BENCHMARK,
+    "one_out_methods": (AU_LLM, *METHODS),
+    "more_data": ("", *ROOTS),
+    "count_missing": MISSING,
     "casme2_variant": (0, *casme2.VARIANTS),
     "policies": POLICIES,
     "backend": BACKENDS,
@@ -47,7 +52,6 @@ CHOICES: dict[str, Any] = dict.fromkeys(("baselines", "cross_baselines", "baseli
 """Parameter -> what it, its items or its keys are chosen from."""
 NESTED: dict[str, Any] = {
     "options": dict[str, dict],
-    "other_roots": dict[str, str],
     "publishable": dict[str, list[str]],
     "more_ablations": dict[str, list[str]],
     "baseline_overrides": dict[str, dict],
@@ -179,7 +183,7 @@ def check(settings: Mapping) -> None:
     with _named(""):
         for parameter, kind in NESTED.items():
             typed(parameter, kind, settings.get(parameter, {}))
-    releases = list(datasets.ADAPTERS if "other_roots" in settings else ROOTS)
+    releases = [release for release, root in ROOTS.items() if root in settings]
     for parameter, choices in (CHOICES | dict.fromkeys(BY_RELEASE, releases)).items():
         value = settings.get(parameter, ())
         for item in value if isinstance(value, list | tuple | dict) else [value]:
@@ -325,13 +329,8 @@ def licensed(settings: Mapping) -> dict[str, dict[str, Any]]:
     """
     sources = {}
     for release in settings["releases"]:
-        if release in ROOTS:
-            parameter, place = ROOTS[release], f"make paper {ROOTS[release].upper()}=/path/to/it"
-            root = settings[parameter]
-        else:
-            parameter, place = "other_roots", f"other_roots={{{release!r}: ...}}"
-            root = settings[parameter].get(release, "")
-        advice = f"give the folder of the unpacked release: {place}"
+        parameter, root = ROOTS[release], settings[ROOTS[release]]
+        advice = f"give the folder of the unpacked release: make paper {parameter.upper()}=/path/to/it"
         if not root:
             raise ValueError(f"{parameter} is not set; {advice} (or leave {release} out: RELEASES=...)")
         if not Path(root).expanduser().is_dir():
@@ -344,6 +343,11 @@ def licensed(settings: Mapping) -> dict[str, dict[str, Any]]:
             options["variant"] = settings["casme2_variant"]
         sources[release] = {"root": root, **options}
     return sources
+
+
+def given(settings: Mapping, releases: Iterable[str]) -> list[str]:
+    """Those of some releases whose folders are given."""
+    return [release for release in releases if settings[ROOTS[release]]]
 
 
 def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, Any]]:

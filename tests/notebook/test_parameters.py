@@ -49,12 +49,12 @@ def test_a_text_in_quotation_marks_and_what_is_no_text_are_yaml():
 
 def test_relative_folders_count_from_where_the_command_is_called(tmp_path, monkeypatch, home):
     (tmp_path / "data").mkdir()
-    given = {"casme2_root": "data", "other_roots": {"mmew": "data", "casme": "gone"}, "llm": "tiny", "recipe": "data"}
+    given = {"casme2_root": "data", "mmew_root": "data", "casme_root": "gone", "llm": "tiny", "recipe": "data"}
     for folder, expected in ((tmp_path, str(tmp_path / "data")), (home, "data")):
         monkeypatch.chdir(folder)
         placed = parameters.from_here(given | {"more_llms": ["data", "Qwen/Qwen2-1.5B"]})
-        assert placed["casme2_root"] == placed["other_roots"]["mmew"] == placed["more_llms"][0] == expected
-        assert (placed["other_roots"]["casme"], placed["llm"], placed["recipe"]) == ("gone", "tiny", "data")
+        assert placed["casme2_root"] == placed["mmew_root"] == placed["more_llms"][0] == expected
+        assert (placed["casme_root"], placed["llm"], placed["recipe"]) == ("gone", "tiny", "data")
         assert placed["more_llms"][1] == "Qwen/Qwen2-1.5B"
 
 
@@ -169,7 +169,8 @@ def test_licensed_data_need_their_roots(tmp_path):
     check(settings | {"data": "synthetic"})
     for change, message in [
         ({"releases": ["mmew"]}, "unknown 'mmew'; choose from casme2, samm"),
-        ({"releases": ["mmew"], "other_roots": {}}, r"other_roots is not set; .*other_roots=\{'mmew': ...\}"),
+        ({"releases": ["mmew"], "mmew_root": ""}, r"mmew_root is not set; .*MMEW_ROOT=/path/to/it"),
+        ({"one_out": ["mmew"]}, "one_out: unknown 'mmew'; choose from casme2, samm"),
         ({"options": {"casme2": {"errate": False}}}, "casme2 has no option 'errate'; it has variant, images, errata"),
         ({"options": {"smic": {}}}, "unknown 'smic'"),
         ({"more_ablations": {"casme": []}}, "more_ablations: unknown 'casme'; choose from casme2, samm"),
@@ -177,12 +178,12 @@ def test_licensed_data_need_their_roots(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             check(one | change)
-    check(one | {"releases": ["mmew"], "other_roots": {"mmew": str(tmp_path)}})
+    check(one | {"releases": ["mmew"], "mmew_root": str(tmp_path)})
 
 
 def test_options_reach_the_adapter(tmp_path):
     settings = {"options": {"casme2": {"images": "raw"}, "samm": {"count_ref": False}}, "casme2_variant": 255}
-    settings |= {"casme2_root": str(tmp_path), "samm_root": str(tmp_path), "other_roots": {"mmew": str(tmp_path)}}
+    settings |= {"casme2_root": str(tmp_path), "samm_root": str(tmp_path), "mmew_root": str(tmp_path)}
     assert licensed(settings | {"releases": ["casme2", "samm", "mmew"]}) == {
         "casme2": {"root": str(tmp_path), "images": "raw", "variant": 255},
         "samm": {"root": str(tmp_path), "count_ref": False},
