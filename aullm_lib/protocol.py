@@ -97,6 +97,26 @@ def leave_one_release_out(table: pd.DataFrame) -> list[Fold]:
     return folds
 
 
+def growing(table: pd.DataFrame, test: str) -> dict[str, list[Fold]]:
+    """Does more data help? One release tested by what one other taught, then two, and so on to all others.
+
+    Args:
+        table: Clips of several releases; their order is that in which they are added.
+        test: The release that is tested.
+
+    Returns:
+        The name of the release that was added last -> ``cross_domain``.
+
+    Raises:
+        ValueError, Leak: As ``cross_domain``.
+    """
+    tested = table["dataset"] == test
+    added = list(table.loc[~tested, "dataset"].unique())
+    return {
+        name: cross_domain(table[table["dataset"].isin(added[: k + 1])], table[tested]) for k, name in enumerate(added)
+    }
+
+
 def refuse_leak(fold: Fold, table: pd.DataFrame) -> None:
     """Raises ``Leak`` if train and test share a clip, a subject, or (where the table has ``sha256``) equal frames."""
     both = set(fold.train) & set(fold.test)

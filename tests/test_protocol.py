@@ -92,6 +92,13 @@ def test_each_release_is_tested_once_by_what_all_others_taught():
     assert protocol.described(folds[:2], together)["protocol"] == "custom"
     with pytest.raises(ValueError, match="needs at least 2 releases, the table has a"):
         protocol.leave_one_release_out(together[together["dataset"] == "a"])
+    grown = protocol.growing(together, "a")
+    assert list(grown) == ["b", "c"] and [len(grown[k][0].train) for k in grown] == [3, 6]
+    assert all(
+        folds[0]
+        == protocol.cross_domain(together[together["dataset"].isin(names)], together[together["dataset"] == "a"])[0]
+        for folds, names in zip(grown.values(), (["b"], ["b", "c"]), strict=True)
+    )
     twins = together.assign(sha256=[str(i) for i in range(8)] + ["0"])
     with pytest.raises(protocol.Leak, match="hold the same frames"):
         protocol.leave_one_release_out(twins)

@@ -8,7 +8,6 @@ an AU that a release does not code counts as absent; here it is unknown, unless 
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from aullm_lib import facs, metrics
@@ -43,7 +42,7 @@ def documented_levels() -> dict[str, pd.DataFrame]:
 
 def table(results: Sequence[Result]) -> Table:
     """Table 5. Results of other protocols are left out; without any the table holds what is published."""
-    ours = [r for r in results if ONE_OUT in r.test_set and not r.why]
+    ours = sorted((r for r in results if ONE_OUT in r.test_set and not r.why), key=lambda r: not r.baseline)
     parts: list[pd.DataFrame] = []
     for measure in ("f1", "f1_macro"):
         printed = [(name, pair[measure != "f1"]) for name, pair in PUBLISHED.items()]
@@ -95,17 +94,15 @@ def _scored(group: str, result: Result, measure: str) -> list[dict]:
 
 
 def _by_release(results: Sequence[Result]) -> list[dict]:
-    """The average of each release that was tested, as the mean over seeds."""
+    """The average of each release that was tested, with its interval over that release's subjects."""
     cells = []
     for measure in ("f1", "f1_macro"):
         rows = []
         for r in results:
-            means: dict[str, list[float]] = {}
-            for predictions in r.predictions:
-                for release, part in predictions.dropna(subset="label").groupby("fold"):
-                    score = metrics.score(part, interval="none").loc["mean", measure]
-                    means.setdefault(TITLES.get(str(release), str(release)), []).append(100 * score)
-            rows.append((_name(r), {release: float(np.mean(values)) for release, values in means.items()}))
+            known = [predictions.dropna(subset="label") for predictions in r.predictions]
+            parts = {name: [one[one["fold"] == name] for one in known] for name in known[0]["fold"].unique()}
+            means = {TITLES.get(name, name): metrics.score(part).loc["mean"] for name, part in parts.items()}
+            rows.append((_name(r), {name: _cell(line, measure, ("low", "high")) for name, line in means.items()}))
         cells += _cells(f"ours, {in_words(results)}", "ours", rows, measure, f"{MEASURES[measure]}, {MEAN}")
     return cells
 

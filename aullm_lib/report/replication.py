@@ -26,10 +26,10 @@ from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics import significance
 from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.recipe import Recipe, compared
-from aullm_lib.report import claims, document, printed, results, tables
+from aullm_lib.report import cd6me, claims, document, printed, results, tables
 from aullm_lib.report.claims import AGAINST, MISSING, POWER, RUNS, SUPPORTED
 from aullm_lib.report.document import Block, Code, Figure, Grid, Heading, Items, Link, Text
-from aullm_lib.report.results import RELEASES, Result, title
+from aullm_lib.report.results import ONE_OUT, RELEASES, Result, title
 from aullm_lib.runs import Run
 from aullm_lib.support import files
 from aullm_lib.support.provenance import provenance
@@ -546,19 +546,22 @@ def _comparison(profile: Profile, names: Any, row: pd.Series) -> dict[str, Text]
 
 
 def _tables(profile: Profile) -> Iterator[Block]:
-    """Tables 1 to 4 at the thresholds that decide, each with the folders of its runs."""
-    ways = {1: ["nested"], 2: ["nested"], 3: ["nested"], 4: ["fixed"]}
-    found = profile.found
-    for number, policies in ways.items():
-        if number < 3:
-            table = tables.per_release(number, found, policies)
-        else:
-            table = (tables.ablations if number == 3 else tables.cross_domain)(found, policies)
-        frame = table.frame[table.frame["measure"] == tables.MEASURES["f1_macro"]]
-        yield dataclasses.replace(table, frame=frame)
+    """Tables 1 to 4 at the thresholds that decide, and Table 5 if it was run, each with the folders of its runs."""
+    found, nested = profile.found, ["nested"]
+    made = [tables.per_release(1, found, nested), tables.per_release(2, found, nested)]
+    made += [tables.ablations(found, nested), tables.cross_domain(found)]
+    made += [cd6me.table(found)] * any(ONE_OUT in r.test_set for r in found)
+    for table in made:
+        measure = tables.MEASURES["f1" if table.number == 5 else "f1_macro"]  # that protocol's own
+        yield dataclasses.replace(table, frame=table.frame[table.frame["measure"] == measure])
         cited = profile.cite(Path(path).name for path in table.provenance["runs"])
         more = Link("both F1s, all threshold policies and every cell", f"{table.name}.md")
-        parts: list[Any] = [f"Runs of Table {number}:", *_flat(cited or "none"), *([";", more] * bool(cited)), "."]
+        parts: list[Any] = [
+            f"Runs of Table {table.number}:",
+            *_flat(cited or "none"),
+            *([";", more] * bool(cited)),
+            ".",
+        ]
         yield parts
 
 
