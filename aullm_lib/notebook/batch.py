@@ -206,7 +206,7 @@ def run_grid(profile: str, cells: dict[str, dict], overrides: dict | None, noteb
 def _share(profile: Workspace, cell: Workspace) -> None:
     """Links a cell to its profile's releases, clip stores and teachers, and each folder of runs to a pool of runs."""
     links = {name: name for name in ("releases", "clips", "teachers")}
-    links |= {f"{name}/{POOL}": name for name in ("results", "intensity", "explored", "explained")}
+    links |= {f"{name}/{POOL}": name for name in ("results", "more_data", "intensity", "explored", "explained")}
     with files.explained(cell.folder, "the grid's folders"):
         for name, target in links.items():
             link, folder = cell.folder / name, profile.folder / target

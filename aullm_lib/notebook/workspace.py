@@ -4,6 +4,7 @@
     <home>/runs/<profile>/clips/<store>        clip stores
     <home>/runs/<profile>/teachers/            networks that baselines learn from
     <home>/runs/<profile>/results/             run folders: leave-one-subject-out and cross-domain
+    <home>/runs/<profile>/more_data/           run folders of one release tested by ever more others
     <home>/runs/<profile>/intensity/           run folders of the intensity curve
     <home>/runs/<profile>/explored/            run folders made for the explorer alone
     <home>/runs/<profile>/explained/           run folders that were trained again to keep their weights
@@ -20,7 +21,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from typing import Any
 import pandas as pd
 
 from aullm_lib import preprocess
-from aullm_lib.clips import ClipStore
+from aullm_lib.clips import ClipStore, join
 from aullm_lib.recipe import Settings
 from aullm_lib.support import files
 from aullm_lib.support.provenance import provenance
@@ -88,11 +89,21 @@ class Workspace:
         kind = f"{size}px-rgb" if rgb else f"{size}px"
         return self.folder / "clips" / f"{table['dataset'].iloc[0]}-{len(table)}-{kind}-{key}"
 
-    def joined(self, *stores: ClipStore, count_missing: str = "unknown") -> Path:
-        """The folder of several stores in one, for ``clips.join``."""
+    def joined(self, tables: Iterable[pd.DataFrame], *, count_missing: str = "unknown", **shape: Any) -> ClipStore:
+        """Several releases in one clip store, made as far as it is not there.
+
+        Args:
+            tables: Of the releases' clips.
+            count_missing: As ``clips.join``.
+            shape: How frames are stored, as in ``preprocess.build``.
+
+        Raises:
+            ValueError, OSError: As ``preprocess.build`` and ``clips.join``.
+        """
+        stores = [preprocess.build(table, self.clips(table, **shape), **shape) for table in tables]
         names = "+".join(store.release["dataset"] for store in stores)
         identity = [store.fingerprint for store in stores] + ["absent"] * (count_missing == "absent")
-        return self.folder / "clips" / f"{names}-{_key(identity)}"
+        return join(stores, self.folder / "clips" / f"{names}-{_key(identity)}", count_missing=count_missing)
 
     def teacher(self, recipe: Settings, store: ClipStore) -> Path:
         """The folder of a teacher, for ``baselines.teacher.train``."""

@@ -230,7 +230,10 @@ WRONG = [
     ({"explorer_releases": ["mmew"]}, "explorer_releases: unknown 'mmew'"),
     ({"casme2_variant": 250}, "casme2_variant: unknown 250; choose from 0, 246"),
     ({"publishable": {"samm": [6]}}, r"publishable.samm\[0\]=6: must be str"),
-    ({"other_roots": {"mmew": 1}}, "other_roots.mmew=1: must be str"),
+    ({"one_out": ["smic"]}, "one_out: unknown 'smic'; choose from casme2, samm, casme, casme3, 4dme, mmew"),
+    ({"one_out_methods": ["svm"]}, "one_out_methods: unknown 'svm'; choose from au-llm, lbp-top"),
+    ({"more_data": "smic"}, "more_data: unknown 'smic'"),
+    ({"count_missing": "no"}, "count_missing: unknown 'no'; choose from unknown, absent"),
     ({"options": {"casme2": "raw"}}, "options.casme2='raw': must be dict"),
     ({"subjects": 1}, "subjects is 1; to leave one out takes 2 or more"),
     ({"subjects": 99}, "subjects=99: must be a whole number from 1 to 26"),
@@ -251,7 +254,7 @@ def test_a_wrong_value_is_found_before_any_notebook_starts(change, message):
 
 def test_every_parameter_is_one_whose_values_are_looked_at():
     """A new parameter of text, list or table takes a check, or is named here with the reason why any value is right."""
-    free = {"profile", "casme2_root", "samm_root"}  # which are looked at where they are used
+    free = {"profile", *parameters.ROOTS.values()}  # which are looked at where they are used
     looked = {key for change, _ in WRONG for key in change} | {"releases", "data", "align", "claims", "baselines"}
     looked |= {"cross_baselines"}  # tests of their own
     for name in parameters.names():
