@@ -14,7 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from aullm_lib import protocol
-from aullm_lib.clips import ClipStore
+from aullm_lib.clips import ClipStore, labels
 from aullm_lib.engine.worker import Job, work
 from aullm_lib.experiment import Experiment, family
 from aullm_lib.metrics import predictions
@@ -114,6 +114,12 @@ def run(
         for fold in folds:
             protocol.refuse_leak(fold, table)
     split = protocol.described(folds, table)  # also of a run that trains on a share of the subjects
+    tested = labels(table, tuple(clip for fold in folds for clip in fold.test), experiment.aus)
+    if unknown := [f"AU{n}" for n, known in zip(experiment.aus, tested.isfinite().any(0), strict=True) if not known]:
+        raise ValueError(
+            f"{' and '.join(split['test'])} code no {', '.join(unknown)}, which could not be scored: leave it out of "
+            "Experiment.aus"
+        )
     if len(split["test"]) > 1:  # the first subject of one release is not that of another
         table = table.assign(subject=table["dataset"] + "/" + table["subject"])
     if (share := family(experiment.method).subjects(experiment)) < 1:

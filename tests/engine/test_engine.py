@@ -866,3 +866,10 @@ def test_the_genuine_llm_trains_from_its_name_to_stored_weights(genuine_llm, han
     test = predictions[predictions["fold"] == run.folds[0]]
     again = aullm.predict(model, hand_store, tuple(test["clip_id"].unique()), recipe.frames, recipe.batch_size)
     assert again.flatten().tolist() == test["probability"].tolist()
+
+
+def test_an_au_that_the_tested_release_does_not_code_is_refused_before_training(experiment, hand_store, tmp_path):
+    table = hand_store.table.assign(AU12=float("nan"))
+    with pytest.raises(ValueError, match="hand code no AU12, which could not be scored: leave it out"):
+        engine.run(experiment, hand_store, table, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

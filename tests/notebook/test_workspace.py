@@ -5,7 +5,6 @@ import itertools
 import pytest
 from helpers import make_table
 
-from aullm_lib import preprocess
 from aullm_lib.baselines.teacher import TeacherRecipe
 from aullm_lib.notebook import batch, parameters
 from aullm_lib.notebook.workspace import Workspace
@@ -35,7 +34,7 @@ def test_joined_stores_and_teachers_are_named_after_what_they_are_made_from(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b").mkdir()
     two = [hand_table, make_table(tmp_path / "b", subjects=2).assign(dataset="b")]
-    two[1].index = "b/" + two[1]["subject"] + "/" + two[1]["clip"]
+    two[1].index = ("b/" + two[1]["subject"] + "/" + two[1]["clip"]).rename("clip_id")
     first, other = WORK.joined(two, size=24), WORK.joined(two[::-1], size=24)
     assert WORK.joined(two, size=24).path == first.path != other.path and set(first.ids) == set(other.ids)
     absent = WORK.joined(two, size=24, count_missing="absent")
@@ -62,7 +61,7 @@ def test_a_profiles_name_never_leads_out_of_its_folders(name):
 
 @pytest.mark.parametrize("name", ["../profiles/demo", "./demo", "/etc/passwd", "demo.yaml", "..", "", "Demo"])
 def test_a_profile_is_read_from_its_folder_only(name):
-    with pytest.raises(ValueError, match="unknown profile|expected letters, digits and hyphens"):
+    with pytest.raises(ValueError, match=r"unknown profile|expected letters, digits and hyphens"):
         parameters.profile(name)
-    with pytest.raises(ValueError, match="unknown profile|expected letters, digits and hyphens"):
+    with pytest.raises(ValueError, match=r"unknown profile|expected letters, digits and hyphens"):
         batch.plan(name)
