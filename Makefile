@@ -37,7 +37,7 @@ export TOKENIZERS_PARALLELISM := false
 NAMED := $(filter command,$(origin PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-full paper grid report lab test browser bench lint clean
+.PHONY: help setup demo demo-llm demo-full paper grid report crate lab test browser bench lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -82,6 +82,10 @@ grid: $(READY) ## every combination of some parameters, going on after a failure
 report: PROFILE := demo
 report: $(READY) ## the replication report, and a static site with notebooks, tables and figures: make report [PROFILE=demo]
 	@$(BIN)/aullm report "$$PROFILE"
+
+crate: PROFILE := demo
+crate: $(READY) ## runs without weights, tables, figures and notebooks as one RO-Crate: make crate [PROFILE=demo]
+	@$(BIN)/aullm crate "$$PROFILE"
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb

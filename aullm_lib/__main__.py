@@ -35,6 +35,13 @@ examples:
   aullm report
   aullm report paper
 """
+CRATE = """
+examples:
+  aullm crate
+  aullm crate paper
+
+Weights stay out, and so does all that is licensed: annotations, frames, and scores of single clips.
+"""
 DEMO = """
 examples:
   aullm demo
@@ -91,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--align", help="similarity, crop, none or whole-frame; by default as in training")
 
     command("report", "notebook.site", "write the report of a profile that was run", REPORT).add_argument(
+        "profile", nargs="?", default="demo", help="such as demo, the default"
+    )
+
+    command("crate", "notebook.crate", "pack what a profile has made as an RO-Crate", CRATE).add_argument(
         "profile", nargs="?", default="demo", help="such as demo, the default"
     )
 

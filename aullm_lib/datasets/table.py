@@ -10,7 +10,7 @@ The index ``clip_id`` is ``dataset/subject/clip`` and unique. Columns:
     synthetic rendered cropped: the same for every clip of a release: whether its workbook or its frames come from
         ``datasets.synthesize``, whether its frames do, and whether its frames are face crops.
     source: the same for every clip of a release: JSON text with the options that it was read with, and with the
-        settings of a synthetic release ("made").
+        settings of a synthetic release ("made"), and which part of it alone is synthetic ("only").
     AU<number>: 0 or 1, one column for each AU that occurs.
 """
 
@@ -94,8 +94,10 @@ def collect(
     notes: list[str] = []
     book, clips = sources.workbook, sources.folders
     of_workbook, of_frames = (_made(_marks(root, place)) for place in (book.parent, clips.root))
+    only = ""
     if (of_workbook is None) != (of_frames is None):
-        notes.append(f"only the {'workbook' if of_workbook else 'frame folder'} is part of a synthetic release")
+        only = "workbook" if of_workbook else "frame folder"
+        notes.append(f"only the {only} is part of a synthetic release")
     for row in sources.rows:
         try:
             subject, clip, keys = identify(row)
@@ -126,7 +128,7 @@ def collect(
         cropped=sources.kind == "cropped",
         synthetic=made is not None,
         rendered=of_frames is not None,
-        source=dict(options) | ({"made": made} if made else {}),
+        source=dict(options) | ({"made": made} if made else {}) | ({"only": only} if only else {}),
     )
     return Release(
         table,

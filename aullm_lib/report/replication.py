@@ -36,6 +36,7 @@ from aullm_lib.support.provenance import provenance
 
 NAME = "replication"  # of the files
 TITLE = "AU-LLM: a replication report"
+GAPS = "What is missing or mixed"  # heading of the section
 PARTS = ("led", "backbone", "efp", "llm", "asl", "model", "explain.maps")  # of the paper, 3.1 to 3.4 and 4.6
 SOURCES = {  # first words of a setting's source -> how they are counted
     "paper": "stated in the paper's text",
@@ -204,7 +205,7 @@ def blocks(profile: Profile) -> list[Block]:
     out += [Heading("What differs between text and script"), *_text_and_script()]
     out += [Heading("Limits"), Items(_limits(profile))]
     out += [Heading("Computing cost"), *_costs(profile)]
-    out += [Heading("What is missing or mixed"), *gaps]
+    out += [Heading(GAPS), *gaps]
     out += [Heading("Runs"), *_listed(profile)]
     return out
 
