@@ -8,6 +8,7 @@ built again, and the identity of the LLM's weights. The LLM's adapter lies besid
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -86,7 +87,7 @@ def save(folder: Path, weights: dict[str, Tensor], experiment: Experiment, about
         made.save_pretrained(str(folder / ADAPTER))
 
 
-def load(run: Run | str | Path, fold: str, llm: str | Loaded | None = None) -> Any:
+def load(run: Run | str | Path, fold: str, llm: str | os.PathLike | Loaded | None = None) -> Any:
     """The model of a run's fold in eval mode, on the CPU: the same logits, to the bit, as at the end of training there.
 
     The LLM's own weights are read in the type that they had in training: after a GPU's float16 they are slow on a CPU,
@@ -162,19 +163,24 @@ def _described(path: Path, run: Run | None) -> tuple[Experiment, dict[str, str]]
 _OF_THE_MODEL = ("method", "variant", "aus", "recipe", "seed")  # name and LLM may be called otherwise by now
 
 
-def _refuse_other(path: Path, llm: str | Loaded, identity: str | None) -> None:
-    """Raises ValueError for another LLM than that whose weights have this identity, as far as both are known."""
-    place = llm if isinstance(llm, str) else llm[0].config.name_or_path
+def _refuse_other(path: Path, llm: str | os.PathLike | Loaded, identity: str | None) -> None:
+    """Raises ValueError for another LLM than that whose weights have this identity, as far as both are known.
+
+    A hub name's commit and the hash of a folder cannot be compared. Raises FileNotFoundError where it does not lie.
+    """
+    place = llm[0].config.name_or_path if isinstance(llm, tuple) else llm
     if not identity or not place:
         return
-    if isinstance(llm, str):
-        now = hub.identity(llm)
-    elif (now := _IDENTITIES.get(llm[0], "")) == "":
-        try:
-            now = _IDENTITIES.setdefault(llm[0], hub.identity(place))
-        except FileNotFoundError:  # moved since it was loaded
+    now = _IDENTITIES.get(llm[0], "") if isinstance(llm, tuple) else ""
+    try:
+        now = now or hub.identity(place)
+    except FileNotFoundError as error:
+        if isinstance(llm, tuple):  # moved since it was loaded
             return
-    if len(now) == len(identity) and now != identity:  # a hub name's commit is no hash of a folder
+        raise FileNotFoundError(f"{path}: needs the LLM that it was trained with (llm, or --llm): {error}") from error
+    if isinstance(llm, tuple):
+        _IDENTITIES[llm[0]] = now
+    if len(now) == len(identity) and now != identity:
         raise ValueError(
             f"{path}: trained with the LLM whose identity is {identity[:12]}, but that of {place} is {now[:12]}: give "
             "the one that it was trained with (llm)"
@@ -184,7 +190,7 @@ def _refuse_other(path: Path, llm: str | Loaded, identity: str | None) -> None:
 _IDENTITIES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # loaded LLM -> what its weights are
 
 
-def _load(path: Path, run: Run | None, llm: str | Loaded | None) -> Any:
+def _load(path: Path, run: Run | None, llm: str | os.PathLike | Loaded | None) -> Any:
     experiment, about = _described(path, run)
     if family(experiment.method) is model and needs_llm(experiment.variant):
         llm = llm or (run.llm if run else experiment.llm)
@@ -345,7 +351,7 @@ def ensemble(
     source: Ensemble | Run | str | Path,
     *,
     folds: Sequence[str] | None = None,
-    llm: Loaded | str | None = None,
+    llm: Loaded | str | os.PathLike | None = None,
     device: str | torch.device | None = None,
 ) -> Ensemble:
     """The models of several folds of AU-LLM, for ``predict``.

@@ -268,7 +268,8 @@ def test_another_llm_than_the_one_in_training_is_refused_wherever_it_comes_from(
     place = shutil.copytree(run.experiment.llm, tmp_path / "moved")
     clip = torch.rand(1, 6, 32, 32) * 255
     want = trained.load(run, fold)(clip)
-    assert trained.load(run, fold, str(place))(clip).equal(want)  # the same weights at another place
+    for moved in (str(place), place):  # the same weights at another place
+        assert trained.load(run, fold, moved)(clip).equal(want)
     assert trained.load(run, fold, load(place))(clip).equal(want)
     message = f"identity is {hub.identity(place)[:12]}, but that of .* is {hub.identity(other)[:12]}"
     for llm in (other, load(other)):
@@ -281,6 +282,17 @@ def test_another_llm_than_the_one_in_training_is_refused_wherever_it_comes_from(
     alone = shutil.copy(file_of(run), tmp_path / "alone.safetensors")
     with pytest.raises(ValueError, match=message):
         trained.ensemble(alone, llm=other)
+
+
+def test_an_llm_that_does_not_lie_where_it_did_is_asked_for(hand_store, tmp_path):
+    run = made(hand_store, tmp_path, "all", str(tiny.build_tiny(tmp_path / "llm", **SHAPE)))
+    (tmp_path / "llm").rename(tmp_path / "moved")
+    for call in (lambda: trained.load(run, run.folds[0]), lambda: trained.ensemble(run)):
+        with pytest.raises(
+            FileNotFoundError, match=r"tiny-.*: needs the LLM that it was trained with .*: llm='.*/llm'"
+        ):
+            call()
+    next(trained.ensemble(run, llm=tmp_path / "moved").models())
 
 
 def test_the_llms_identity_in_run_json_is_that_of_the_weights(whole, tmp_path):
