@@ -358,11 +358,15 @@ class Run:
         """fold.json of a finished fold. Raises ValueError naming the field that is damaged, or of another fold."""
         path = self.fold(name) / "fold.json"
         note = _read(path, Note, _again(path.parent))
-        (described,) = [fold for fold in self.info["folds"] if fold["name"] == name]
+        described = self._described(name)
         for key, expected in (("fold", name), *((key, described[key]) for key in ("train_clips", "test_clips"))):
             if note.get(key, expected) != expected:
                 raise ValueError(f"{path}: {key}={note[key]!r}, but run.json says {expected!r}; {_again(path.parent)}")
         return note
+
+    def _described(self, name: str) -> Split:
+        """What run.json says of a fold."""
+        return self.info["folds"][self.folds.index(name)]
 
     def _notes(self) -> list[dict]:
         return [self.note(name) for name in self.done]
@@ -383,6 +387,9 @@ class Run:
             table = pd.read_csv(BytesIO(content), dtype=TEXT)
             if lacking := [column for column in REQUIRED.get(file, ()) if column not in table]:
                 raise ValueError(f"lacks the columns {', '.join(lacking)}")
+            clips = self._described(name)["test_clips"]
+            if file == "predictions.csv" and (have := table["clip_id"].nunique()) != clips:
+                raise ValueError(f"has {have} clips, but run.json says test_clips={clips}")
             if "fold" in table:
                 raise ValueError("has a column fold, which no fold's own table has")
         except ValueError as error:

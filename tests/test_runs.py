@@ -304,7 +304,8 @@ def test_a_run_without_checksums_is_read_unchecked(run):
         file.write_text(json.dumps(note))
     assert run.predictions().equals(expected)
     pooled = expected.to_csv(index=False).encode()
-    for content in (b"", bytes(range(128, 256)), b"clip_id,subject\na,b\n", pooled):
+    cut = b"".join((run.fold("hand-s1") / "predictions.csv").read_bytes().splitlines(keepends=True)[: -len(AUS)])
+    for content in (b"", bytes(range(128, 256)), b"clip_id,subject\na,b\n", pooled, cut):
         (path := run.fold("hand-s1") / "predictions.csv").write_bytes(content)
         with pytest.raises(ValueError, match=re.escape(str(path))):
             run.predictions()
@@ -314,7 +315,7 @@ def test_a_fold_is_on_the_disk_before_it_has_its_name(run, monkeypatch):
     """Every file of it, its folder, and after the renaming the folder that it is in."""
     synced, there = [], []
     monkeypatch.setattr(runs.files, "sync", lambda path: (synced.append(path), there.append(run.missing)))
-    name, result = "hand-s1", Result(run.predictions(), run.logs(), {"seconds": 1.0})
+    name, result = "hand-s1", Result(run._table("hand-s1", "predictions.csv"), run.logs(), {"seconds": 1.0})
     shutil.rmtree(run.fold(name))
     run.write_fold(name, result)
     names = [path.name for path in synced[:-1]]

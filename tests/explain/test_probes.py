@@ -244,7 +244,8 @@ def recorded(hand_store, tmp_path, values):
     run = Run(engine.run(experiment, hand_store, folds=folds, out=tmp_path, device="cpu"))
     for fold, columns in zip(run.folds, values, strict=True):
         probe = pd.DataFrame({"epoch": [0, 1]} | columns)
-        result = Result(run.predictions(), probe, {"seconds": 1.0}, probe=probe)
+        predictions = run.predictions().query(f"fold == '{fold}'")
+        result = Result(predictions, probe, {"seconds": 1.0}, probe=probe)
         shutil.rmtree(run.fold(fold))
         run.write_fold(fold, result)
     return run
