@@ -1,11 +1,14 @@
-"""The training benchmark compares like with like: both of its ways compute the same thing."""
+"""The training benchmark compares like with like, and the faces' truth is where it says."""
 
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
-from benchmarks import training
+from benchmarks import faces, training
+from helpers import picture
 from transformers import Qwen2ForCausalLM
 
 from aullm_lib import asl, llm
@@ -155,3 +158,42 @@ def test_both_ways_read_the_prompt_with_the_genuine_llms_own_tokenizer(genuine_l
     with torch.no_grad():
         kit.models[0].eval(), released.model.eval()
         torch.testing.assert_close(kit.models[0].llm(token), released.model.reason(token), rtol=1e-3, atol=1e-3)
+
+
+# Faces
+
+
+def test_the_staged_truth_lies_where_it_is_drawn(monkeypatch):
+    """White dots for eyes and lip corner, found again as the brightest places of the staged frame."""
+    monkeypatch.setattr(faces, "background", lambda: np.zeros((*faces.FRAME, 3), np.uint8))
+    image, points = np.zeros((200, 160, 3), np.uint8), np.array([[50, 70], [90, 72], [85, 120]])
+    for x, y in points:
+        cv2.circle(image, (int(x), int(y)), 4, (255, 255, 255), -1)
+    shown = faces.Portrait("dots", image, points[:2].astype(float), points[2].astype(float), 100.0)
+    for width, angle in ((1 / 3, 0), (1 / 4, -30), (1 / 30, 90), (1 / 10, 180)):
+        frame, eyes, lip = faces.staged(shown, width, angle)
+        count, _, _, centres = cv2.connectedComponentsWithStats((frame[..., 0] > 90).astype(np.uint8))
+        assert count == 4
+        for truth in (*eyes, lip):
+            assert np.linalg.norm(centres[1:] - truth, axis=1).min() < 0.7
+        assert np.linalg.norm(eyes[1] - eyes[0]) == pytest.approx(np.hypot(40, 2) * width * 1920 / 100)
+
+
+def test_errors_and_gain_are_those_made_on_purpose():
+    eyes = np.array([[100.0, 50], [160, 50]])
+    turned = np.array([[100.0, 50], [100 + 60 * np.cos(0.1), 50 + 60 * np.sin(0.1)]])
+    assert faces.errors(eyes, eyes) == (0, 0)
+    assert faces.errors(turned, eyes) == pytest.approx((2 * np.sin(0.05), np.degrees(0.1)))
+    image = np.dstack([picture((300, 300), smooth=6.0)] * 3)
+    matrix = np.array([[0.25, 0, -3], [0, 0.25, -4]])
+    assert faces.gain(image, np.array([150.0, 160]), matrix) == pytest.approx(1, abs=0.03)
+
+
+def test_faces_are_measured(tmp_path, monkeypatch):
+    """Of nearer faces all are found, within 5 % of the distance between the eyes; motion survives."""
+    monkeypatch.setattr(faces, "WIDTHS", (1 / 4, 1 / 12))
+    table = faces.measure(faces.portraits(tmp_path, 1))
+    if not faces.faces.installed():
+        pytest.skip("cascades find less")
+    assert (table["found"] == 1).all() and (table["largest"] < 6).all() and (table["largest tilt"] < 3).all()
+    assert table["gain"].dropna().between(0.95, 1.05).all() and table["gain"].notna().sum() == 4

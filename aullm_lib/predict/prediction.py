@@ -36,7 +36,8 @@ class ClipPrediction(Prediction):
         probabilities: By AU, ``name``, ``probability`` (the models' mean), their ``lowest`` and ``highest``.
         n_frames: Of the clip.
         numbers, frames: Of those that the models read, and they [T, S, S] uint8.
-        heat: [N_AU, T, S, S], each AU's between 0 and 1; 0 in the first frame, which no map has. None if not asked for.
+        heat: [N_AU, T, S, S], each AU's between 0 and 1; 0 in the first frame, which no map has. None if not asked for
+            or without success.
         confidence: The lowest score, 0 to 1, of the face in the frames that the models read; NaN where one shows none.
         success: Whether each of those frames shows the face in its place; else the probabilities are NaN, and a remark
             says why.

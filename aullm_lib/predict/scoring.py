@@ -84,7 +84,7 @@ def clip(
         if at in positions and window.success:
             window.look(video, number, align, person)
     strip = np.stack(frames)
-    probabilities, maps = _explained(models, torch.from_numpy(strip[positions]), heat)
+    probabilities, maps = _explained(models, torch.from_numpy(strip[positions]), heat and window.success)
     if not window.success:
         probabilities[["probability", "lowest", "highest"]] = np.nan
     remarks += filter(None, (notes["remarks"], window.remark))

@@ -23,7 +23,7 @@ EYES_APART, EYES_DOWN = 0.34, 0.33
 MARGIN = 0.06  # around the face in "crop": of its larger side, on each side
 OUTSIDE = 0.25  # share of a face's box beyond the frame from which on it is of no use
 TURNED = 45  # degrees from upright from which on it is remarked
-PARTS = {"mouth": np.s_[40:58, 18:46], "eyes": np.s_[14:28, 8:56]}  # rows and columns of a portrait
+PARTS = {"mouth": np.s_[40:58, 18:46], "eyes": np.s_[14:28, 8:56]}  # rows and columns of 64×64
 ALIKE = 0.5
 LATER = 5  # frames after the onset that are searched if the onset frame shows no face
 
@@ -88,7 +88,7 @@ def locate(
         BadImage, OSError: a frame cannot be read.
     """
     person, align = person or faces.Person(), "similarity" if eyes else "crop"
-    positions = sorted({round(i * (len(paths) - 1) / LATER) for i in range(LATER + 1)})
+    positions = spread(len(paths))
     reasons: dict[str, None] = {}  # in order, each once
     for position in positions:
         face, words = pick(look(paths[position], True), align, person)
@@ -103,6 +103,11 @@ def locate(
         f"{paths[0]}: {', '.join(reasons)} (in this and {len(positions) - 1} later frames); crop it by hand or leave "
         "the clip out"
     )
+
+
+def spread(count: int) -> list[int]:
+    """The positions of the first of ``count`` frames, and of LATER more over the rest."""
+    return sorted({round(i * (count - 1) / LATER) for i in range(LATER + 1)})
 
 
 def pick(image: np.ndarray, align: str, person: faces.Person) -> tuple[faces.Face | None, str]:
@@ -145,21 +150,20 @@ def shift(first: faces.Face, later: faces.Face) -> float:
 
 
 def portrait(image: np.ndarray, face: faces.Face) -> np.ndarray | None:
-    """A face of an image, as [64, 64] grey around its own eyes, wherever they are; None where it has none."""
-    if face.eyes is None:
-        return None
-    aligned = warp(image, level(face.eyes, 64), 64)
-    return aligned if aligned.ndim == 2 else cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)
+    """A face of an image, [64, 64] or [64, 64, 3], around its own eyes, wherever they are; None where it has none."""
+    return None if face.eyes is None else warp(image, level(face.eyes, 64), 64)
 
 
 def unlike(first: np.ndarray, later: np.ndarray) -> str:
-    """The part of a portrait that is unlike an earlier one's, by grey levels less their mean; "" if none is.
+    """The part of an aligned face that is unlike an earlier frame's, by grey levels less their mean; "" if none is.
 
     Within a window only little of a face moves. The likeness 2ab / (aa + bb) around the mouth was never below 0.9 in
     synthetic micro-expressions and never above 0.4 between two persons; a hand before it, and speech, lie between.
     """
+    pair = [cv2.resize(one, (64, 64), interpolation=cv2.INTER_AREA) for one in (first, later)]
+    pair = [one if one.ndim == 2 else cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in pair]
     for name, part in PARTS.items():
-        a, b = (np.ravel(one[part]).astype(float) - one[part].mean() for one in (first, later))
+        a, b = (np.ravel(one[part]).astype(float) - one[part].mean() for one in pair)
         if 2 * (a @ b) < ALIKE * (a @ a + b @ b):
             return name
     return ""

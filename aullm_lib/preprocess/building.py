@@ -206,6 +206,8 @@ def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | No
     try:
         matrix, notes = align_clip(paths, wanted["align"], size)
         with files.written(target.with_suffix(".raw"), target.parent, partial_store.WHAT) as write:
+            watched = {paths[i] for i in alignment.spread(len(paths))} if wanted["align"] == "similarity" else set()
+            first: np.ndarray | None = None
             for path in paths:
                 image = read(path, wanted["rgb"])
                 shape = shape or image.shape[:2]
@@ -216,9 +218,15 @@ def _store_clip(target: Path, paths: tuple[Path, ...], wanted: dict) -> str | No
                         f"{path}: {width}×{height}, but the clip's first frame has {shape[1]}×{shape[0]}; one matrix "
                         "cannot align both: make the frames of a clip the same size"
                     )
-                stored = warp(image, matrix, size).tobytes()
-                write(stored)
-                digest.update(stored)
+                aligned = warp(image, matrix, size)
+                if path.name == notes["found_in"]:
+                    first = aligned
+                elif first is not None and path in watched and (part := alignment.unlike(first, aligned)):
+                    words = f"the region of the {part} looks different in {path.name} than in {notes['found_in']}"
+                    notes["remarks"] = "; ".join(filter(None, (notes["remarks"], words)))
+                    watched = set()  # once is enough
+                write(aligned.tobytes())
+                digest.update(aligned.tobytes())
     except (NoFace, BadImage) as error:
         target.with_suffix(".raw").unlink(missing_ok=True)
         return str(error)

@@ -178,6 +178,25 @@ def test_half_a_face_is_refused_in_that_frame_and_by_name_if_it_stays(casme2, tm
     assert len(caught) == 2
 
 
+@needs_weights
+def test_a_face_that_is_covered_or_gone_later_is_remarked_but_not_one_in_another_light(casme2, tmp_path):
+    whole, row = onset(casme2), truth(casme2).iloc[0]
+    hand = whole.copy()
+    top, left = int(row["y"] + 0.62 * row["height"]), int(row["x"])
+    hand[top : top + int(0.4 * row["height"]), left : left + int(row["width"])] = (205, 160, 135)
+    lit = cv2.convertScaleAbs(whole, alpha=0.85, beta=20)
+    clips = {
+        name: film(tmp_path / name, [whole] * 4 + [last] * 4)
+        for name, last in (("hand", hand), ("gone", np.full_like(whole, 90)), ("lit", lit))
+    }
+    for name, options in (("s", {}), ("large", {"size": 112, "rgb": True})):
+        with pytest.warns(UserWarning, match="remarks on 2 of 3 clips"):
+            store = preprocess.build(clip_table(clips), tmp_path / name, **options)
+        assert len(store) == 3  # the frames are stored all the same
+        remark = "the region of the mouth looks different in img0005.png than in img0001.png"
+        assert store.remarks == {f"hand/s1/{name}": remark for name in ("hand", "gone")}
+
+
 def test_first_strictly_then_leniently_then_in_a_later_frame(tmp_path, monkeypatch):
     paths = film(tmp_path / "c1", [np.full((60, 80, 3), value, np.uint8) for value in range(20)])
     asked, answers = [], {}
