@@ -49,7 +49,7 @@ class ClipFolders:
             ReleaseError: naming ``where``: there is none, there are two, or it is a link out of the release.
         """
         for name in (name for key in keys for name in key):
-            if not name or name in (".", "..") or re.search(r"[/\\\x00]", name):
+            if not name or name in (".", "..") or re.search(r"^[=+@-]|[/\\\x00]", name):
                 raise ReleaseError(f"{where}: {name!r} is not a plain file name")
         for key in map(_fold, keys):
             if key in self._twice:

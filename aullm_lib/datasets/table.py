@@ -45,6 +45,7 @@ class Release:
     folder: str = ""  # of the frames
     options: Mapping[str, object] = field(default_factory=dict)  # that it was read with
     version: int | None = None  # of CASME II: which of the documented ones the sheet is
+    sheet: str = ""  # of the workbook
     whole_recordings: bool = False  # the frame folders hold more than the clips
     applied: Sequence[str] = ()  # errata
     left_out: Sequence[str] = ()  # rows that cannot be trusted, each with the reason
@@ -52,6 +53,7 @@ class Release:
     unlabelled: Sequence[str] = ()  # frame folders that no row names
     passed_over: Sequence[str] = ()  # other workbooks and frame folders
     instead: str = ""  # why the frames are not of the preferred kind
+    remarks: Sequence[str] = ()  # on how the workbook and the frames were recognised
 
     @property
     def dataset(self) -> str:
@@ -103,6 +105,9 @@ def collect(
             subject, clip, keys = identify(row)
             folder = clips.take(*keys, where=row.where)
             emotion = workbook.text(row["emotion"])
+            if workbook.FORMULA.match(emotion):
+                notes.append(f"{row.at('emotion')}: the formula {emotion!r}; taken for missing")
+                emotion = ""
             if not keep(subject, clip, emotion):
                 continue
             log: list[str] = []
@@ -134,6 +139,7 @@ def collect(
         table,
         root=book.parent,
         workbook=book.relative_to(root).as_posix(),
+        sheet=sources.sheet,
         folder=clips.root.relative_to(root).as_posix(),
         options=options,
         version=version,
@@ -143,6 +149,7 @@ def collect(
         notes=notes,
         unlabelled=clips.unlabelled(),
         passed_over=sources.passed_over,
+        remarks=sources.remarks,
         instead=sources.instead,
     )
 
@@ -169,7 +176,7 @@ def _read(row: Row, folder: Path, root: Path, notes: list[str]) -> dict:
     try:
         units = facs.parse_aus(row["aus"])
     except ValueError as error:
-        raise ReleaseError(f"{row.at('aus')}: {error}") from None
+        raise ReleaseError(f"{row.at('aus')}: {error}{workbook.hint(row['aus'])}") from None
     try:
         frames = folders.frames(folder, onset, offset)
     except OSError as error:
@@ -180,7 +187,7 @@ def _read(row: Row, folder: Path, root: Path, notes: list[str]) -> dict:
     frames = tuple(path for path in frames if not path.is_symlink() or folders.is_file(path))  # no broken links
     if not frames:
         raise ReleaseError(f"{row.where}: no image from {onset} to {offset} in {folder}; check that frame folder")
-    text = workbook.text(row["aus"])
+    text = workbook.text(row["aus"]).lstrip("+")  # which a spreadsheet would take for a formula
     return {"onset": onset, "apex": apex, "offset": offset, "aus": text, "frames": frames, "units": units}
 
 
