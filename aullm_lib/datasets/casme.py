@@ -12,7 +12,7 @@ COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "OnsetF", "apex": "ApexF1", "offset": "OffsetF", "aus": "AU",
     "emotion": "Emotion",
 }  # fmt: skip
-FOLDERS = {"cropped": r"cropped([_-].*)?", "raw_selected": r"(casme[_-])?raw[_-]selected"}
+FOLDERS = {"cropped": r"crop", "raw_selected": r"select"}
 
 
 def load(root: Path, *, images: str | None = None, errata: bool = True) -> Release:

@@ -15,11 +15,11 @@ COLUMNS = {
     "aus": "Action Units", "emotion": "Estimated Emotion",
 }  # fmt: skip
 FOLDERS = {
-    "cropped": r"cropped([_-](updated|original))?",
-    "raw_selected": r"(casme2[_-])?raw[_-]selected",
-    "raw": r"(casme2[_-])?raw",
+    "cropped": r"crop",
+    "raw_selected": r"select",
+    "raw": r"(?<![a-z])raw",
 }
-SUBJECT = r"(?:sub)?0*(\d{1,2})"
+SUBJECT = r"(?:s(?:ub(?:ject)?)?[ _-]?)?0*(\d{1,2})"
 VARIANTS = (246, 247, 255, 256)
 EXTRA_CLIP = ("sub24", "EP02_07")  # labelled in the 256-row sheet only
 RARE_EMOTIONS = ("sadness", "fear")

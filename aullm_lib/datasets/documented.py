@@ -72,7 +72,9 @@ OTHERS = {
     "4dme": Counts("the released sheet (267 clips)", 267, 42,
                    {1: 46, 2: 54, 4: 102, 6: 25, 7: 89, 12: 53, 17: 11, 45: 34},
                    note="The documented counts use the sheet's one-hot columns and take an AU that is coded both as "
-                   "held and as shown, '4(k)+4', for absent; this kit reads the AU strings and takes it for present."),
+                   "held and as shown, '4(k)+4', for absent; this kit reads the AU strings and takes it for present. "
+                   "So a genuine copy may have a few clips more for such an AU, as AU4 has. AU7 is documented both as "
+                   "88 and as 89, for the same reason: a copy with either number is genuine."),
     "mmew": Counts("the released sheet (300 clips)", 300, 30,
                    {1: 50, 2: 41, 4: 109, 5: 70, 7: 47, 10: 38, 12: 37, 14: 17}),
 }  # fmt: skip

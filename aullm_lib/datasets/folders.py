@@ -2,7 +2,7 @@
 
 Archives nest their own folder once or twice, lie beside other releases, carry what an operating system leaves behind,
 and are renamed by those who copy them: nothing here depends on where below the root something lies, nor on upper or
-lower case. A name that comes from a workbook is never joined to a path: it is looked up among the folders that exist.
+lower case; where names do not say what something is, its contents decide. A name that comes from a workbook is never joined to a path: it is looked up among the folders that exist.
 """
 
 import os
@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aullm_lib.datasets.workbook import ReleaseError, Row, read_sheet
+from aullm_lib.datasets.contents import describe
+from aullm_lib.datasets.workbook import ReleaseError, Row, Rows, clean, read_sheet
+from aullm_lib.support.images import BadImage, size_of
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 MARKER = "SYNTHETIC"  # the folder that datasets.synthesize leaves in a release that it wrote
 DEPTH = 5  # levels of folders, including the root, in which a workbook or a frame folder is searched
+BOOKS = 20  # workbooks that are looked into where none has the release's name
+OTHERS = r"depth|flow|mask|^(?!.*micro).*macro"  # in the name of a folder whose images are no colour or grey micro-expressions
+OTHER = "other"  # their kind
 FULL = 0.9  # of the most clips that any frame folder holds: a few missing ones do not make another kind of frames
 
 Identity = tuple[str, str, Sequence[tuple[str, ...]]]  # subject, clip, keys of its frame folder (ClipFolders.take)
@@ -41,6 +46,13 @@ class ClipFolders:
         """How many clips, each given by its keys, have a folder with an image in it."""
         paths = Counter(next((self._paths[_fold(k)] for k in keys if _fold(k) in self._paths), None) for keys in clips)
         return sum(count for path, count in paths.items() if path and has_images(path, closed=True))
+
+    def first_image(self) -> Path | None:
+        """An image of the first clip folder that has one."""
+        for folder in self._paths.values():
+            if has_images(folder):
+                return next(iter(numbered(folder)[0].values()), None)
+        return None
 
     def take(self, *keys: tuple[str, ...], where: str) -> Path:
         """The folder under the first key that exists.
@@ -70,7 +82,7 @@ class ClipFolders:
 
 
 def _fold(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name.casefold() for name in names)
+    return tuple(clean(name).casefold() for name in names)
 
 
 def two_deep(root: Path, subject: Callable[[str], str | None]) -> ClipFolders:
@@ -89,6 +101,8 @@ class Sources:
     folders: ClipFolders
     passed_over: Sequence[str] = ()  # other workbooks and frame folders, relative to the root
     instead: str = ""  # why the frames are not of the preferred kind
+    sheet: str = ""  # of the workbook
+    remarks: Sequence[str] = ()  # on how the workbook and the frames were recognised
 
 
 def find(
@@ -104,11 +118,14 @@ def find(
     wanted: str | None = None,
     sheet: str | None = None,
     deep: int = 1,
+    others: str = OTHERS,
 ) -> Sources:
     """Finds the workbook and the frames of a release.
 
-    Of the frame folders that hold nearly as many of the sheet's clips as any (FULL), the one nearest to the workbook is
-    taken, then the first of the kinds, the fullest, the shallowest, the one with the release's name in its path.
+    A workbook that no file name tells is known by its columns and by clips that have folders, frames by their images
+    (``_by_contents``). Of the frame folders that hold nearly as many of the sheet's clips as any (FULL), those with a
+    telling name come first, then the one nearest to the workbook, then the first of the kinds, the fullest, the
+    shallowest, the one with the release's name in its path.
 
     Args:
         title: the release's name, in messages.
@@ -118,61 +135,128 @@ def find(
             folders down.
         clips: a frame folder -> its clip folders.
         identify: a row -> its subject, clip and keys.
-        kinds: kind of frames -> regular expression of the name of the folder or the nearest one around it; "" takes
-            what no other name matches.
+        kinds: kind of frames -> regular expression that the name of the folder, or of the nearest one around it,
+            contains; "" takes what no other name matches.
         wanted: one kind alone.
+        others: regular expression that the names of folders with other images contain, which are never taken.
 
     Raises:
         ValueError: an unknown kind.
         FileNotFoundError: there is no workbook or frame folder.
-        ReleaseError: a workbook that cannot be used.
+        ReleaseError: a workbook that cannot be used, or something that would be the release in another form.
     """
     if wanted is not None and wanted not in kinds:
         raise ValueError(f"images={wanted!r}: choose one of {', '.join(kinds)} (or None for the fullest one there)")
     tree = _scan(root, f"{title} workbook", inner, deep)
+    kind_of = {folder: _kind(folder, root, {**kinds, OTHER: others}) for folder, subjects in tree.items() if subjects}
+    frame_folders = {folder: clips(folder) for folder, kind in kind_of.items() if kind != OTHER}
     books = [path for folder in tree for path in _files(folder, workbook)]
-    if not books:
-        raise FileNotFoundError(
-            f"{root}: found no {title} workbook (a file named like {workbook!r}) in it or {DEPTH - 1} folders down; "
-            "give the folder that holds the workbook and the frames"
+    remarks: list[str] = []
+    if books:
+        book = min(books, key=lambda path: len(path.parts))
+        shallow = (path for path in books if len(path.parts) == len(book.parts))
+        book = max(shallow, key=lambda path: path.name.casefold())  # dates sort
+        rows = read_sheet(book, columns, sheet=sheet)
+        keys = _keys(rows, identify)
+    else:
+        found = _by_columns(tree, columns, sheet, identify, frame_folders.values())
+        if found is None:
+            raise _dead_end(
+                root, tree,
+                f"found no {title} workbook, neither a file named like {workbook!r} nor an .xlsx with the columns "
+                f"{', '.join(columns.values())}, in it or {DEPTH - 1} folders down; give the folder that holds the "
+                "workbook and the frames",
+            )  # fmt: skip
+        book, rows, keys = found
+        books = [book]
+        remarks.append(f"{book.name}: known for the workbook by its columns, not by its name")
+    order, name = list(kinds), re.sub(r"\W", "", title).casefold()
+    ranked = []
+    for folder, held in frame_folders.items():
+        count, kind = held.holds(keys), kind_of[folder]
+        named = kind is not None
+        if not named and count:
+            kind, what = _by_contents(held, kinds)
+        if kind is not None and wanted in (None, kind):
+            below = folder.relative_to(root)
+            near = len(os.path.commonpath([folder, book.parent]))
+            later = (-count, len(below.parts), name not in str(below).casefold())
+            why = "" if named else f"{below}: known for {kind} frames by {what}, not by the folder's name"
+            ranked.append(((not named, -near, order.index(kind), *later), str(below), kind, held, why))
+    most = max((-rank[3] for rank, *_ in ranked), default=0)
+    if not most:
+        names = " or ".join(repr(kinds[k]) for k in kinds if wanted in (None, k) and kinds[k])
+        error = _dead_end(
+            root, tree,
+            f"found no {title} frame folder{f' ({wanted})' if wanted else ''}: no folder"
+            f"{names and f' named like {names}, nor any other,'} with the sheet's clips in folders named like "
+            f"{inner!r}; unpack the frames beside the workbook",
+        )  # fmt: skip
+        if not ranked or isinstance(error, ReleaseError):
+            raise error
+    ranked.sort(key=lambda candidate: (-candidate[0][3] < FULL * most, *candidate[:2]))
+    unused = [path for path in books if path != book] + [held.root for *_, held, _ in ranked[1:]]
+    unused += [folder for folder in kind_of if folder not in frame_folders]
+    passed_over = sorted(path.relative_to(root).as_posix() for path in unused)
+    (rank, inside, kind, held, why), instead = ranked[0], ""
+    first = min(ranked, key=lambda candidate: (not candidate[0][3], order.index(candidate[2]), candidate[0]))
+    if first[2] != kind:
+        instead = (
+            f"took the {kind} frames in {inside}, with {-rank[3]} of the sheet's clips, not the {first[2]} ones in "
+            f"{first[1]}, with {-first[0][3]}; images={first[2]!r} takes those"
         )
-    book = min(books, key=lambda path: len(path.parts))
-    shallow = (path for path in books if len(path.parts) == len(book.parts))
-    book = max(shallow, key=lambda path: path.name.casefold())  # dates sort
-    rows, keys = read_sheet(book, columns, sheet=sheet), []
+    remarks += [*rows.notes, *filter(None, [why])]
+    return Sources(book, rows, kind, held, passed_over, instead, rows.sheet, remarks)
+
+
+def _keys(rows: Iterable[Row], identify: Callable[[Row], Identity]) -> list[Sequence[tuple[str, ...]]]:
+    keys = []
     for row in rows:
         try:
             keys.append(identify(row)[2])
         except ReleaseError:
             continue  # reported where the table is made
-    order, name = list(kinds), re.sub(r"\W", "", title).casefold()
-    ranked = []
-    for folder, subjects in tree.items():
-        kind = _kind(folder, root, kinds) if subjects else None
-        if kind is not None and wanted in (None, kind):
-            held, below = clips(folder), folder.relative_to(root)
-            near = len(os.path.commonpath([folder, book.parent]))
-            later = (-held.holds(keys), len(below.parts), name not in str(below).casefold())
-            ranked.append(((-near, order.index(kind), *later), str(below), kind, held))
-    if not ranked:
-        names = " or ".join(repr(kinds[k]) for k in kinds if wanted in (None, k) and kinds[k])
-        raise FileNotFoundError(
-            f"{root}: found no {title} frame folder{f' ({wanted})' if wanted else ''}: no folder"
-            f"{names and f' named like {names}'} that holds folders named like {inner!r}; unpack the frames beside the "
-            "workbook"
-        )
-    most = max(-rank[2] for rank, *_ in ranked)
-    ranked.sort(key=lambda candidate: (-candidate[0][2] < FULL * most, *candidate[:2]))
-    others = [path for path in books if path != book] + [held.root for *_, held in ranked[1:]]
-    passed_over = sorted(path.relative_to(root).as_posix() for path in others)
-    (rank, inside, kind, held), instead = ranked[0], ""
-    first = min(ranked, key=lambda candidate: (not candidate[0][2], order.index(candidate[2]), candidate[0]))
-    if first[2] != kind:
-        instead = (
-            f"took the {kind} frames in {inside}, with {-rank[2]} of the sheet's clips, not the {first[2]} ones in "
-            f"{first[1]}, with {-first[0][2]}; images={first[2]!r} takes those"
-        )
-    return Sources(book, rows, kind, held, passed_over, instead)
+    return keys
+
+
+def _by_columns(
+    tree: Iterable[Path],
+    columns: Mapping[str, str],
+    sheet: str | None,
+    identify: Callable[[Row], Identity],
+    frame_folders: Iterable[ClipFolders],
+) -> tuple[Path, Rows, list[Sequence[tuple[str, ...]]]] | None:
+    """The workbook with the columns whose clips most often have a folder."""
+    found = []
+    for path in [path for folder in tree for path in _files(folder, r"(?!~\$).*\.xls[xm]?")][:BOOKS]:
+        try:
+            rows = read_sheet(path, columns, sheet=sheet)
+        except ReleaseError:
+            continue
+        keys = _keys(rows, identify)
+        held = max((clips.holds(keys) for clips in frame_folders), default=0)
+        if held:
+            found.append(((held, -len(path.parts), path.name.casefold()), path, rows, keys))
+    return max(found, key=lambda candidate: candidate[0])[1:] if found else None
+
+
+def _by_contents(clips: ClipFolders, kinds: Mapping[str, str]) -> tuple[str | None, str]:
+    """The kind of frames by one image: registered crops are called so, and crops are not wider than high."""
+    image = clips.first_image()
+    if image is None:
+        return None, ""
+    try:
+        width, height = size_of(image)
+    except (BadImage, OSError):
+        return None, ""
+    cropped = image.name.startswith("reg") or height >= width
+    kind = next((kind for kind in kinds if (kind == "cropped") == cropped), next(iter(kinds)))
+    return kind, f"an image, {image.name} of {width}×{height} pixels"
+
+
+def _dead_end(root: Path, tree: Iterable[Path], problem: str) -> Exception:
+    there, other_forms = describe(root, tree)
+    return (ReleaseError if other_forms else FileNotFoundError)(f"{root}: {problem}. {there}")
 
 
 def _scan(root: Path, what: str, inner: str, deep: int) -> dict[Path, bool]:
@@ -213,9 +297,10 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _kind(folder: Path, root: Path, kinds: Mapping[str, str]) -> str | None:
-    for name in (folder.name, *(p.name for p in folder.parents if p.is_relative_to(root))):
+    """The kind that the folder's name tells, or that of the nearest folder around it below the root."""
+    for name in (folder.name, *(p.name for p in folder.parents if p != root and p.is_relative_to(root))):
         for kind, pattern in kinds.items():
-            if pattern and re.fullmatch(pattern, name, re.IGNORECASE):
+            if pattern and re.search(pattern, name, re.IGNORECASE):
                 return kind
     return next((kind for kind, pattern in kinds.items() if not pattern), None)
 

@@ -9,7 +9,8 @@ COLUMNS = {
     "subject": "sub_ID", "clip": "fold_name", "onset": "Onset", "apex": "Apex", "offset": "Offset", "aus": "AUs",
     "emotion": "Emotion",
 }  # fmt: skip
-FOLDERS = {"raw": r"gray_micro", "cropped": r"gray_micro_crop(ped)?"}
+FOLDERS = {"raw": r"gr[ae]y(?!.*crop)", "cropped": r"gr[ae]y.*crop"}
+STREAMS = folders.OTHERS + r"|colou?r|rgb|kinect|3d"  # the others that the release has
 SUBJECT = r"S\d+"
 
 
@@ -25,7 +26,7 @@ def load(root: Path, *, images: str | None = None, count_held: bool = False, err
     """
     sources = folders.find(
         root, "4DME", workbook=r"4dme_labelling_micro.*\.xlsx", columns=COLUMNS, inner=SUBJECT, kinds=FOLDERS,
-        wanted=images, clips=lambda folder: folders.two_deep(folder, str), identify=_identify,
+        others=STREAMS, wanted=images, clips=lambda folder: folders.two_deep(folder, str), identify=_identify,
     )  # fmt: skip
     return collect(
         "4dme", sources, _identify, root=root,

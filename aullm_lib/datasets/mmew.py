@@ -22,7 +22,7 @@ def load(root: Path, *, errata: bool = True) -> Release:
     """Reads MMEW. errata: whether known errors of the sheet are corrected (``errata.py``)."""
     sources = folders.find(
         root, "MMEW", workbook=r"mmew_micro_exp.*\.xlsx", columns=COLUMNS, inner=EMOTION,
-        kinds={"cropped": r"micro[_-]expression"}, clips=_folders, identify=_identify,
+        kinds={"cropped": r"micro"}, clips=_folders, identify=_identify,
     )  # fmt: skip
     return collect("mmew", sources, _identify, root=root, options={"errata": errata})
 

@@ -16,8 +16,8 @@ COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "Onset Frame", "apex": "Apex Frame", "offset": "Offset Frame",
     "aus": "Action Units", "emotion": "Estimated Emotion",
 }  # fmt: skip
-CROPS = r"samm[_-]?crop.*|crop(ped|s)?"  # there is no official crop; users make their own
-SUBJECT = r"0*(\d{1,3})"
+CROPS = r"crop"  # there is no official crop; users make their own
+SUBJECT = r"(?:s(?:ub(?:ject)?)?[ _-]?)?0*(\d{1,3})"
 ALTERNATIVES = ("flow", "first", "any")
 # What the public evaluations (github.com/tvaranka/meb) chose, by optical flow, for the five cells with an "or".
 FLOW = {"007_6_1": "R12+R15", "007_6_5": "R12+R15", "011_4_2": "L14", "014_5_2": "R14", "035_7_2": "R14A"}
@@ -63,7 +63,7 @@ def load(
 
 def key(name: str) -> str | None:
     """A subject folder's name, padded or not -> its key; None for other folders."""
-    matched = re.fullmatch(SUBJECT, name)
+    matched = re.fullmatch(SUBJECT, name, re.IGNORECASE)
     return matched and f"{int(matched[1]):03d}"
 
 

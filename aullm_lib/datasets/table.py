@@ -24,6 +24,7 @@ import pandas as pd
 
 from aullm_lib import facs
 from aullm_lib.datasets import documented, folders, workbook
+from aullm_lib.datasets.contents import describe
 from aullm_lib.datasets.errata import MISSING, correct
 from aullm_lib.datasets.folders import DEPTH, MARKER, Identity, Sources
 from aullm_lib.datasets.workbook import ReleaseError, Row
@@ -114,12 +115,14 @@ def collect(
             unused: list[str] = []
             row = correct(dataset, subject, row, log) if options["errata"] else row
             record = _read(row, folder, clips.root, unused)
-            if (subject, clip) in rows:
+            key = subject.casefold(), clip.casefold()
+            if key in rows:
+                spelled = "" if rows[key]["clip"] == clip else f" as {rows[key]['clip']}, one frame folder with it"
                 raise ReleaseError(
-                    f"{row.where}: clip {subject}/{clip} is there already, from {rows[subject, clip]['where']}"
+                    f"{row.where}: clip {subject}/{clip} is there already{spelled}, from {rows[key]['where']}"
                 )
             record["units"] = tuple(choose(clip, record["units"]))
-            rows[subject, clip] = record | {"subject": subject, "clip": clip, "emotion": emotion, "where": row.where}
+            rows[key] = record | {"subject": subject, "clip": clip, "emotion": emotion, "where": row.where}
             applied += log
             notes += unused
         except ReleaseError as error:
@@ -186,7 +189,9 @@ def _read(row: Row, folder: Path, root: Path, notes: list[str]) -> dict:
             folders.check_inside(path, root, row.where)
     frames = tuple(path for path in frames if not path.is_symlink() or folders.is_file(path))  # no broken links
     if not frames:
-        raise ReleaseError(f"{row.where}: no image from {onset} to {offset} in {folder}; check that frame folder")
+        there, other_forms = describe(folder, [folder])
+        hint = there if other_forms else "check that frame folder"
+        raise ReleaseError(f"{row.where}: no image from {onset} to {offset} in {folder}; {hint}")
     text = workbook.text(row["aus"]).lstrip("+")  # which a spreadsheet would take for a formula
     return {"onset": onset, "apex": apex, "offset": offset, "aus": text, "frames": frames, "units": units}
 

@@ -21,9 +21,11 @@ from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import documented, folders
 from aullm_lib.datasets.table import Release
 from aullm_lib.facs import au_columns
-from aullm_lib.support.images import inspect
+from aullm_lib.support.images import BadImage, contents, inspect
 
 FRAMES = 6  # that the model samples (paper 3.1); shorter clips repeat some
+CROWD = 10  # clips that share a frame, above which its pairs, which grow with the square, are not listed
+SHOWN = 10  # findings of one kind in ``summary``
 COLUMNS = ["check", "item", "found", "expected", "status", "detail"]
 
 
@@ -61,6 +63,24 @@ def report(release: Release, store: ClipStore | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def summary(findings: pd.DataFrame) -> pd.DataFrame:
+    """The first ``SHOWN`` findings of each check and status, and a row with the number of the others, if there are any.
+
+    Args:
+        findings: of ``report``.
+    """
+    groups = findings.groupby(["check", "status"], sort=False)
+    rows = [
+        row
+        for (check, status), group in groups
+        for row in (
+            *group[COLUMNS].head(SHOWN).itertuples(index=False),
+            *[_row(check, f"and {len(group) - SHOWN} more", "", "", status, "see the CSV file")][: len(group) > SHOWN],
+        )
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
 def _row(check: str, item: object, found: object, expected: object = "", status: str = "ok", detail: str = "") -> tuple:
     return check, str(item), found, expected, status, detail
 
@@ -80,6 +100,10 @@ def _source(release: Release) -> Iterator[tuple]:
     yield _row("source", "release", release.dataset, detail="synthetic" if release.synthetic else "")
     for name in ("workbook", "folder"):
         yield _row("source", name, getattr(release, name), detail="below the folder that was given")
+    if release.sheet:
+        yield _row("source", "sheet", release.sheet, detail="of the workbook")
+    for remark in release.remarks:
+        yield _row("source", "remark", "", status="note", detail=remark)
     for path in release.passed_over:
         yield _row("source", "also there", path, status="note", detail="a workbook or frame folder that was not taken")
     for name, value in release.options.items():
@@ -204,10 +228,12 @@ def _read(table: pd.DataFrame) -> dict[Path, _File]:
 
 def _file(path: Path) -> _File:
     try:
-        content = path.read_bytes()
+        content = contents(path)
     except OSError as error:
         return _File("", "", f"{path.name}: unreadable image: {error.strerror or error}")
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    except BadImage as error:
+        return _File("", "", f"{path.name}: unreadable image: {str(error).removeprefix(f'{path}: ')}")
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest() if content else ""
     problem, (width, height) = inspect(content)
     return _File(digest, f"{width}×{height}", f"{path.name}: {problem}" if problem else "")
 
@@ -233,8 +259,12 @@ def _duplicates(table: pd.DataFrame, files: dict[Path, _File]) -> Iterator[tuple
             if files[path].digest:
                 holders[files[path].digest].add(clip_id)
     shared: Counter[tuple[str, str]] = Counter()
+    crowded: Counter[str] = Counter()
     for clips in holders.values():
-        shared.update(combinations(sorted(clips), 2))
+        if len(clips) > CROWD:
+            crowded.update(clips)
+        else:
+            shared.update(combinations(sorted(clips), 2))
     subjects = table["subject"]
     leaks = {pair: n for pair, n in shared.items() if subjects[pair[0]] != subjects[pair[1]]}
     yield from _each(
@@ -244,6 +274,8 @@ def _duplicates(table: pd.DataFrame, files: dict[Path, _File]) -> Iterator[tuple
     )
     within = {pair: n for pair, n in shared.items() if pair not in leaks}
     yield from _each("same frames, one subject", ((f"{a} and {b}", n, "") for (a, b), n in within.items()), "note")
+    many = f"each in more than {CROWD} clips: black or damaged?"
+    yield from _each("same frames, many clips", ((i, crowded[i], many) for i in table.index if crowded[i]), "warning")
 
 
 def _some(items: list) -> str:

@@ -2,6 +2,8 @@
 
 import errno
 import io
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-SIDES = (16, 100_000_000)  # least side of a frame, and most pixels of it
+SIDES = (16, 34_000_000)  # least side of a frame, and most pixels of it: those of 8K; the releases' have up to 2.3 million
+LARGEST = 1 << 28  # bytes of a file: more than any frame of so many pixels needs
 # By how a file begins. Opened without Image.open, which warns of large images in every thread on its own terms.
 READERS: dict[bytes, Callable[..., ImageFile]] = {
     b"\xff\xd8": JpegImageFile,
@@ -47,12 +50,7 @@ def read(path: Path, rgb: bool = False) -> np.ndarray:
         BadImage: the file is missing, may not be read, or is no whole 8-bit JPEG, PNG or BMP of sane size.
         OSError: the disk fails.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        if error.errno not in UNREADABLE:
-            raise
-        raise BadImage(f"{path}: {UNREADABLE[error.errno]}") from None
+    content = contents(path)
     wrong, _ = inspect(content)
     if not wrong:  # OpenCV decodes 10 to 20 % faster than Pillow, to the same grey values
         try:
@@ -64,6 +62,35 @@ def read(path: Path, rgb: bool = False) -> np.ndarray:
             return image
         wrong = "not a readable image; unpack it again or leave the clip out"
     raise BadImage(f"{path}: {wrong}")
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of an image file. Raises BadImage and OSError as ``read``."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise BadImage(f"{path}: no ordinary file; unpack it again")
+            if status.st_size > LARGEST:
+                raise BadImage(f"{path}: larger than any frame ({LARGEST >> 20} MiB); unpack it again")
+            return file.read()
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        raise BadImage(f"{path}: {UNREADABLE[error.errno]}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; a pipe, too, which would else wait for a writer, for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of an image in pixels. Raises BadImage and OSError as ``read``."""
+    wrong, size = inspect(contents(path))
+    if wrong:
+        raise BadImage(f"{path}: {wrong}")
+    return size
 
 
 def inspect(content: bytes) -> tuple[str, tuple[int, int]]:
@@ -84,7 +111,7 @@ def inspect(content: bytes) -> tuple[str, tuple[int, int]]:
         return "not a readable image; unpack it again or leave the clip out", size
     width, height = size
     if width * height > SIDES[1]:
-        return f"{width}×{height} is more than {SIDES[1] // 10**6} megapixels; shrink the frames first", size
+        return f"{width}×{height} is more than {SIDES[1] // 10**6} megapixels (8K video has 33); shrink the frames first", size
     if min(width, height) < SIDES[0]:
         return f"{width}×{height} is too small for a frame (at least {SIDES[0]} pixels a side)", size
     if mode.startswith("I") or (kind == "PNG" and content[24] == 16):
@@ -99,11 +126,31 @@ def inspect(content: bytes) -> tuple[str, tuple[int, int]]:
             return "cut short (a JPEG without its end); unpack it again", size
         if content.find(bytes(ZEROS), scan, end) >= 0 and not _may_be_zero(content):
             return "damaged (zeros where the picture's data should be); unpack it again", size
-    if kind == "PNG" and b"IEND" not in content[-4096:]:
+    if kind == "PNG" and not _has_end(content):
         return "cut short (a PNG without its end); unpack it again", size
-    if kind == "BMP" and len(content) < int.from_bytes(content[2:6], "little"):
+    if kind == "BMP" and len(content) < _bmp_length(content, width, height):
         return "cut short (a BMP smaller than it says); unpack it again", size
     return "", size
+
+
+def _has_end(png: bytes) -> bool:
+    """Whether a PNG's chunks reach its end; what recovered files have behind it is none of it."""
+    at = 8
+    while at + 12 <= len(png):
+        if png[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    return False
+
+
+def _bmp_length(bmp: bytes, width: int, height: int) -> int:
+    """The least length of a BMP: where its pixels begin, and their rows; compressed ones as the header says.
+
+    The file's own length, in its header, is wrong in many files, and no decoder heeds it.
+    """
+    bits, compressed = int.from_bytes(bmp[28:30], "little"), int.from_bytes(bmp[30:34], "little") in (1, 2)
+    pixels = int.from_bytes(bmp[34:38], "little") if compressed else (width * bits + 31) // 32 * 4 * height
+    return int.from_bytes(bmp[10:14], "little") + pixels
 
 
 def _may_be_zero(content: bytes) -> bool:

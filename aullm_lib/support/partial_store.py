@@ -110,7 +110,7 @@ def write(
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for part in pixels:
             file.write(part)
-    index.to_csv(partial / "index.csv")
+    files.write_text(partial / "index.csv", files.csv(index.reset_index()))
     for name in ("frames.npy", "index.csv"):
         files.sync(partial / name)
     description = {

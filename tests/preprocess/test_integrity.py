@@ -327,5 +327,5 @@ def test_a_file_that_cannot_be_read_is_reported_and_stops_nothing(tmp_path):
         table.iloc[row]["frames"][2].unlink()
     report = integrity.report(Release(table))
     assert items(report, "image unreadable") == set(table.index[:2])
-    assert report["detail"].str.contains("unreadable image: No such file").sum() == 2
+    assert report["detail"].str.contains("unreadable image: no such file").sum() == 2
     assert not items(report, "same frames, one subject") & {f"{table.index[0]} and {table.index[1]}"}

@@ -1,6 +1,7 @@
 """Images that can be trusted, and those that cannot."""
 
 import io
+import os
 import re
 import tracemalloc
 import zlib
@@ -62,8 +63,10 @@ BAD = {
     ),
     "CMYK": (encoded("JPEG", Image.fromarray(GREY).convert("CMYK")), "colour mode CMYK"),
     "bilevel": (encoded("PNG", Image.fromarray(GREY).convert("1")), "colour mode 1;"),
-    "9 megapixels too many": (huge_png(10_450), "10450×10450 is more than 100 megapixels"),
-    "30000x30000": (huge_png(30_000), "30000×30000 is more than 100 megapixels"),
+    "a megapixel too many": (huge_png(5_920), "5920×5920 is more than 34 megapixels"),
+    "99 megapixels": (huge_png(9_950), "9950×9950 is more than 34 megapixels"),
+    "30000x30000": (huge_png(30_000), "30000×30000 is more than 34 megapixels"),
+    "IEND among the pixels of a cut PNG": (PNG[:200] + b"IEND" + PNG[200:-12], "cut short (a PNG without its end)"),
     "zeros in a JPEG": (zeroed(JPEG, 64), "damaged (zeros where the picture's data should be)"),
     "zeros in an optimised JPEG": (zeroed(encoded("JPEG", GREY, optimize=True), 64), "damaged (zeros where"),
     "zeros in a colour JPEG": (zeroed(encoded("JPEG", np.dstack([GREY] * 3)), 64), "damaged (zeros where"),
@@ -106,7 +109,7 @@ def test_ordinary_images_are_read_as_pillow_reads_them(tmp_path, mode, kind):
 
 
 def test_pillow_does_not_warn_of_a_frame_below_the_limit():
-    assert images.inspect(huge_png(9_480)) == ("", (9_480, 9_480))  # pytest makes warnings errors
+    assert images.inspect(huge_png(5_800)) == ("", (5_800, 5_800))  # pytest makes warnings errors
 
 
 def test_whole_jpegs_are_not_taken_for_damaged_ones():
@@ -128,3 +131,34 @@ def test_whole_jpegs_are_not_taken_for_damaged_ones():
                     elif "optimize" in options and image is flat[127]:
                         assert bytes(images.ZEROS) in scan
     assert longest <= 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "JPEG"])
+def test_bytes_behind_the_end_of_a_whole_image_are_none_of_it(tmp_path, kind):
+    path, whole = tmp_path / "img0001.x", encoded(kind, GREY)
+    path.write_bytes(whole)
+    expected = images.read(path)
+    for more in (b"\0", bytes(8192), b"IDAT" * 3000, encoded("JPEG", GREY)):
+        path.write_bytes(whole + more)
+        assert np.array_equal(images.read(path), expected)
+
+
+@pytest.mark.parametrize("wrong", [0, 2, 2**31])
+def test_a_bmp_is_whole_by_its_pixels_not_by_the_length_in_its_header(tmp_path, wrong):
+    path, whole = tmp_path / "img0001.bmp", encoded("BMP", GREY)
+    path.write_bytes(whole[:2] + ((len(whole) + wrong) if wrong else 0).to_bytes(4, "little") + whole[6:])
+    assert np.array_equal(images.read(path), GREY)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(images.BadImage, match="cut short"):
+        images.read(path)
+
+
+def test_a_pipe_a_folder_and_a_huge_file_are_no_images_and_stop_nobody(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "img1.png")
+    (tmp_path / "img2.png").mkdir()
+    (tmp_path / "img3.png").symlink_to("/dev/zero")
+    monkeypatch.setattr(images, "LARGEST", 1000)
+    (tmp_path / "img4.png").write_bytes(PNG)
+    for n, message in enumerate(["no ordinary file", "a folder and no file", "no ordinary file", "larger than any"], 1):
+        with pytest.raises(images.BadImage, match=message):
+            images.read(tmp_path / f"img{n}.png")
