@@ -38,7 +38,9 @@ def _folders(root: Path) -> folders.ClipFolders:
     for folder in folders.subfolders(root):
         if re.fullmatch(SUBJECT, folder.name, re.IGNORECASE):
             for recording in folders.subfolders(folder):
-                colour = [p for p in folders.subfolders(recording) if re.fullmatch(r"colou?r|rgb", p.name, re.IGNORECASE)]
+                colour = [
+                    p for p in folders.subfolders(recording) if re.fullmatch(r"colou?r|rgb", p.name, re.IGNORECASE)
+                ]
                 keyed.append(((folder.name, recording.name), (colour or [recording])[0]))
         else:
             keyed.append((tuple(folder.name.split("_")), folder))

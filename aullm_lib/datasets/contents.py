@@ -16,13 +16,12 @@ ADVICE = {  # of files in forms that are not read
 SHOWN = 8  # folders and forms that a message names
 
 
-def describe(root: Path, folders: Iterable[Path], names: Iterable[str] | None = None) -> tuple[str, bool]:
+def describe(root: Path, folders: Iterable[Path]) -> tuple[str, bool]:
     """What the folders hold, for a message.
 
     Args:
         root: what names are given relative to.
         folders: the folders to look into; those directly below the root are named.
-        names: endings, as regular expressions among ``ADVICE``, that matter; all of them unless given.
 
     Returns:
         The description, and whether something is there in a form that is not read.
@@ -37,7 +36,7 @@ def describe(root: Path, folders: Iterable[Path], names: Iterable[str] | None = 
             if entry.name.startswith((".", "~$", "__MACOSX")):
                 continue
             ending = entry.name.rpartition(".")[2].casefold()
-            advice = next((ADVICE[n] for n in names or ADVICE if re.fullmatch(n, ending)), None)
+            advice = next((advice for endings, advice in ADVICE.items() if re.fullmatch(endings, ending)), None)
             if entry.is_file() and advice:
                 forms[ending, advice].append(os.path.relpath(entry.path, root))
             elif folder == root and (entry.is_dir() or entry.is_file()):

@@ -2,7 +2,8 @@
 
 Archives nest their own folder once or twice, lie beside other releases, carry what an operating system leaves behind,
 and are renamed by those who copy them: nothing here depends on where below the root something lies, nor on upper or
-lower case; where names do not say what something is, its contents decide. A name that comes from a workbook is never joined to a path: it is looked up among the folders that exist.
+lower case; where names do not say what something is, its contents decide. A name that comes from a workbook is never
+joined to a path: it is looked up among the folders that exist.
 """
 
 import os
@@ -20,7 +21,7 @@ IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 MARKER = "SYNTHETIC"  # the folder that datasets.synthesize leaves in a release that it wrote
 DEPTH = 5  # levels of folders, including the root, in which a workbook or a frame folder is searched
 BOOKS = 20  # workbooks that are looked into where none has the release's name
-OTHERS = r"depth|flow|mask|^(?!.*micro).*macro"  # in the name of a folder whose images are no colour or grey micro-expressions
+OTHERS = r"depth|flow|mask|^(?!.*micro).*macro"  # in the name of a folder of other images, which are never taken
 OTHER = "other"  # their kind
 FULL = 0.9  # of the most clips that any frame folder holds: a few missing ones do not make another kind of frames
 
@@ -162,10 +163,10 @@ def find(
         found = _by_columns(tree, columns, sheet, identify, frame_folders.values())
         if found is None:
             raise _dead_end(
-                root, tree,
-                f"found no {title} workbook, neither a file named like {workbook!r} nor an .xlsx with the columns "
-                f"{', '.join(columns.values())}, in it or {DEPTH - 1} folders down; give the folder that holds the "
-                "workbook and the frames",
+                root, tree, f"found no {title} workbook in it or {DEPTH - 1} folders down",
+                f"Looked for an .xlsx file named like {workbook!r}, or any with the columns "
+                f"{', '.join(columns.values())} and clips that have folders; give the folder that holds the workbook "
+                "and the frames",
             )  # fmt: skip
         book, rows, keys = found
         books = [book]
@@ -187,10 +188,9 @@ def find(
     if not most:
         names = " or ".join(repr(kinds[k]) for k in kinds if wanted in (None, k) and kinds[k])
         error = _dead_end(
-            root, tree,
-            f"found no {title} frame folder{f' ({wanted})' if wanted else ''}: no folder"
-            f"{names and f' named like {names}, nor any other,'} with the sheet's clips in folders named like "
-            f"{inner!r}; unpack the frames beside the workbook",
+            root, tree, f"found no {title} frame folder{f' ({wanted})' if wanted else ''}",
+            f"Looked for a folder{names and f' named like {names}, or any other,'} with images of the sheet's clips in "
+            f"folders named like {inner!r}; unpack the frames beside the workbook",
         )  # fmt: skip
         if not ranked or isinstance(error, ReleaseError):
             raise error
@@ -254,9 +254,9 @@ def _by_contents(clips: ClipFolders, kinds: Mapping[str, str]) -> tuple[str | No
     return kind, f"an image, {image.name} of {width}×{height} pixels"
 
 
-def _dead_end(root: Path, tree: Iterable[Path], problem: str) -> Exception:
+def _dead_end(root: Path, tree: Iterable[Path], missing: str, looked_for: str) -> Exception:
     there, other_forms = describe(root, tree)
-    return (ReleaseError if other_forms else FileNotFoundError)(f"{root}: {problem}. {there}")
+    return (ReleaseError if other_forms else FileNotFoundError)(f"{root}: {missing}: {there}. {looked_for}")
 
 
 def _scan(root: Path, what: str, inner: str, deep: int) -> dict[Path, bool]:

@@ -87,7 +87,7 @@ def read_sheet(path: Path, columns: Mapping[str, str], *, sheet: str | None = No
                 shown = page.sheet_state == "visible"
                 asked = named > 1 and page.title.strip().casefold() == (sheet or "").casefold()
                 headers.append(((named == len(columns), shown and named > 1, asked, named), top, header, page))
-            (whole, shown, _, named), top, header, page = max(headers, key=lambda candidate: candidate[0])
+            (_, shown, _, named), top, header, page = max(headers, key=lambda candidate: candidate[0])
             if named < 2:
                 raise ReleaseError(
                     f"{path.name}: no header row: none of the first {HEADER_ROWS} rows of a sheet names "
@@ -132,7 +132,7 @@ def _content(path: Path) -> io.BytesIO:
             names = packed.namelist()
     if size > UNPACKED:
         raise ReleaseError(
-            f"{path}: {size / 1e6:,.0f} MB unpacked, which no release's workbook has; copy its annotations into a new one"
+            f"{path}: {size / 1e6:,.0f} MB unpacked, which no release's workbook has; copy its rows into a new one"
         )
     usual = io.BytesIO()
     with zipfile.ZipFile(content) as packed:
@@ -163,7 +163,7 @@ def _header(lines: Iterable[tuple], columns: Mapping[str, str]) -> tuple[int, in
     above: list = []
     for at, line in enumerate(islice(lines, HEADER_ROWS), 1):
         pair = [
-            up and next((form for form in (low, up, f"{text(up)} {text(low)}") if _forms(form) & names), low) or low
+            next((form for form in (low, up, f"{text(up)} {text(low)}") if up and _forms(form) & names), low)
             for up, low in zip_longest(above, line)
         ]
         for header in (list(line), pair):

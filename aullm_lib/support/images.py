@@ -14,7 +14,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-SIDES = (16, 34_000_000)  # least side of a frame, and most pixels of it: those of 8K; the releases' have up to 2.3 million
+SIDES = (16, 34_000_000)  # least side of a frame, and most pixels of it: those of 8K; releases have up to 2.3 million
 LARGEST = 1 << 28  # bytes of a file: more than any frame of so many pixels needs
 # By how a file begins. Opened without Image.open, which warns of large images in every thread on its own terms.
 READERS: dict[bytes, Callable[..., ImageFile]] = {
@@ -111,7 +111,10 @@ def inspect(content: bytes) -> tuple[str, tuple[int, int]]:
         return "not a readable image; unpack it again or leave the clip out", size
     width, height = size
     if width * height > SIDES[1]:
-        return f"{width}×{height} is more than {SIDES[1] // 10**6} megapixels (8K video has 33); shrink the frames first", size
+        return (
+            f"{width}×{height} is more than {SIDES[1] // 10**6} megapixels, those of 8K; shrink the frames first",
+            size,
+        )
     if min(width, height) < SIDES[0]:
         return f"{width}×{height} is too small for a frame (at least {SIDES[0]} pixels a side)", size
     if mode.startswith("I") or (kind == "PNG" and content[24] == 16):
