@@ -44,7 +44,7 @@ from aullm_lib.metrics.predictions import COLUMNS, TEXT
 from aullm_lib.protocol import Fold, fold_sha256, split_sha256
 from aullm_lib.support import files
 from aullm_lib.support.provenance import MADE_BY, provenance
-from aullm_lib.support.typed import refuse_numbers, typed
+from aullm_lib.support.typed import refuse_foreign, typed
 
 FORMAT = 2  # of run.json
 REPAIR = "copy the file again from where the run was made, or move the folder away and train again"
@@ -161,7 +161,7 @@ def _read(path: Path, kind: Any, advice: str) -> dict[str, Any]:
     """A JSON file whose fields are of their types. Raises ValueError naming the file, the field and what to do."""
     value = files.read_json(path)
     try:
-        refuse_numbers("", value)
+        refuse_foreign("", value)
         return typed("", kind, value)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}; {advice}") from None

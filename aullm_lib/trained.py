@@ -30,7 +30,7 @@ from aullm_lib.model import AULLM, load_llm, needs_llm, parts_of, recipe_of
 from aullm_lib.preprocess import ALIGNMENTS, faces
 from aullm_lib.runs import Run, Trained
 from aullm_lib.support import files, hub, tensors
-from aullm_lib.support.typed import refuse_numbers, typed
+from aullm_lib.support.typed import refuse_foreign, typed
 
 FILE = "weights.safetensors"  # in a fold's folder
 ADAPTER = "adapter"  # the folder beside it, in peft's format
@@ -146,7 +146,7 @@ def _described(path: Path, run: Run | None) -> tuple[Experiment, dict[str, str]]
         about = file.metadata() or {}
         try:
             values = files.parse_json(about.get("experiment", "").encode())
-            refuse_numbers("", values)
+            refuse_foreign("", values)
             experiment = Experiment.from_dict(typed("", Trained, values))
         except (TypeError, ValueError) as error:
             raise ValueError(f"experiment in its metadata: {error}") from None
@@ -203,7 +203,7 @@ def _load(path: Path, run: Run | None, llm: str | os.PathLike | Loaded | None) -
     try:
         with torch.random.fork_rng(devices=[]):  # the draws of the new model are thrown away at once
             module = family(experiment.method).build(experiment, llm)
-    except (RuntimeError, MemoryError, OverflowError) as error:  # sizes that no machine has
+    except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:  # such as sizes too large
         raise ValueError(f"{path}: no model of its experiment can be built: {error}") from error
     if (adapter := _adapter(module)) is not None:
         weights |= stored(path.parent / ADAPTER / MODEL)

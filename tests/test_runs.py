@@ -23,7 +23,7 @@ from aullm_lib.report import results
 from aullm_lib.runs import Result, Run
 from aullm_lib.support import files
 
-BAD = [None, [], {}, "", "no such thing", -1, 0.5, True, float("inf"), float("nan"), 10**400, 10**30, 1e308]
+BAD = [None, [], {}, "", "no such thing", "\ud800", -1, 0.5, True, float("inf"), float("nan"), 10**400, 10**30, 1e308]
 DATA = {"fingerprint": "x", "clips": 12, "dataset": "hand"}
 
 
@@ -195,11 +195,13 @@ def test_names_that_lead_out_of_a_folder_are_refused_reading_and_writing(run, ex
         run.write_fold(name, Result(run.predictions(), run.logs(), {}))
     file = run.path / "run.json"
     info = json.loads(file.read_text())
-    for key, message in (("folds", r"folds\[0\].name"), ("experiment", "Experiment.name")):
+    for key, message in (("folds", r"folds\[0\].name"), ("experiment", r"[Ee]xperiment\.name")):
         new = copy.deepcopy(info)
         (new["folds"][0] if key == "folds" else new[key])["name"] = name
         file.write_text(json.dumps(new))
-        with pytest.raises(ValueError, match=rf"run.json: .*{message}=.*cannot be a folder's name"):
+        with pytest.raises(
+            ValueError, match=rf"run.json: .*{message}=.*(cannot be a folder's name|is no Unicode text)"
+        ):
             _ = Run(run.path).experiment
     file.write_text(json.dumps(info))
 

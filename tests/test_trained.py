@@ -246,6 +246,21 @@ def test_a_recipe_of_sizes_that_no_machine_has_is_named_in_bounded_memory(whole,
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 * 2**20  # KiB
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"prompt": "\ud800"}, "recipe.prompt=.* is no Unicode text"), ({"prompt": "word " * 2000}, "tokens"),
+     ({"lora_targets": ["nobody"]}, "no linear layer 'nobody'"), ({"llm_layers": 9}, "llm_layers=9")],
+)  # fmt: skip
+def test_a_recipe_that_the_llm_cannot_be_given_is_named_with_its_file(whole, tmp_path, change, message):
+    path = Path(shutil.copy(file_of(whole), tmp_path / "alone.safetensors"))
+    about = metadata(path)
+    value = json.loads(about["experiment"])
+    rewritten(path, metadata=about | {"experiment": json.dumps(value | {"recipe": value["recipe"] | change})})
+    with pytest.raises(ValueError, match=message) as caught:
+        next(trained.ensemble(path, llm=load(whole.experiment.llm)).models())
+    assert str(path) in str(caught.value)
+
+
 def test_the_weights_of_another_run_are_refused(run, hand_store, tmp_path):
     other = made(hand_store, tmp_path, dropout=0.25)
     for change in ("dropout", "aus"):

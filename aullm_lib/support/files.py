@@ -154,12 +154,16 @@ def written(path: Path, folder: Path, what: str) -> Iterator[Callable[[bytes], o
 
 
 def sync(path: Path) -> None:
-    """Waits until the content of a file is on the disk; of a folder, which names are in it (not on Windows)."""
-    if path.is_dir() and os.name == "nt":
+    """Waits until the content of a file is on the disk; of a folder, which names are in it, where that can be done."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not folder or error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # as some network disks say
+            raise
     finally:
         os.close(descriptor)
 

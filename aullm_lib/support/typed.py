@@ -1,6 +1,7 @@
 """The one type check of values that people write, or that files from elsewhere hold."""
 
 import math
+import re
 import reprlib
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
@@ -47,16 +48,18 @@ def typed(name: str, kind: Any, value: Any) -> Any:
     return value
 
 
-def refuse_numbers(name: str, value: Any) -> None:
-    """Raises ValueError for a number, however deep inside lists and dictionaries, that no file of the kit holds.
+def refuse_foreign(name: str, value: Any) -> None:
+    """Raises ValueError for a value, however deep inside lists and dictionaries, that no file of the kit holds.
 
     In its files numbers are counts, sizes, seeds, durations and settings: finite and at least 0, whole ones at most
-    ``LARGEST``.
+    ``LARGEST``. Text can be written again: it has no half of a surrogate pair.
     """
     if isinstance(value, dict | list):
         pairs = value.items() if isinstance(value, dict) else ((f"[{i}]", item) for i, item in enumerate(value))
         for key, item in pairs:
-            refuse_numbers(_part(name, key), item)
+            refuse_foreign(_part(name, key), item)
+    elif isinstance(value, str) and not value.isascii() and re.search(r"[\ud800-\udfff]", value):
+        raise ValueError(f"{name}={reprlib.repr(value)}: is no Unicode text")
     elif isinstance(value, int | float) and not (
         value >= 0 and (value <= LARGEST if isinstance(value, int) else math.isfinite(value))
     ):

@@ -1,5 +1,6 @@
 """Files written whole, by one writer at a time."""
 
+import errno
 import os
 import threading
 import time
@@ -55,3 +56,18 @@ def test_json_that_was_damaged_is_named(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ValueError, match=r"a.json: not readable as JSON"):
         files.read_json(tmp_path / "a.json")
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error_and_a_file_is(tmp_path, monkeypatch):
+    """Some network disks refuse it for folders."""
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path, tmp_path / "file"):
+        files.sync(path)
+
+    def refuse(descriptor):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(files.os, "fsync", refuse)
+    files.sync(tmp_path)
+    with pytest.raises(OSError, match="Invalid argument"):
+        files.sync(tmp_path / "file")
