@@ -256,7 +256,7 @@ class Run:
     def llm(self) -> str:
         """The experiment's LLM, a hub name or a folder; a relative one as it is found from where this is called."""
         folder = self.path.resolve() / self.info.get("llm_folder", "")
-        return str(folder) if (folder / "config.json").is_file() else self.experiment.llm
+        return str(folder) if os.path.isfile(folder / "config.json") else self.experiment.llm  # noqa: PTH113  # nor raises
 
     @property
     def split_sha256(self) -> str:

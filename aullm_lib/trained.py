@@ -198,7 +198,10 @@ def _load(path: Path, run: Run | None, llm: str | os.PathLike | Loaded | None) -
         note = run.note(path.parent.name) if run else {}
         dtype = about.get("llm_dtype") or note.get("llm_dtype")
         if dtype and not isinstance(llm, tuple) and experiment.recipe.llm_dtype == "auto":
-            experiment = replace(experiment, recipe=replace(experiment.recipe, llm_dtype=dtype))
+            try:
+                experiment = replace(experiment, recipe=replace(experiment.recipe, llm_dtype=dtype))
+            except ValueError as error:
+                raise ValueError(f"{path}, llm_dtype in its metadata or in fold.json beside it: {error}") from None
     weights = stored(path)
     try:
         with torch.random.fork_rng(devices=[]):  # the draws of the new model are thrown away at once

@@ -324,6 +324,28 @@ def test_the_llms_identity_in_run_json_is_that_of_the_weights(whole, tmp_path):
         trained.ensemble(run.path)
 
 
+@pytest.mark.parametrize("where", ["weights.safetensors", "fold.json"])
+@pytest.mark.parametrize("dtype", ["float3", "int8", "torch.float16", "\n"])
+def test_a_type_that_no_llm_has_is_named(whole, tmp_path, where, dtype):
+    run = Run(shutil.copytree(whole.path, tmp_path / whole.path.name))
+    path = file_of(run)
+    about = {key: value for key, value in metadata(path).items() if key != "llm_dtype"}
+    rewritten(path, metadata=about | ({"llm_dtype": dtype} if where == path.name else {}))
+    note = json.loads((path.parent / "fold.json").read_text())
+    if where == "fold.json":
+        (path.parent / "fold.json").write_text(json.dumps(note | {"llm_dtype": dtype}))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))}, llm_dtype in .*fold\.json beside it: Recipe"):
+        trained.load(run, run.folds[0], whole.experiment.llm)
+
+
+@pytest.mark.parametrize("folder", ["", "..", "../" * 30 + "etc", "a\0b", "x" * 5000, "/dev", "weights.safetensors"])
+def test_a_folder_of_an_llm_that_there_is_not_is_passed_over(whole, tmp_path, folder):
+    run = Run(shutil.copytree(whole.path, tmp_path / whole.path.name))
+    info = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(info | {"llm_folder": folder}))
+    trained.load(run.path, run.folds[0])  # where the experiment says
+
+
 def test_weights_of_earlier_versions_are_compared_with_run_json(whole, tmp_path):
     """Their metadata do not say which LLM it was."""
     run = Run(shutil.copytree(whole.path, tmp_path / whole.path.name))

@@ -32,7 +32,11 @@ def locate(checkpoint: str | os.PathLike, what: str = "llm") -> tuple[str, dict[
         with quiet():
             name = str(smollm2.folder())
     path = Path(name).expanduser()
-    local = name.startswith((".", "/", "~")) or path.exists() or name.count("/") > 1 or "\\" in name
+    try:
+        there = path.exists()
+    except OSError as error:  # a name that no file system takes
+        raise FileNotFoundError(f"{what}={name[:100]!r}...: {error.strerror}. Give a checkpoint folder") from error
+    local = name.startswith((".", "/", "~")) or there or name.count("/") > 1 or "\\" in name
     if not name or (local and not path.is_dir()):
         problem = "a file, not a folder" if path.is_file() else "no such folder"
         raise FileNotFoundError(f"{what}={name!r}: {problem}. Give a checkpoint folder or a hub name (owner/name)")

@@ -175,3 +175,8 @@ def test_a_file_and_the_hubs_own_folder(folder, cached, tmp_path):
     (folder / "model.safetensors").symlink_to("../blobs/gone")  # copied without what it points to
     with pytest.raises(FileNotFoundError, match=r"lacks model.safetensors"):
         hub.check(folder)
+
+
+def test_a_name_that_no_file_system_takes_is_refused_by_name():
+    with pytest.raises(FileNotFoundError, match=r"llm='xxx+'\.\.\.: File name too long"):
+        hub.identity("x" * 5000)
