@@ -184,10 +184,10 @@ def _read(row: Row, folder: Path, root: Path, notes: list[str]) -> dict:
         frames = folders.frames(folder, onset, offset)
     except OSError as error:
         raise ReleaseError(f"{row.where}: {folder} cannot be listed ({error.strerror})") from None
-    for path in frames:
-        if path.is_symlink():
-            folders.check_inside(path, root, row.where)
-    frames = tuple(path for path in frames if not path.is_symlink() or folders.is_file(path))  # no broken links
+    links = {path for path in frames if path.is_symlink()}
+    for path in links:
+        folders.check_inside(path, root, row.where)
+    frames = tuple(path for path in frames if path not in links or folders.is_file(path))  # no broken links
     if not frames:
         there, other_forms = describe(folder, [folder])
         hint = there if other_forms else "check that frame folder"

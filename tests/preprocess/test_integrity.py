@@ -1,5 +1,6 @@
 """What the integrity report finds, against the quirks that were planted in synthetic releases, and by hand."""
 
+import os
 import shutil
 import warnings
 from dataclasses import replace
@@ -329,3 +330,51 @@ def test_a_file_that_cannot_be_read_is_reported_and_stops_nothing(tmp_path):
     assert items(report, "image unreadable") == set(table.index[:2])
     assert report["detail"].str.contains("unreadable image: no such file").sum() == 2
     assert not items(report, "same frames, one subject") & {f"{table.index[0]} and {table.index[1]}"}
+
+
+def test_empty_files_are_one_finding_per_clip_and_no_leak(tmp_path):
+    table = make_table(tmp_path / "release")
+    for path in [path for frames in table["frames"] for path in frames]:
+        path.write_bytes(b"")
+    report = integrity.report(Release(table))
+    assert items(report, "image unreadable") == set(table.index)
+    assert not any(
+        items(report, f"same frames, {of}") - {"none"} for of in ("one subject", "two subjects", "many clips")
+    )
+
+
+def test_a_frame_of_very_many_clips_is_one_finding_per_clip(tmp_path):
+    table = make_table(tmp_path / "release", subjects=4, clips=4)
+    black = table.iloc[0]["frames"][0].read_bytes()
+    for frames in table["frames"]:
+        frames[1].write_bytes(black)
+    report = integrity.report(Release(table))
+    assert items(report, "same frames, many clips") == set(table.index)
+    assert not any(items(report, f"same frames, {of}") - {"none"} for of in ("one subject", "two subjects"))
+
+
+def test_a_report_of_many_findings_stays_readable(tmp_path):
+    table = make_table(tmp_path / "release")
+    release = Release(
+        table, left_out=[f"book.xlsx, row {n}: no" for n in range(2, 3000)], remarks=["a sheet is hidden"]
+    )
+    report = integrity.report(release)
+    short = integrity.summary(report)
+    assert len(report) > 2998 and list(short.columns) == list(report.columns)
+    left = short[short["check"] == "row left out"]
+    assert list(left["detail"][:10]) == release.left_out[:10] and len(left) == 11
+    assert left.iloc[10]["item"] == "and 2988 more" and left.iloc[10]["status"] == "warning"
+    few = report.groupby(["check", "status"]).filter(lambda group: len(group) <= 10)
+    assert short.merge(few).shape[0] == len(few)
+    assert "a sheet is hidden" in set(short["detail"])
+
+
+def test_a_frame_that_became_a_pipe_is_reported_and_hangs_nothing(tmp_path):
+    table = make_table(tmp_path / "release")
+    frame = table.iloc[0]["frames"][2]
+    frame.unlink()
+    os.mkfifo(frame)
+    report = integrity.report(Release(table))
+    assert items(report, "image unreadable") == {table.index[0]} and report["detail"].str.contains("no ordinary").any()
+    with pytest.warns(UserWarning, match=r"left out: .*no ordinary file"):
+        assert preprocess.build(table, tmp_path / "store", size=16).failed.keys() == {table.index[0]}
