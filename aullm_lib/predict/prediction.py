@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+SYNTHETIC = "models trained on a synthetic release: no result on real faces"
 COLUMNS = ["start_frame", "end_frame", "start_s", "end_s", "au", "probability", "remark", "confidence", "success"]
 
 

@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from aullm_lib import facs
-from aullm_lib.predict.prediction import ClipPrediction, Prediction, Timeline
+from aullm_lib.predict.prediction import SYNTHETIC, ClipPrediction, Prediction, Timeline
 from aullm_lib.report.figures.canvas import GAP, HEAT, Canvas, Frames, outlined, signed_limit
 from aullm_lib.report.figures.style import GREY, ORANGE, STYLE, caption, probability_bars, styled
 
-SYNTHETIC = "models trained on a synthetic release: no result on real faces"
 WIDEST = 800  # columns of a timeline; more windows than that are pooled by their maximum
 UNUSABLE: Any = {"facecolor": "#eeeeee", "edgecolor": GREY, "hatch": "////", "lw": 0}
 
@@ -121,13 +120,14 @@ def _heading(canvas: Canvas, result: Prediction, title: str) -> None:
 
 
 @styled(STYLE)
-def user_clip(clip: ClipPrediction, strongest: int = 3) -> Figure:
+def user_clip(clip: ClipPrediction, strongest: int = 3, annotated: Sequence[str] = ()) -> Figure:
     """One clip of a user video: where its face was found, the frames given to the models, heat maps of the most
     probable AUs, and the probability of every AU, with the range over the models.
 
     Args:
         clip: of ``predict.clip``.
         strongest: of how many AUs heat maps are drawn, if there are any.
+        annotated: AUs that an expert annotated in this clip, such as "AU4": orange, with a dot before their names.
     """
     table, side, label, top = clip.probabilities, 0.82, 0.62, 0.75
     heat = clip.heat if clip.heat is not None else np.empty((0,))
@@ -155,11 +155,14 @@ def user_clip(clip: ClipPrediction, strongest: int = 3) -> Figure:
         canvas.colour_bar(start + side + GAP, top + (1 + len(shown)) * (side + GAP) + 0.03, 2 * side, 0.08,
                           f"Grad-CAM, as a share of the AU's maximum{mean}")  # fmt: skip
     axis = canvas.axes(right, top, 1.0, body - 0.45)
-    probability_bars(axis, table["probability"])
+    probability_bars(axis, table["probability"], annotated)
+    axis.set_yticks(range(len(table)), [f"● {au}" if au in annotated else au for au in table.index])
     axis.hlines(range(len(table)), table["lowest"], table["highest"], color="black", lw=1)
     if clip.models > 1:
         axis.set_xlabel("probability\n(line: models' range)", fontsize=7.5)
-    axis.set_title("does it occur?", fontsize=8)
+    others = [au for au in annotated if au not in table.index]
+    also = f"\n● annotated{f' (and {chr(32).join(others)})' * bool(others)}" * bool(annotated)
+    axis.set_title(f"does it occur?{also}", fontsize=8)
     return canvas.figure
 
 
@@ -170,8 +173,7 @@ def timeline(result: Timeline) -> Figure:
     A window is drawn around its middle, as wide as a step, where its frames lie: by their numbers, or, where the rate
     is known, in seconds from the first frame. Between windows it is blank where numbers are missing.
     """
-    wide = result.table.pivot(index="start_frame", columns="au", values="probability")
-    wide = wide[list(dict.fromkeys(result.table["au"]))]  # as the model has them, not AU1, AU12, AU14
+    wide = result.by_window(result.shown)
     values = wide.to_numpy().T  # au window
     pool = -(-values.shape[1] // WIDEST)
     windows = result.table.drop_duplicates("start_frame")
@@ -189,7 +191,7 @@ def timeline(result: Timeline) -> Figure:
         edges = (edges - windows["start_frame"].iloc[0]) / result.fps
     width, top, body = 9.0, 0.62, 0.26 * len(values)
     canvas = Canvas(width, top + body + 0.6, _note(result) + "\nBlank: frame numbers are missing." * bool(len(gaps)))
-    _heading(canvas, result, f"{result.source.name}: probability that an AU occurs")
+    _heading(canvas, result, f"{result.source.name}: {result.meaning}")
     axis = canvas.axes(0.6, top, width - 1.7, body)
     axis.pcolormesh(edges, np.arange(len(values) + 1), values, cmap=HEAT, vmin=0, vmax=1)
     for i in np.flatnonzero(unusable):
@@ -197,7 +199,9 @@ def timeline(result: Timeline) -> Figure:
     axis.set_yticks(np.arange(len(values)) + 0.5, wide.columns)
     axis.set(ylim=(len(values), 0), xlabel="seconds from the first frame" if result.fps else "frame")
     axis.tick_params(labelsize=8, length=2)
-    canvas.colour_bar(width - 0.95, top, 0.14, body, "probability")
+    canvas.colour_bar(
+        width - 0.95, top, 0.14, body, "probability" if result.shown == "probability" else "0.5: the median"
+    )
     if unusable.any():
         patch = Patch(**UNUSABLE, label="no usable face or frame")
         canvas.figure.legend(handles=[patch], loc="upper right", fontsize=8, bbox_to_anchor=(1 - 1.05 / width, 1))
