@@ -209,11 +209,11 @@ def run_all(experiments: Iterable[tuple[Any, ...]], **options: Any) -> list[Path
             trained, spent = trained + new * experiment.recipe.epochs, spent + now - started
         if trained and now - last >= OFTEN and len(paths) < len(jobs):
             left, last = spent / trained * sum(ahead[len(paths) :]), now
-            log.info("%d of %d runs are done, about %s left", len(paths), len(jobs), _in_words(left))
+            log.info("%d of %d runs are done, about %s left", len(paths), len(jobs), in_words(left))
     return paths
 
 
-def _in_words(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """A duration, such as "a minute" (or less), "3 minutes", "2.5 hours" or "4.0 days"."""
     if seconds < 90:
         return "a minute"

@@ -1,6 +1,7 @@
 """The notebooks of a profile, one after the other, through papermill: ``aullm batch demo``.
 
-Executed copies go to ``runs/<profile>/notebooks``. A notebook whose source, parameters, library and predecessors are
+Executed copies go to ``runs/<profile>/notebooks``, under the notebook's name when they are finished; until then, and
+where they fail, as ``<notebook>.unfinished.ipynb``. A notebook whose source, parameters, library and predecessors are
 unchanged, and whose record is there with every file that it names, is not run again.
 
 A grid, ``aullm grid demo "llm=a,b seeds=1,2"`` or a YAML file of lists, is every combination of some parameters'
@@ -18,25 +19,23 @@ import logging
 import os
 import re
 import shlex
-import sys
 import time
 from argparse import Namespace
 from pathlib import Path
 
 import papermill
-from traitlets.config import Config
 
-from aullm_lib.notebook import disk, executed, parameters, site
+from aullm_lib.engine.runner import in_words
+from aullm_lib.notebook import disk, executed, kernel, parameters, site
 from aullm_lib.notebook.parameters import ParameterError
 from aullm_lib.notebook.workspace import Workspace, enter_home, home
+from aullm_lib.report import replication
 from aullm_lib.runs import POOL
 from aullm_lib.support import files
 
 log = logging.getLogger("aullm")
 
 IN_A_GRID = ("02_train_loso", "07_paper")  # the notebooks of a cell, unless others are asked for
-# Kernels are spoken to over Unix sockets, which other users of a shared machine cannot listen to.
-KERNEL = Config({} if sys.platform == "win32" else {"KernelManager": {"transport": "ipc"}})
 
 
 def library_digest() -> str:
@@ -89,7 +88,8 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
         The paths of the executed copies.
 
     Raises:
-        papermill.PapermillExecutionError: A cell failed; and what ``plan`` raises.
+        papermill.PapermillExecutionError: A cell failed.
+        RuntimeError: A kernel died; and what ``plan`` raises.
     """
     notebooks = plan(profile, overrides, only, name)
     enter_home()
@@ -100,28 +100,31 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
         log.info(line)
     with files.explained(folder, "the executed notebooks"):
         folder.mkdir(parents=True, exist_ok=True)
-    for notebook, settings in notebooks.items():
+    expected = {} if overrides else parameters.seconds(profile)
+    if all(notebook in expected for notebook in notebooks):
+        whole = in_words(sum(expected[notebook] for notebook in notebooks))
+        log.info("%s: %d notebooks, about %s on two cores if nothing is done yet", work.profile, len(notebooks), whole)
+    for number, (notebook, settings) in enumerate(notebooks.items(), start=1):
         source, target = parameters.SOURCE / f"{notebook}.ipynb", folder / f"{notebook}.ipynb"
-        stamp = folder / f".{notebook}.done"
+        stamp, begun = folder / f".{notebook}.done", folder / f"{notebook}{executed.UNFINISHED}"
         earlier = [[other, work.recorded(other)] for other in parameters.names() if other < notebook]  # it may read
         content = library.encode() + source.read_bytes() + json.dumps([settings, earlier]).encode()
         digest = hashlib.sha256(content).hexdigest()
         copies.append(target)
+        place = f"{notebook:16} {number} of {len(notebooks)}"
         if files.read_json(stamp, missing=None) == digest and target.is_file() and _intact(work, notebook):
-            log.info("%-16s up to date", notebook)
+            log.info("%s, up to date", place)
             continue
-        log.info("%-16s running ...", notebook)
-        started = time.perf_counter()
+        log.info("%s%s ...", place, f", about {in_words(expected[notebook])}" if notebook in expected else "")
+        started, before = time.perf_counter(), work.noted(notebook)
         stamp.unlink(missing_ok=True)
         with files.explained(folder, "the executed notebooks"):
-            papermill.execute_notebook(
-                source, target, parameters=settings, kernel_name="python3", cwd=str(home()),
-                progress_bar=sys.stderr.isatty(), log_output=False, stderr_file=sys.stderr, config=KERNEL,
-            )  # fmt: skip
-            if not _intact(work, notebook):
-                raise RuntimeError(f"{target}: ended without its record, although no cell failed; look into that file")
+            kernel.execute(source, begun, settings, home())
+            if work.noted(notebook) == before or not _intact(work, notebook):
+                raise RuntimeError(f"{begun}: ended without its record, although no cell failed; look into that file")
+            begun.replace(target)  # an earlier copy stays until there is a whole one
             files.write_json(stamp, digest)
-        log.info("%-16s %.0f s", notebook, time.perf_counter() - started)
+        log.info("%-16s done in %.0f s", notebook, time.perf_counter() - started)
     if "07_paper" in notebooks:
         site.replicate(work, executed.load(work))
     return copies
@@ -194,13 +197,16 @@ def run_grid(profile: str, cells: dict[str, dict], overrides: dict | None, noteb
         try:
             _share(Workspace(profile), Workspace(name))
             run(profile, (overrides or {}) | cell, notebooks, name)
-        except papermill.PapermillExecutionError as error:
-            failed[name] = f"{error.ename}: {error.evalue}"
-        except (ValueError, OSError, RuntimeError) as error:
-            failed[name] = str(error)
+        except (papermill.PapermillExecutionError, ValueError, OSError, RuntimeError) as error:
+            failed[name] = _reason(error)
         if name in failed:
             log.error("%s", failed[name])
     return failed
+
+
+def _reason(error: Exception) -> str:
+    """An error in a line: of a cell that failed, that of the cell."""
+    return f"{error.ename}: {error.evalue}" if isinstance(error, papermill.PapermillExecutionError) else str(error)
 
 
 def _share(profile: Workspace, cell: Workspace) -> None:
@@ -235,18 +241,18 @@ def main(options: Namespace) -> int:
             log.info("  %-7s %s", "FAILED" if name in failed else "done", Workspace(name).folder)
         return int(len(failed) > 0)
     enter_home()
+    work = Workspace(options.profile)
     try:
         run(options.profile, overrides, options.only)
-    except papermill.PapermillExecutionError as error:
-        folder = Workspace(options.profile).folder / "notebooks"
-        log.error("%s: %s\nA cell failed; the executed copy in %s shows where.", error.ename, error.evalue, folder)
+    except (papermill.PapermillExecutionError, RuntimeError) as error:
+        log.error("%s", _reason(error))
+        log.error("%s/*%s shows where; what is finished is kept", work.folder / "notebooks", executed.UNFINISHED)
         return 1
-    work = Workspace(options.profile)
-    log.info("\n%s took %.0f s. Everything is in %s:", options.profile, time.perf_counter() - started, home())
-    log.info("  executed notebooks  %s", work.folder / "notebooks")
-    log.info("  run folders         %s", work.results)
-    log.info("  tables and figures  %s", work.figures)
-    for name in parameters.names():
-        for path in (work.recorded(name) or {}).get("files", []):
-            log.info("    %s", path)
+    report = work.figures / f"{replication.NAME}.html"
+    log.info("\n%s is done after %.0f s. In %s:", options.profile, time.perf_counter() - started, home())
+    log.info("  look first at         %s", report if report.is_file() else work.figures)
+    log.info("  tables and figures    %s", work.figures)
+    log.info("  executed notebooks    %s", work.folder / "notebooks")
+    log.info("  a website of it all   make report PROFILE=%s", options.profile)
+    log.info("  to go on from here    make lab")
     return 0

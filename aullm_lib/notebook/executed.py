@@ -14,6 +14,8 @@ from aullm_lib.notebook import parameters
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.support import files
 
+UNFINISHED = ".unfinished.ipynb"  # behind the name of a notebook that is running, or failed
+
 
 @dataclass(frozen=True)
 class Executed:
@@ -83,15 +85,18 @@ def load(work: Workspace) -> list[Executed]:
     Raises:
         ValueError: The profile does not exist, or a file is no notebook.
     """
-    books = []
-    for path in sorted((work.folder / "notebooks").glob("*.ipynb")):
+    books, folder = [], work.folder / "notebooks"
+    for path in sorted(folder.glob("*.ipynb")):
+        name = path.name.removesuffix(UNFINISHED).removesuffix(".ipynb")
+        if path.name.endswith(UNFINISHED) and (folder / f"{name}.ipynb").is_file():
+            continue  # an attempt after the one that finished
         try:
             book = nbformat.read(path, as_version=4)
         except (ValueError, nbformat.ValidationError) as error:
             raise ValueError(f"{path}: not readable as a notebook ({error}); delete it and run it again") from None
-        if any(cell.get("execution_count") for cell in book.cells) and path.stem != "index":
-            record = files.read_json(work.folder / "records" / f"{path.stem}.json", missing={})
-            books.append(Executed(path.stem, book, record))
+        if any(cell.get("execution_count") for cell in book.cells) and name != "index":
+            record = files.read_json(work.folder / "records" / f"{name}.json", missing={})
+            books.append(Executed(name, book, record))
     if not books:
         profiles = sorted(path.stem for path in (parameters.SOURCE / "profiles").glob("*.yaml"))
         if work.profile not in profiles and not work.folder.exists():

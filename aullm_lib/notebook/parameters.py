@@ -113,6 +113,33 @@ def _kind(example: Any) -> Any:
 
 def profile(name: str) -> dict[str, dict[str, Any]]:
     """The checked parameters of every notebook under a profile. Raises ParameterError naming the file and the key."""
+    content = _content(name)
+    content.pop("seconds", None)
+    shared = content.pop("all", None) or {}
+    file, schemas = f"{name}.yaml", {notebook: defaults(notebook) for notebook in names()}
+    for key in content:
+        if key not in schemas:
+            raise ParameterError(f"{file}: no notebook {key!r}; there are {', '.join(schemas)}")
+    for key in shared:
+        if not any(key in schema for schema in schemas.values()):
+            raise ParameterError(f"{file}: no notebook has the parameter {key!r}")
+    return {
+        notebook: checked(
+            notebook,
+            {k: v for k, v in shared.items() if k in schema} | {"profile": name} | (content.get(notebook) or {}),
+        )
+        for notebook, schema in schemas.items()
+    }
+
+
+def seconds(name: str) -> dict[str, float]:
+    """How long a profile's notebooks take, as far as its file says. Raises as ``profile``."""
+    with _named(f"{name}.yaml: "):
+        return typed("seconds", dict[str, float], _content(name).get("seconds", {}))
+
+
+def _content(name: str) -> dict[str, Any]:
+    """What stands in a profile's file. Raises ParameterError where it is none."""
     Workspace(name)  # is a name, and no path
     folder = SOURCE / "profiles"
     path, profiles = folder / f"{name}.yaml", sorted(path.stem for path in folder.glob("*.yaml"))
@@ -121,21 +148,7 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
     content = parse_yaml(path.read_text(encoding="utf-8"), path.name) or {}
     if not isinstance(content, dict) or not all(isinstance(v, dict | None) for v in content.values()):
         raise ParameterError(f"{path.name}: expected 'all:' or a notebook's name, and parameters below it")
-    shared = content.pop("all", None) or {}
-    schemas = {notebook: defaults(notebook) for notebook in names()}
-    for key in content:
-        if key not in schemas:
-            raise ParameterError(f"{path.name}: no notebook {key!r}; there are {', '.join(schemas)}")
-    for key in shared:
-        if not any(key in schema for schema in schemas.values()):
-            raise ParameterError(f"{path.name}: no notebook has the parameter {key!r}")
-    return {
-        notebook: checked(
-            notebook,
-            {k: v for k, v in shared.items() if k in schema} | {"profile": name} | (content.get(notebook) or {}),
-        )
-        for notebook, schema in schemas.items()
-    }
+    return content
 
 
 def parse_yaml(text: str, where: str) -> Any:

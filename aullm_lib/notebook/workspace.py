@@ -121,6 +121,11 @@ class Workspace:
             files.write_json(path, {"parameters": dict(settings), "results": results} | provenance())
         return path
 
+    def noted(self, notebook: str) -> int | None:
+        """When a notebook left its record (in nanoseconds), or None if it has not run."""
+        path = self.folder / "records" / f"{notebook}.json"
+        return path.stat().st_mtime_ns if path.is_file() else None
+
     def recorded(self, notebook: str) -> dict | None:
         """The results that a notebook recorded under this profile, or None if it has not run."""
         record = files.read_json(self.folder / "records" / f"{notebook}.json", missing=None)

@@ -178,8 +178,8 @@ def test_many_experiments_say_how_many_are_done_and_about_how_long_the_others_ta
     ("seconds", "words"),
     [(20, "a minute"), (200, "3 minutes"), (9000, "2.5 hours"), (170_000, "47.2 hours"), (345_600, "4.0 days")],
 )
-def test_durations_in_words(seconds, words):
-    assert runner._in_words(seconds) == words
+def test_durationsin_words(seconds, words):
+    assert runner.in_words(seconds) == words
 
 
 def test_the_run_that_was_asked_for_last_is_the_newest(experiment, hand_store, tmp_path):

@@ -97,7 +97,7 @@ def test_papermill_alone_is_stopped_by_an_unknown_parameter(home):
 
 
 def test_it_prints_where_everything_is(smoke):
-    for word in ("runs/smoke/notebooks", "runs/smoke/results", "figures/smoke", "figures/smoke/table1_casme2.html"):
+    for word in ("runs/smoke/notebooks", "figures/smoke/replication.html", "make report PROFILE=smoke", "3 of 9"):
         assert word in smoke[1]
 
 

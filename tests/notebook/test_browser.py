@@ -16,14 +16,13 @@ import time
 from pathlib import Path
 
 import nbformat
-import papermill
 import pytest
 from nbformat import v4
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import sync_playwright
 from test_site import EVIL, example
 
-from aullm_lib.notebook import batch, site
+from aullm_lib.notebook import kernel, site
 from aullm_lib.notebook.parameters import SOURCE
 from aullm_lib.support import files
 
@@ -83,7 +82,7 @@ def report(tmp_path_factory):
         text = f"# A small notebook\n\nWide table, long line, picture, {EVIL}."
         nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell(text), v4.new_code_cell(code)]), source)
         target = home / "runs" / "demo" / "notebooks" / "03_small.ipynb"
-        papermill.execute_notebook(source, target, kernel_name="python3", progress_bar=False, config=batch.KERNEL)
+        kernel.execute(source, target, {}, home)
         patch.chdir(home)
         site.build("demo")
         yield folder
