@@ -26,7 +26,9 @@ from tqdm.auto import tqdm
 from aullm_lib.engine.worker import Job, work
 from aullm_lib.protocol import Fold
 from aullm_lib.runs import Diverged, Run
+from aullm_lib.support.cores import cores
 from aullm_lib.support.memory import OutOfMemory
+from aullm_lib.support.sockets import LONGEST, short_folder
 
 try:
     import ray
@@ -40,6 +42,7 @@ except ImportError as error:
 RETRIES = 3  # of a task whose worker or node died, or that had not enough memory
 LOOK = 1.0  # seconds between two looks at the progress files
 PATIENCE = 60.0  # seconds until a shared file system must show a fold that a worker has written
+SOCKETS = 72  # bytes of the path of a socket of Ray's, below its temporary folder
 OBJECTS = 2**28  # bytes for the object store of a local start: a table, and the weights of folds that stopped
 RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}  # a task's -> a node's; others are custom
 # What ``make`` sets for the driver; a cluster's workers were started without it. Nothing secret: Ray's logs show it.
@@ -115,7 +118,10 @@ def run(job: Job, bar: tqdm, resources: Mapping[str, float]) -> list[Diverged]:
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """Ray as it is initialised, or at RAY_ADDRESS, or started on this machine; only what was begun here is ended."""
+    """Ray as it is initialised, or at RAY_ADDRESS, or started on this machine; only what was begun here is ended.
+
+    What is started here takes the cores that this process may use, and a temporary folder that has room for sockets.
+    """
     if ray.is_initialized():
         yield
         return
@@ -124,9 +130,12 @@ def _connected() -> Iterator[None]:
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     else:
+        folder = os.environ.setdefault("RAY_TMPDIR", short_folder(SOCKETS))
+        if len(os.fsencode(folder)) + SOCKETS > LONGEST:
+            raise ValueError(f"RAY_TMPDIR={folder}: too long a path for Ray's sockets; set RAY_TMPDIR=/tmp")
         ray.init(
             address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-            object_store_memory=OBJECTS,
+            object_store_memory=OBJECTS, num_cpus=cores(),
         )  # fmt: skip
     try:
         yield

@@ -25,6 +25,7 @@ from aullm_lib.datasets import table as tables
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.preprocess.alignment import ALIGNMENTS, NoFace, align_clip, squash, warp
 from aullm_lib.support import files, partial_store
+from aullm_lib.support.cores import cores
 from aullm_lib.support.images import BadImage, read
 
 
@@ -138,7 +139,7 @@ def build(
             partial_store.claim(partial, begun)
             single.mkdir(exist_ok=True)
         if not (partial / "store.json").exists():  # written last by assemble
-            failed = _store_clips(single, table, wanted, workers or os.cpu_count() or 1, out.name)
+            failed = _store_clips(single, table, wanted, workers or cores(), out.name)
             if _fingerprint(table) != wanted["files"]:
                 raise tables.ReleaseError(f"images of {wanted['release']['dataset']} changed meanwhile; start again")
             if len(failed) == len(table):

@@ -216,7 +216,7 @@ def test_releases_without_quirks_are_what_they_were(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("release", ["casme3", "mmew"])
 def test_same_settings_give_the_same_bytes(release: str, odd: dict[str, Path], tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("aullm_lib.datasets.synthetic.release.cores", lambda: 1)
     subjects, clips = {"casme3": (2, 3), "mmew": (4, 2)}[release]
     again = quirks.synthesize(tmp_path / "again", release, subjects=subjects, clips_per_subject=clips)
     assert content(again) == content(odd[release])

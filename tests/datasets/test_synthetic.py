@@ -107,7 +107,7 @@ def test_truth_beside_the_release(casme2: Path, samm: Path) -> None:
 
 
 def test_same_settings_give_the_same_bytes(casme2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer.os, "cpu_count", lambda: 1)  # and the number of threads does not matter
+    monkeypatch.setattr(writer, "cores", lambda: 1)  # and the number of threads does not matter
     threads = cv2.getNumThreads()
     again = synthesize(tmp_path / "again", subjects=2, clips_per_subject=2)
     assert cv2.getNumThreads() == threads

@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -371,3 +372,25 @@ def test_without_ray_the_way_to_get_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'aullm-lib\[cluster\]'"):
         importlib.reload(cluster)
+
+
+STARTED = """
+import os, sys, tempfile
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from aullm_lib.engine import ray_tasks
+with ray_tasks._connected():
+    print([int(node["Resources"]["CPU"]) for node in ray_tasks.ray.nodes()])
+"""
+
+
+def test_ray_starts_with_the_jobs_cores_where_the_temporary_folder_has_a_long_name(tmp_path):
+    """Batch systems set a long TMPDIR, below which no socket's path fits, and give a job a part of a node."""
+    folder = tmp_path / ("scratch" * 10) / "slurm_jobdir"
+    folder.mkdir(parents=True)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {"TMPDIR": str(folder), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    command = [sys.executable, "-c", STARTED]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout == "[1]\n", done.stderr[-2000:]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | {"RAY_TMPDIR": str(folder)})
+    assert "too long a path for Ray's sockets; set RAY_TMPDIR=/tmp" in done.stderr

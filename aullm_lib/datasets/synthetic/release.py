@@ -8,7 +8,6 @@ can have lies beside it in `SYNTHETIC/`: its settings, the truth about every cli
 import csv
 import errno
 import json
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from aullm_lib.datasets.synthetic.layouts import CROP, LAYOUTS, Layout, Row, wri
 from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
 from aullm_lib.datasets.synthetic.plan import PlannedClip, plan, stream
 from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SUBJECTS
+from aullm_lib.support.cores import cores
 
 VERSION = 1  # of the pictures: raise it whenever the same settings would give other bytes
 JPEG_QUALITY = 90
@@ -148,7 +148,7 @@ def write(
     truth.mkdir()
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the clips share the cores, not the rows of each picture
-    pool = ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8)))
+    pool = ThreadPoolExecutor(min(cores(), 8))
     try:
         jobs: list[Future[list[Any]]] = []
         faces: dict[int, Future[Face]] = {}
