@@ -24,11 +24,12 @@ PREDICT = """
 examples:
   aullm predict talk.mp4 --run runs/demo/results/RUN --out talk
   aullm predict videos/ other/clip.avi --run RUN --out tables --length 0.5 --stride 0.25 --unit seconds
+  aullm predict interview.mp4 --run RUN --out interview --neutral --policy nested
   aullm predict sub01/EP02_01f sub02/EP01_11 --run RUN --out tables
 
-A folder with numbered pictures is one clip, a folder with videos is all of them. DIR gets NAME.csv of each, and
-summary.csv with one row per file: whether it is done, or why not. Nothing that is there already is overwritten, but
-for summary.csv.
+A folder with numbered pictures is one clip, a folder with videos is all of them. DIR gets of each
+NAME.csv (one row per window and AU), NAME_wide.csv (one row per window) and NAME.json (how it was made), and
+summary.csv with one row per file: whether it is done, or why not. Nothing else that is there is overwritten.
 """
 REPORT = """
 examples:
@@ -96,6 +97,11 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--unit", choices=("frames", "seconds"), default="frames", help="of length and stride")
     predict.add_argument("--fps", type=_positive, help="frames per second, where a file says it wrongly or not at all")
     predict.add_argument("--align", help="similarity, crop, none or whole-frame; by default as in training")
+    predict.add_argument(
+        "--face", type=int, default=0, help="whose, where there are several: 0 the largest, 1 the next"
+    )
+    predict.add_argument("--neutral", action="store_true", help="also give what differs from the person's usual state")
+    predict.add_argument("--policy", choices=("fixed", "nested"), default="fixed", help="the thresholds' (fixed: 0.5)")
 
     command("report", "notebook.site", "write the report of a profile that was run", REPORT).add_argument(
         "profile", nargs="?", default="demo", help="such as demo, the default"
@@ -138,7 +144,8 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("%s", error)
         return 2
     except KeyboardInterrupt as error:
-        log.error("stopped; %s", *getattr(error, "__notes__", ["what is finished is kept, the same command goes on"]))
+        notes = getattr(error, "__notes__", ["what is finished is kept, and the same command goes on"])
+        log.error("stopped; %s", "; ".join(notes))
         return 130
 
 

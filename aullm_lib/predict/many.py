@@ -135,7 +135,7 @@ def _one(models: Ensemble, source: Path, path: Path, options: dict[str, Any]) ->
         if (there := path.with_name(path.name.removesuffix(".csv") + ending)).exists() or there.is_symlink():
             raise ValueError(f"{there} is there already: delete it, or give another folder")
     timeline = video(models, source, path, **options)
-    faces = timeline.table.groupby("start_frame")["probability"].count() > 0
+    faces = timeline.table.drop_duplicates("start_frame")["success"]
     return {
         "status": "done", "windows": len(faces), "windows_with_face": int(faces.sum()),
         "message": "; ".join(timeline.remarks),
@@ -154,14 +154,13 @@ def _write(folder: Path, rows: list[dict[str, Any]]) -> None:
 def main(options: Namespace) -> int:
     """``aullm predict``: prints the status of each file, and names those that failed."""
     models = trained.ensemble(options.run, folds=options.fold, llm=options.llm)
-    names = ("length", "stride", "unit", "fps", "align")
+    names = ("length", "stride", "unit", "fps", "align", "face", "neutral", "policy")
     table = videos(models, options.source, options.out, **{name: getattr(options, name) for name in names})
     table["file"] = table["file"].map(files.printable)
-    print(table.drop(columns=["table", "message"]).to_string(index=False, na_rep=""))
-    failed = table[table["status"] != "done"]
-    for row in failed.itertuples():
-        log.error("%s: %s", row.file, files.printable(row.message))
-    log.info(
-        "%d of %d are done; their tables and %s are in %s", len(table) - len(failed), len(table), SUMMARY, options.out
-    )
+    print(table.drop(columns=["table", "message"]).astype(object).fillna("").to_string(index=False))
+    failed = table.loc[table["status"] != "done", "message"]
+    for message in failed:
+        log.error("%s", files.printable(message))
+    done, place = len(table) - len(failed), Path(options.out, SUMMARY)
+    log.info("%d of %d are done; %s has their tables and all remarks", done, len(table), place)
     return int(len(failed) > 0)
