@@ -88,7 +88,7 @@ crate: $(READY) ## runs without weights, tables, figures and notebooks as one RO
 	@$(BIN)/aullm crate "$$PROFILE"
 
 lab: $(READY) ## open JupyterLab on the notebooks
-	$(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
+	JUPYTER_PATH= JUPYTER_PREFER_ENV_PATH=1 $(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
 
 # Two workers of one thread each; a module stays with one of them, which has its fixtures.
 # The notebooks run once through papermill, in tests/notebook/test_batch.py, and once through nbval: each in a home of its own.

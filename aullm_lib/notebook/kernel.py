@@ -1,5 +1,6 @@
 """A notebook through papermill, in a kernel that is this interpreter and that nobody else can talk to."""
 
+import os
 import shutil
 import signal
 import sys
@@ -20,6 +21,15 @@ try:
     import resource
 except ImportError:  # not on Windows, which ends nothing by signals either
     resource = None  # type: ignore[assignment]
+
+
+ENVIRONMENT = {  # as in the Makefile, which says why; it must be there before a kernel starts
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "68719476736",
+    "MALLOC_TOP_PAD_": "268435456",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 class Kernel(AsyncKernelManager):
@@ -57,6 +67,8 @@ def execute(source: Path, target: Path, settings: Mapping[str, Any], home: Path)
         RuntimeError: The kernel died; the message says why, as far as can be known.
     """
     Kernel.status = None
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     folder = Path(tempfile.mkdtemp(prefix="aullm-", dir=short_folder(room=30)))  # for nobody else, and for one kernel
     ipc = {"transport": "ipc", "connection_file": str(folder / "kernel.json")}  # no port that others could listen to
     config = {"NotebookClient": {"kernel_manager_class": Kernel}, "Kernel": {} if resource is None else ipc}

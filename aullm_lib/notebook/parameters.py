@@ -143,6 +143,8 @@ def _content(name: str) -> dict[str, Any]:
     Workspace(name)  # is a name, and no path
     folder = SOURCE / "profiles"
     path, profiles = folder / f"{name}.yaml", sorted(path.stem for path in folder.glob("*.yaml"))
+    if not profiles:
+        raise ParameterError(f"{folder} holds no profile: notebooks are run in a clone of the repository (make setup)")
     if name not in profiles:
         raise ParameterError(f"unknown profile {name!r}; {folder} holds {', '.join(profiles)}")
     content = parse_yaml(path.read_text(encoding="utf-8"), path.name) or {}

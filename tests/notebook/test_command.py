@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -97,19 +98,21 @@ ODD = ["O'Brien", "a b", "#1", 'say "x"', "it`s; echo", "back\\slash", "é中", 
 
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize("by", ["argument", "environment"])
-def test_a_path_goes_through_make_and_the_command_as_it_is(make, tmp_path, name, by):
-    root = tmp_path / name / "CASME2"
+def test_a_path_goes_through_make_and_the_command_as_it_is(make, tmp_path, tiny_llm, name, by):
+    root, llm = tmp_path / name / "CASME2", tmp_path / name / "llm"
     root.mkdir(parents=True)
-    variables = {"RELEASES": "casme2", "CASME2_ROOT": str(root), "LLM": str(root)}
+    shutil.copytree(tiny_llm, llm)
+    variables = {"RELEASES": "casme2", "CASME2_ROOT": str(root), "LLM": str(llm)}
     pairs = [f"{key}={value}" for key, value in variables.items()]
     for target in ("paper", "grid"):
         arguments, more = (pairs, {}) if by == "argument" else ([], variables)
         done, told = make(target, "GRID=seeds=1,2", *arguments, **more)
         assert done.returncode == 0, done.stderr
-        assert {f"casme2_root={root}", f"llm={root}", "releases=[casme2]"} <= set(told)
+        assert {f"casme2_root={root}", f"llm={llm}", "releases=[casme2]"} <= set(told)
         taken = [text.partition("=") for text in told if text.startswith(("casme2_root=", "llm=", "releases="))]
         settings = batch.plan("paper", {key: parameters.parse(key, value, key) for key, _, value in taken})
-        assert settings["02_train_loso"]["casme2_root"] == settings["02_train_loso"]["llm"] == str(root)
+        training = settings["02_train_loso"]
+        assert (training["casme2_root"], training["llm"]) == (str(root), str(llm))
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,13 @@ def notebook(path: Path, *code: str) -> Path:
 def printed(path: Path) -> str:
     book = nbformat.read(path, as_version=4)
     return "".join(o.get("text", "") for c in book.cells if c.cell_type == "code" for o in c.outputs)
+
+
+def test_a_kernel_has_the_environment_that_make_sets():
+    text = (parameters.SOURCE.parent / "Makefile").read_text()
+    exported = dict(re.findall(r"^export (\w+) := (.*)$", text, re.MULTILINE))
+    assert exported.items() - kernel.ENVIRONMENT.items() == {("PYTHONUNBUFFERED", "1")}
+    assert kernel.ENVIRONMENT.items() <= exported.items()
 
 
 @pytest.mark.parametrize("by", ["JUPYTER_PATH", "JUPYTER_DATA_DIR", "IPYTHONDIR"])
