@@ -95,7 +95,7 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
     enter_home()
     work = Workspace(name or profile)
     folder = work.folder / "notebooks"
-    library, copies = library_digest(), []
+    library, copies, executed_now = library_digest(), [], False
     for line in [*parameters.missing_weights(notebooks), *disk.advice(notebooks, home())]:
         log.info(line)
     with files.explained(folder, "the executed notebooks"):
@@ -124,8 +124,10 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
                 raise RuntimeError(f"{begun}: ended without its record, although no cell failed; look into that file")
             begun.replace(target)  # an earlier copy stays until there is a whole one
             files.write_json(stamp, digest)
+        executed_now = True
         log.info("%-16s done in %.0f s", notebook, time.perf_counter() - started)
-    if "07_paper" in notebooks:
+    report = work.figures / f"{replication.NAME}.html"
+    if "07_paper" in notebooks and (executed_now or not report.is_file()):
         site.replicate(work, executed.load(work))
     return copies
 
