@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
+import yaml
+from rocrate.rocrate import ROCrate
 
 from aullm_lib.__main__ import main
 from aullm_lib.explain import probes, sanity
@@ -159,6 +162,32 @@ def test_a_failing_cell_says_which_error_and_where(home, caplog):
     assert main(["batch", "smoke", "--only", "02_train_loso", *data]) == 1
     assert "FileNotFoundError: " in caplog.text and "found no CASME II workbook" in caplog.text
     assert "runs/smoke/notebooks" in caplog.text
+
+
+def test_the_smoke_form_of_the_code_check_makes_each_output_again(inside):
+    """Each file of codecheck.yml, from the command that its comment names; with ``smoke`` in the place of ``demo``."""
+    text = (parameters.SOURCE.parent / "codecheck.yml").read_text(encoding="utf-8")
+    manifest = yaml.safe_load(text)["manifest"]
+    outputs = {one["file"]: one["comment"].rpartition("Command: make ")[2] for one in manifest}
+    names = " ".join(one["comment"] for one in manifest)
+    assert all(f"{kind} {i}" in names for kind, last in (("Table", 4), ("Figure", 3)) for i in range(1, last + 1))
+    for command in dict.fromkeys(outputs.values()):
+        made = [inside / file.replace("demo", "smoke") for file in outputs if outputs[file] == command]
+        before = {path: path.read_bytes() for path in made}
+        for path in made:
+            path.unlink()
+        target, _, arguments = command.partition(" ARGS=")
+        call = {"demo": ["batch", "smoke"], "report": ["report", "smoke"]}[target]
+        assert main([*call, *shlex.split(" ".join(shlex.split(arguments)))]) == 0
+        assert {path: path.read_bytes() for path in made} == before and all(before.values())
+
+
+def test_the_crate_has_every_notebook_as_an_action(inside):
+    assert main(["crate", "smoke"]) == 0
+    actions = ROCrate(inside / "figures" / "smoke" / "crate.zip").get_by_type("CreateAction")
+    assert [action["instrument"].id for action in actions] == [f"notebooks/{n}.ipynb" for n in parameters.names()]
+    shown = {one.id for action in actions for one in [*action["object"], *action["result"]]}
+    assert {f"{run.as_posix()}/" for run in Workspace("smoke").results.iterdir()} <= shown
 
 
 GRID = "recipe=paper,released seeds=1,2"
