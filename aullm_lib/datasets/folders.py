@@ -8,9 +8,10 @@ joined to a path: it is looked up among the folders that exist.
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from aullm_lib.datasets.contents import describe
@@ -368,35 +369,62 @@ def _is_image(name: str) -> bool:
 
 
 def numbered(folder: Path) -> tuple[dict[int, Path], list[str]]:
-    """The numbered images of a folder in numerical order (``img100`` after ``img46``), one per number.
+    """The images of a folder that one number orders (``img100`` after ``img46``), one per number.
 
-    Of two with one number the one counts that is named like most files of the folder (``reg_img39`` among
-    ``reg_img38``, ``reg_img40``, ...); a file manager's copy, ``1 (2).jpg`` beside ``1.jpg``, never does.
+    The number that counts is the one in which the names of most files differ alone: ``46`` in ``img46_640x480.jpg``,
+    ``73`` in ``EP01_12-73.jpg``. Times with a decimal point are replaced by their order, from 0 on. Of two with one
+    number the first by name counts; a file manager's copy, ``1 (2).jpg`` beside ``1.jpg``, never does.
 
     Returns:
-        Number -> path, and the names of those that have another's number.
+        Number -> path, and the names of the other images.
 
     Raises:
-        OSError: the folder cannot be listed.
+        ReleaseError: There are several series in the folder, or several numbers that order the files differently.
+        OSError: The folder cannot be listed.
     """
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if _is_image(e.name) and (e.is_symlink() or e.is_file()))
-    names = [name for name in names if frame_number(name) is not None]
-    common = Counter(map(_pattern, names))
+    numbers = max((_series(names, r"\d+"), _series(names, r"\d+(?:\.\d+)?")), key=len)
+    if len(numbers) < 2:
+        numbers = _counter(names) or numbers
+    rest = [name for name in names if name not in numbers]
+    others = [name for name in rest if frame_number(name) is not None]
+    if len(others) > len(numbers) / 4:
+        raise ReleaseError(
+            f"{folder}: several series of images, such as {next(iter(numbers))} and {others[0]}, or several numbers in "
+            "each name that change; put each series into a folder of its own, numbered by one number"
+        )
+    if any(value != int(value) for value in numbers.values()):
+        numbers = {name: Decimal(order) for order, name in enumerate(sorted(numbers, key=numbers.__getitem__))}
     paths: dict[int, Path] = {}
-    rest = []
-    for name in sorted(names, key=lambda name: (-common[_pattern(name)], name)):
-        number = frame_number(name) or 0
-        original = re.sub(r" ?\(\d+\)(?=\.\w+$)", "", name)
-        if number in paths or (original != name and original in names):
+    for name, number in numbers.items():
+        if paths.setdefault(int(number), folder / name).name != name:
             rest.append(name)
-        else:
-            paths[number] = folder / name
-    return dict(sorted(paths.items())), rest
+    return dict(sorted(paths.items())), sorted(rest)
 
 
-def _pattern(name: str) -> str:
-    return re.sub(r"\d+(?=\D*\.[^.]*$)", "#", name.casefold(), count=1)
+def _series(names: Iterable[str], pattern: str) -> dict[str, Decimal]:
+    """The most names that differ in one number alone, and in letter case, with that number; the last of several."""
+    series = defaultdict[tuple[int, str], dict[str, Decimal]](dict)
+    for name in names:
+        stem = name.rpartition(".")[0].casefold()
+        for place, match in enumerate(reversed(list(re.finditer(pattern, stem)))):
+            series[place, f"{stem[: match.start()]}#{stem[match.end() :]}"][name] = Decimal(match[0])
+    return max(series.values(), key=len, default={})
+
+
+def _counter(names: list[str]) -> dict[str, Decimal]:
+    """Names with several numbers that all grow together, and the one of those that counts by one; none if none does."""
+    found = [[int(digits) for digits in re.findall(r"\d+", name.rpartition(".")[0])] for name in names]
+    rows = sorted(zip(found, names, strict=True))
+    places = list(zip(*(numbers for numbers, _ in rows), strict=False))
+    changing = [place for place in places if len(set(place)) > 1]
+    if len({len(numbers) for numbers in found}) != 1 or any(list(place) != sorted(place) for place in changing):
+        return {}
+    for place in changing:
+        if list(place) == list(range(place[0], place[0] + len(place))):
+            return {name: Decimal(number) for number, (_, name) in zip(place, rows, strict=True)}
+    return {}
 
 
 def renumbered(numbers: Iterable[int], onset: int, offset: int) -> bool:
@@ -406,8 +434,20 @@ def renumbered(numbers: Iterable[int], onset: int, offset: int) -> bool:
 
 
 def frames(folder: Path, onset: int, offset: int) -> tuple[Path, ...]:
-    """The images of a clip from onset to offset, or all of them where they are ``renumbered``. Raises OSError."""
-    paths = numbered(folder)[0]
+    """The images of a clip from onset to offset, or all of them where they are ``renumbered``.
+
+    Raises:
+        ReleaseError: It is unclear which image is which frame: they are numbered anew, but not as many as the clip has.
+        OSError: The folder cannot be listed.
+    """
+    paths, count = numbered(folder)[0], offset - onset + 1
     if renumbered(paths, onset, offset):
         return tuple(paths.values())
+    anew = paths and min(paths) <= 1 and min(paths) < onset <= max(paths) < offset and len(paths) <= 1.5 * count
+    shifted = len(paths) == count and (min(paths) - onset) * (max(paths) - offset) > 0 and max(paths) >= onset
+    if anew or shifted:
+        raise ReleaseError(
+            f"{folder}: {len(paths)} images from {min(paths)} to {max(paths)} for the {count} frames from {onset} to "
+            f"{offset}: numbered anew, it seems, so which is which cannot be told; unpack the original files"
+        )
     return tuple(path for number, path in paths.items() if onset <= number <= offset)

@@ -4,17 +4,33 @@ Frames go by number: those of a video count from 0, those of a folder are the nu
 read as a release's are (``images.read``).
 """
 
+import contextlib
+import itertools
 import math
+import os
+import re
+import tempfile
+import threading
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from aullm_lib.datasets import folders
+from aullm_lib.datasets.workbook import ReleaseError
 from aullm_lib.support import images
 from aullm_lib.support.images import SIDES, BadImage
+
+LOOK_AHEAD = 250  # frames in which a video must show something else than in its first
+ENOUGH = 30  # frames whose time stamps give the rate
+RATES = (1, 240)  # frames a second that a header may claim where the first time stamps do not agree
+BARE = re.compile(rb"\xff\xd8|\x00?\x00\x00\x01[^\xba\xb3](?![a-z]{3})")  # JPEG, H.264, ...: a stream in no container
+CONVERT = "convert the video anew, by ffmpeg -i IN -vf yadif OUT.mp4 for one"
+_STDERR = threading.Lock()
 
 
 class BadVideo(ValueError):
@@ -26,13 +42,24 @@ class FrameSource(ABC):
 
     Attributes:
         path: The file or folder.
-        fps: Frames per second, None where the file does not say.
+        fps: Frames per second, None where the file does not say, or nothing that can be.
+        announced: The number of frames; of a video what its header says, 0 if nothing.
+        remarks: In words, what is remarkable; grows while frames are read.
     """
 
     fps: float | None = None
+    announced = 0
 
     def __init__(self, path: Path) -> None:
         self.path, self._shape = path, tuple[int, ...]()
+        self.remarks: list[str] = []
+
+    def time(self, number: int) -> float | None:
+        """When a frame that was reached is shown, in seconds from the first, by the file; None where it does not say.
+
+        The frame after those that were reached has the time at which they end.
+        """
+        return None
 
     @abstractmethod
     def __iter__(self) -> Iterator[int]:
@@ -44,11 +71,6 @@ class FrameSource(ABC):
 
     @abstractmethod
     def _read(self, number: int, rgb: bool) -> np.ndarray: ...
-
-    @property
-    def announced(self) -> int:
-        """The number of frames; of a video what its header says, 0 if nothing."""
-        return 0
 
     def read(self, number: int, rgb: bool = False) -> np.ndarray:
         """A frame as [H, W] uint8 grey or [H, W, 3] uint8 RGB.
@@ -97,18 +119,27 @@ class FrameSource(ABC):
 
 
 class ImageFolder(FrameSource):
-    """A folder of images (JPEG, PNG, BMP), in the order of the last number in each name."""
+    """A folder of images (JPEG, PNG, BMP), in the order of the number in which their names differ."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            self._paths = folders.numbered(path)[0]
+            self._paths, others = folders.numbered(path)
+        except ReleaseError as error:
+            raise BadVideo(str(error)) from None
         except OSError as error:
             raise BadVideo(f"{path}: this folder cannot be listed ({error.strerror})") from None
         if not self._paths:
             raise BadVideo(f"{path}: no numbered picture in this folder, such as img001.jpg (JPEG, PNG or BMP)")
-
-    announced = property(lambda self: len(self._paths))
+        self.announced = len(self._paths)
+        if others:
+            self.remarks.append(f"{len(others)} other images in the folder are left out: {_some(others)}")
+        numbers = list(self._paths)
+        step = int(np.median(np.diff(numbers))) if len(numbers) > 1 else 1
+        gaps = [(a, b) for a, b in itertools.pairwise(numbers) if b - a >= 2 * step]
+        if gaps:
+            what = _some([f"between {a} and {b}" for a, b in gaps])
+            self.remarks.append(f"images seem to be missing: {what}; the others are taken as if they were consecutive")
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._paths)
@@ -120,6 +151,68 @@ class ImageFolder(FrameSource):
         return images.read(self._paths[number], rgb)
 
 
+class _Pass:
+    """One pass of OpenCV through a video, frame after frame.
+
+    Attributes:
+        position: Of the decoded frame.
+        buffer: What OpenCV's own buffer holds: the picture that it gave last. Where it cannot convert a frame (an
+            interlaced one, for one), it says that it could, and gives that picture again.
+        heard: What FFmpeg wrote to standard error during the last call; only there does it say what went wrong.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.position, self.buffer, self.heard = -1, np.empty(0, np.uint8), ""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the pass itself
+        weakref.finalize(self, self._log.close)
+        quiet = os.environ.pop("OPENCV_FFMPEG_LOGLEVEL", None)  # read when OpenCV opens its first video
+        try:
+            # FFmpeg alone: OpenCV's other readers take a name with digits for a series of images. In one thread: others
+            # would write what is wrong with a frame at any time.
+            arguments = (str(path.resolve()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+            self.capture = self._listen(lambda: cv2.VideoCapture(*arguments))
+        finally:
+            if quiet is not None:
+                os.environ["OPENCV_FFMPEG_LOGLEVEL"] = quiet
+
+    def _listen(self, call: Callable[[], Any]) -> Any:
+        log = self._log.fileno()
+        with _STDERR:
+            stderr = os.dup(2)
+            os.dup2(log, 2)
+            try:
+                result = call()
+            finally:
+                os.dup2(stderr, 2)
+                os.close(stderr)
+        self.heard = ""
+        if length := os.lseek(log, 0, os.SEEK_CUR):
+            os.lseek(log, 0, os.SEEK_SET)
+            self.heard = os.read(log, length).decode(errors="replace")
+            os.lseek(log, 0, os.SEEK_SET)
+            os.ftruncate(log, 0)
+        return result
+
+    def grab(self) -> bool:
+        """Decodes the next frame; whether there is one."""
+        more = self._listen(self.capture.grab)
+        self.position += more
+        return more
+
+    def retrieve(self) -> bool:
+        """Takes the decoded frame into the buffer; whether that is sure, since the buffer changed."""
+        before = self.buffer
+        taken, image = self._listen(self.capture.retrieve)
+        if not taken or image is None or "Cannot convert" in self.heard:
+            raise BadImage("OpenCV cannot convert it")
+        self.buffer = image
+        return not np.array_equal(image, before)
+
+    def get(self, name: int) -> float:
+        value = self.capture.get(name)
+        return value if math.isfinite(value) else 0.0
+
+
 class VideoFile(FrameSource):
     """A video file. To go back opens it anew; frames that are not read are not converted."""
 
@@ -129,30 +222,135 @@ class VideoFile(FrameSource):
             raise BadVideo(f"{str(path)!r}: a name with bytes that are no UTF-8; rename the file or its folder")
         if path.suffix.lower() in folders.IMAGES:
             raise BadVideo(f"{path}: one picture is no clip; give the folder of its frames, or a video file")
+        self._stamps: list[float] = []  # of each frame so far, in seconds from the first
+        self._zero = self._counted = 0.0
+        self._faulty = False
+        self._check: _Pass | None = None
+        self._shown, self._image, self._still = -1, np.empty(0, np.uint8), 0
         self._open()
-        if not self._capture.isOpened():
+        if not self._pass.capture.isOpened():
             raise BadVideo(f"{path}: not a video that OpenCV can read; convert it, to .mp4 (H.264) for one")
-        if not self._grab():
+        if self._pass.position < 0:
             raise BadVideo(f"{path}: a video without a readable frame")
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if math.isfinite(fps) and 0 < fps < 1e5 else None
-        wide, tall = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        wide, tall = (int(self._pass.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if wide * tall > SIDES[1] or min(wide, tall) < SIDES[0]:
             raise BadVideo(f"{path}: frames of {wide}×{tall} pixels are too large, or too small, for a face")
+        self.announced = max(0, int(self._pass.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self._size = self._square(wide, tall)
+        self._look_ahead()
+        self.fps = self._rate()
+        self._open()
 
     def _open(self) -> None:
-        # FFmpeg alone: OpenCV's other readers take a name with digits for a series of images
-        self._capture = cv2.VideoCapture(str(self.path.resolve()), cv2.CAP_FFMPEG)
-        self._position = -1  # of the decoded frame
+        self._pass = _Pass(self.path)
+        if self._grab():
+            with contextlib.suppress(BadImage):
+                self._pass.retrieve()  # from here on it is known what its buffer holds
 
     def _grab(self) -> bool:
-        more = self._capture.grab()
-        self._position += more
+        """Decodes the next frame and notes its time stamp."""
+        more, number = self._pass.grab(), self._pass.position
+        errors = [line for line in self._pass.heard.splitlines() if line.startswith("[")]
+        if errors and not self._faulty:
+            self._faulty = True
+            what = re.sub(r"^\[[^]]*\] *", "", errors[0])
+            self.remarks.append(
+                f"FFmpeg reports errors in the video from frame {max(number, 0)} on ({what}): what it shows there may "
+                "be wrong"
+            )
+        if more:
+            self._counted = self._pass.get(cv2.CAP_PROP_PTS)
+        if more and number == len(self._stamps):
+            self._note(number, self._pass.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         return more
 
+    def _note(self, number: int, stamp: float) -> None:
+        if number == 0:
+            self._zero = stamp
+        time, last = stamp - self._zero, self._stamps[-1] if self._stamps else -1.0
+        if time <= last:  # none, or it goes back, as where files were joined: counted on
+            time = last + (self._step if number > 1 else 0.0)
+            if self.fps and not any("time stamps" in remark for remark in self.remarks):
+                self.remarks.append(
+                    f"time stamps are missing or go back from frame {number} on: its time is counted on from there"
+                )
+            self._zero = stamp - time
+        elif self.fps and time - last > max(1.0, 10 * self._step):
+            self.remarks.append(f"time stamps leap by {time - last:.2f} s from frame {number - 1} to {number}")
+        self._stamps.append(time)
+
     @property
-    def announced(self) -> int:
-        return max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    def _step(self) -> float:
+        """The usual time between frames, in seconds."""
+        steps = np.diff(self._stamps[:LOOK_AHEAD])
+        return float(np.median(steps)) if len(steps) else 0.0
+
+    def _square(self, wide: int, tall: int) -> tuple[int, int]:
+        """The size of frames with square pixels, of which none is lost."""
+        ratio = self._pass.get(cv2.CAP_PROP_SAR_NUM) / (self._pass.get(cv2.CAP_PROP_SAR_DEN) or 1)
+        angle = int(self._pass.get(cv2.CAP_PROP_ORIENTATION_META))
+        if angle % 180 == 90:
+            ratio = ratio and 1 / ratio
+        if angle % 90:
+            self.remarks.append(f"the video says that it is to be turned by {angle} degrees, which was not done")
+        elif angle:
+            self.remarks.append(f"turned by {angle} degrees, as the video says")
+        size = (round(wide * max(ratio, 1)), round(tall / min(ratio, 1))) if ratio else (wide, tall)
+        if size == (wide, tall):
+            return size
+        if not 0.2 <= ratio <= 5:
+            raise BadVideo(f"{self.path}: pixels {ratio:.3g} times as wide as tall; convert the video to square ones")
+        self.remarks.append(
+            f"its pixels are not square (sample aspect ratio): {wide}×{tall} are widened to {size[0]}×{size[1]}"
+        )
+        return size
+
+    def _look_ahead(self) -> None:
+        """Raises BadVideo unless a frame differs from the first: only then is it sure that OpenCV converts them."""
+        try:
+            self._pass.retrieve()
+            while more := self._pass.position + 1 < LOOK_AHEAD and self._grab():
+                if self._pass.retrieve():
+                    break
+        except BadImage:
+            raise BadVideo(
+                f"{self.name(self._pass.position)}: OpenCV cannot convert it (interlaced?); {CONVERT}"
+            ) from None
+        if not more:
+            count = self._pass.position + 1
+            same = f"its first {count} frames are byte for byte the same" if count > 1 else "a single frame"
+            raise BadVideo(
+                f"{self.path}: {same}: a still picture, or one that OpenCV cannot convert (interlaced?). Cut off its "
+                f"beginning, or {CONVERT}"
+            )
+        while self._pass.position < ENOUGH and self._grab():  # for the rate
+            pass
+
+    def _rate(self) -> float | None:
+        """Frames per second that can be believed; without time stamps there are none, and no times."""
+        header, step = self._pass.get(cv2.CAP_PROP_FPS), self._step
+        with self.path.open("rb") as file:
+            if step <= 0 or BARE.match(file.read(16)):
+                self._stamps = []
+                self.remarks.append("the video has no time stamps, so its rate is not known; give fps")
+                return None
+        if abs(header * step - 1) < 0.1:
+            return header
+        if RATES[0] <= header <= RATES[1]:
+            self.remarks.append(
+                f"its rate varies ({header:.4g} frames a second, {1 / step:.4g} in the beginning): times are those of "
+                "its time stamps"
+            )
+            return header
+        rate = round(1 / step, 3)
+        self.remarks.append(f"a rate of {header:g} frames a second is not believed; by its time stamps it is {rate:g}")
+        return rate
+
+    def time(self, number: int) -> float | None:
+        known = len(self._stamps)
+        if not self.fps or not known:
+            return None
+        return self._stamps[number] if number < known else self._stamps[-1] + (number - known + 1) * self._step
 
     def __iter__(self) -> Iterator[int]:
         number = 0
@@ -165,19 +363,104 @@ class VideoFile(FrameSource):
 
     def _seek(self, number: int) -> bool:
         """Decodes the frame of this number; whether the video has it."""
-        if number < self._position:
+        if number < self._pass.position:
             self._open()
-        while self._position < number:
+        while self._pass.position < number:
             if not self._grab():
+                self._end()
                 self._open()  # past its end nothing more can be asked of it
                 return False
         return True
 
+    def _end(self) -> None:
+        """Remarks on a video that ends too early."""
+        count = self._pass.position + 1
+        damaged = any(self._pass.grab() for _ in range(LOOK_AHEAD))  # then it was no end
+        broken = _breaks_off(self.path)
+        if broken is None or self._faulty:  # what is announced is the duration times the rate; time stamps count so too
+            broken = broken or (count < self.announced and 0 <= self._counted < self.announced - 3)
+        if (damaged or broken) and not any("could be read" in remark for remark in self.remarks):
+            announced = f"the video announces {self.announced} frames, of which " if self.announced > count else ""
+            where = "it is damaged there" if damaged else "it breaks off"
+            self.remarks.append(f"{announced}{count}{' frames' * (not announced)} could be read: {where}")
+
     def _read(self, number: int, rgb: bool) -> np.ndarray:
-        decoded, image = self._capture.retrieve() if self._seek(number) else (False, None)
-        if not decoded or image is None:
-            raise BadImage(f"{self.name(number)}: cannot be decoded; convert the video anew or leave this part out")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if rgb else cv2.COLOR_BGR2GRAY)
+        if number != self._shown:
+            image = self._decode(number)
+            if self._size != image.shape[1::-1]:
+                image = cv2.resize(image, self._size, interpolation=cv2.INTER_LINEAR)
+            self._shown, self._image = number, image
+        return cv2.cvtColor(self._image, cv2.COLOR_BGR2RGB if rgb else cv2.COLOR_BGR2GRAY)
+
+    def _decode(self, number: int) -> np.ndarray:
+        """A frame in BGR, as OpenCV gives it. Raises BadImage where it is not sure that OpenCV converted it."""
+        try:
+            if self._seek(number):
+                self._still = 0 if self._pass.retrieve() or number == 0 else self._still + 1
+                # A still picture is verified after 1, 2, 4, 8, ... frames: each time may cost a pass
+                if self._still & (self._still - 1) or not self._still or self._same_again(number):
+                    return self._pass.buffer
+        except BadImage:
+            pass
+        self._still = 0
+        raise BadImage(f"{self.name(number)}: cannot be decoded (interlaced?); {CONVERT}, or leave this part out")
+
+    def _same_again(self, number: int) -> bool:
+        """Whether another pass, whose buffer held another picture before, gives the same for this frame."""
+        image, check = self._pass.buffer, self._check
+        if check is None or check.position >= number or np.array_equal(check.buffer, image):
+            check = self._check = _Pass(self.path)
+            check.grab()
+            check.retrieve()
+            while np.array_equal(check.buffer, image):
+                if check.position + 1 >= number or not check.grab():
+                    return False
+                check.retrieve()
+        while check.position < number:
+            if not check.grab():
+                return False
+        check.retrieve()
+        return np.array_equal(check.buffer, image)
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:5]) + f" and {len(items) - 5} more" * (len(items) > 5)
+
+
+def _breaks_off(path: Path) -> bool | None:
+    """Whether a file is shorter than its container says; None where that says nothing."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        begin = file.read(64)
+        if begin[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):  # MP4, QuickTime: boxes in a row
+            at = 0
+            while at + 8 <= size:
+                file.seek(at)
+                head = file.read(16)
+                length = int.from_bytes(head[:4], "big")
+                if length == 1:
+                    length = int.from_bytes(head[8:16], "big")
+                if length < 8:  # 0: to the end
+                    return False
+                at += length
+            return at > size
+        if begin[:4] == b"RIFF":  # AVI
+            return int.from_bytes(begin[4:8], "little") + 8 > size
+        if begin[:4] == b"\x1aE\xdf\xa3":  # Matroska, WebM: a header, then a segment
+            header, width = _ebml_size(begin[4:])
+            at = 4 + width + header
+            file.seek(at)
+            segment = file.read(12)
+            length, width = _ebml_size(segment[4:])
+            if segment[:4] == b"\x18S\x80g" and length < (1 << 7 * width) - 1:  # else written without a size
+                return at + 4 + width + length > size
+    return None
+
+
+def _ebml_size(content: bytes) -> tuple[int, int]:
+    """A size as Matroska writes it, and the bytes that it takes."""
+    width = 9 - content[0].bit_length() if content else 1
+    return int.from_bytes(content[:width], "big") & ((1 << 7 * width) - 1), width
 
 
 def open_source(source: str | Path) -> FrameSource:

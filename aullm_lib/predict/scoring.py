@@ -24,7 +24,7 @@ from aullm_lib.clips import frame_positions
 from aullm_lib.metrics import thresholds
 from aullm_lib.predict import tables
 from aullm_lib.predict.prediction import COLUMNS, ClipPrediction, Timeline
-from aullm_lib.predict.reading import BadVideo, FrameSource, VideoFile, open_source
+from aullm_lib.predict.reading import BadVideo, FrameSource, open_source
 from aullm_lib.predict.windows import Window, windowing, windows
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.runs import Run
@@ -80,9 +80,12 @@ def clip(
     positions = frame_positions(torch.tensor([len(numbers)]), recipe.frames)[0].tolist()
     window, frames = Window(numbers[0], numbers[-1]), []
     for at, number in enumerate(numbers):  # each is read, so that one that cannot be is named
-        frames.append(alignment.warp(video.read(number), matrix, recipe.size))
+        image = video.read(number)
+        window.prints.add(hash(image.tobytes()))
+        frames.append(alignment.warp(image, matrix, recipe.size))
         if at in positions and window.success:
             window.look(video, number, align, person)
+    window.finish(0)
     strip = np.stack(frames)
     probabilities, maps = _explained(models, torch.from_numpy(strip[positions]), heat and window.success)
     if not window.success:
@@ -91,8 +94,7 @@ def clip(
     remarks += _unlike(models, "clip", len(strip), video.fps)
     if len(strip) < recipe.frames:
         remarks.append(f"{len(strip)} frames, and the model takes {recipe.frames} spread evenly: some repeat")
-    if isinstance(video, VideoFile) and offset is None and video.announced > numbers[-1] + 1:
-        remarks.append(f"the video announces {video.announced} frames, of which {numbers[-1] + 1} could be read")
+    remarks += video.remarks
     return ClipPrediction(
         source=video.path, remarks=tuple(remarks), **models.about(),
         probabilities=probabilities, n_frames=len(strip), numbers=tuple(numbers[i] for i in positions),
@@ -166,7 +168,8 @@ def video(
     frames, recipe = open_source(source), models.experiment.recipe
     if fps is not None and not 0 < fps < 1e5:
         raise ValueError(f"fps={fps!r}: expected frames a second, above 0")
-    fps = fps or frames.fps
+    asked, fps = fps, fps or frames.fps
+    even = asked is not None or frames.fps is None or (unit == "frames" and (length is not None or not models.fps))
     span, step, description = windowing(models, fps, length, stride, unit)
     remarks = [description, *_unlike(models, "window", span, fps), *remarks]
     path = None
@@ -176,7 +179,9 @@ def video(
     done: list[_Scored] = []
     with tqdm(total=frames.announced * (1 + len(models.paths)) or None, desc=frames.path.name, unit="step") as bar:
         numbers = _Counted(frames, bar)
-        stream = windows(frames, numbers, span, step, align=align, size=recipe.size, frames=recipe.frames, face=face)
+        options = {"align": align, "size": recipe.size, "frames": recipe.frames, "face": face}
+        clock = None if even else lambda number: round((frames.time(number) or 0.0) * (fps or 1.0))  # by time stamps
+        stream = windows(frames, numbers, span, step, clock=clock, **options)
         waiting = WAITING if len(models.paths) > 1 else AT_ONCE  # several models are loaded anew each time
         interrupt: KeyboardInterrupt | None = None
         try:
@@ -189,7 +194,9 @@ def video(
         raise interrupt or BadVideo(
             f"{frames.path}: {numbers.count} frames, less than a window of {span}; give a smaller length"
         )
-    table = _table(done, models.experiment.aus, numbers.first, fps)
+    when = frames.time if asked is None else lambda number: (number - numbers.first) / asked
+    table = _table(done, models.experiment.aus, when)
+    remarks += frames.remarks
     if neutral:
         logits = np.log(table["probability"]) - np.log1p(-table["probability"].clip(upper=1 - 1e-15))
         medians = logits.groupby(table["au"], sort=False).median()
@@ -258,11 +265,11 @@ class _Counted:
         return fresh
 
 
-def _table(done: list[_Scored], aus: Sequence[int], first: int, fps: float | None) -> pd.DataFrame:
-    """``COLUMNS`` of the windows of a video that begins with the frame ``first``."""
+def _table(done: list[_Scored], aus: Sequence[int], when: Callable[[int], float | None]) -> pd.DataFrame:
+    """``COLUMNS`` of a video's windows; ``when`` a frame is shown, in seconds from the first."""
     rows = []
     for one in done:
-        seconds = [fps and round((n - first) / fps, 3) for n in (one.first, one.last + 1)]
+        seconds = [None if (time := when(n)) is None else round(time, 3) for n in (one.first, one.last + 1)]
         for au, probability in zip(aus, one.probabilities, strict=True):
             row = [one.first, one.last, *seconds, f"AU{au}", probability]
             rows.append([*row, one.remark, one.confidence, one.success])

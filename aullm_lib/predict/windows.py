@@ -1,8 +1,9 @@
 """A long video in windows: their length and stride, and the aligned frames of each."""
 
 import math
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,7 @@ UNITS = ("frames", "seconds")
 # How far an eye may move within a window, in distances between both. From MOVED on a remark says so; beyond GONE it is
 # nearer to the other eye's place than to its own, and nothing of the face is where the first frame's matrix puts it.
 MOVED, GONE = 0.25, 0.75
+STILL = "all frames that the model reads are byte for byte the same: a still picture, in which nothing moves"
 
 
 def windowing(
@@ -84,6 +86,7 @@ class Window:
     last: int
     matrix: np.ndarray | None = None
     frames: list[np.ndarray] = field(default_factory=list)
+    prints: set[int] = field(default_factory=set)  # hashes of the video's frames that the model reads
     remark: str = ""
     success: bool = True
     confidence: float = math.nan
@@ -91,6 +94,13 @@ class Window:
 
     def reject(self, reason: str, confidence: float = math.nan) -> None:
         self.success, self.remark, self.frames, self.confidence = False, reason, [], confidence
+
+    def finish(self, frames: int) -> None:
+        """Brings the frames to their number where the video has fewer in this time; says where nothing moves."""
+        if self.success and self.frames:
+            self.frames += self.frames[-1:] * (frames - len(self.frames))
+        if self.success and len(self.prints) == 1:
+            self.remark = "; ".join(filter(None, (self.remark, STILL)))
 
     def look(self, source: FrameSource, number: int, align: str, person: faces.Person) -> None:
         """Looks for the face in a frame that a model reads, as ``look`` does; without it the window is rejected."""
@@ -157,8 +167,9 @@ def windows(
     size: int,
     frames: int,
     face: int = 0,
+    clock: Callable[[int], int] | None = None,
 ) -> Iterator[Window]:
-    """The whole windows of ``length`` frames that begin every ``stride`` frames, each as soon as it ends.
+    """The whole windows of ``length`` frames that begin every ``stride`` frames, each as soon as it is over.
 
     In memory are one frame of the video, and the sampled frames of the length / stride windows that are under way. The
     face is looked for in every frame that a model reads, once, whatever windows share it.
@@ -170,6 +181,7 @@ def windows(
         align, size: as in ``preprocess.build``; a window's matrix comes from the face in its first frame.
         frames: how many of each window are sampled, evenly spread (``clips.frame_positions``).
         face: 0 for the largest where the first is seen, 1 for the second largest, ...; it is then followed.
+        clock: where a frame lies in time, in frames of an even rate; by default they are as even as their order.
 
     Raises:
         BadVideo: the frames change in size.
@@ -178,16 +190,29 @@ def windows(
     positions = frame_positions(torch.tensor([length]), frames)[0].tolist()
     running: deque[tuple[int, Window]] = deque()  # each with the position where it begins
     person = faces.Person(face)
-    for at, number in enumerate(numbers):
-        begins = at % stride == 0
+
+    def finished() -> Window:
+        _, window = running.popleft()
+        window.finish(frames)
+        return window
+
+    at = -1
+    for index, number in enumerate(numbers):
+        before, at = at, clock(number) if clock else index
+        while running and at - running[0][0] >= length:
+            yield finished()
+        begins = at // stride > before // stride
         if begins:
-            running.append((at, Window(number, number)))
-        sampling = [(begin, window) for begin, window in running if at - begin in positions and window.success]
+            running.append((at // stride * stride, Window(number, number)))
+        due = {begin: bisect_right(positions, at - begin) for begin, _ in running}
+        sampling = [(begin, one) for begin, one in running if one.success and due[begin] > len(one.frames)]
         try:
             if sampling:
                 image = source.read(number)
                 sight = look(source, number, align, person, anew=begins)
+                fingerprint = hash(image.tobytes())
                 for begin, window in sampling:
+                    window.prints.add(fingerprint)
                     window.see(sight, align)
                     if window.matrix is None:
                         fixed = align in ("none", "whole-frame")
@@ -196,14 +221,15 @@ def windows(
                         )
                     if window.success:
                         aligned = alignment.warp(image, window.matrix, size)
-                        window.frames += [aligned] * positions.count(at - begin)
+                        window.frames += [aligned] * (due[begin] - len(window.frames))
         except alignment.NoFace as error:
-            for begin, window in sampling:
-                window.reject(_absent(error, "its first frame" if begin == at else f"frame {number}"))
+            for _, window in sampling:
+                first = window.first == number
+                window.reject(_absent(error, "its first frame" if first else f"frame {number}"))
         except BadImage as error:
             for _, window in sampling:
                 window.reject(str(error))
         for _, window in running:
             window.last = number
-        if running and at - running[0][0] == length - 1:
-            yield running.popleft()[1]
+    while running and at - running[0][0] >= length - 1:
+        yield finished()

@@ -20,6 +20,7 @@ from aullm_lib import facs, metrics
 from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import documented, folders
 from aullm_lib.datasets.table import Release
+from aullm_lib.datasets.workbook import ReleaseError
 from aullm_lib.facs import au_columns
 from aullm_lib.support.images import BadImage, contents, inspect
 
@@ -183,15 +184,18 @@ def _frames(release: Release) -> Iterator[tuple]:
     missing, extra, renumbered, twice = [], [], [], []
     listed: dict[Path, tuple[dict[int, Path], list[str]]] = {}  # several clips may share a recording
     for clip_id, row in table.iterrows():
-        numbers = {folders.frame_number(path.name) or 0 for path in row["frames"]}
         wanted = set(range(row["onset"], row["offset"] + 1))
         folder = row["frames"][0].parent
         if folder not in listed:
             listed[folder] = _numbered(folder)
         images, doubled = listed[folder]
+        taken = set(row["frames"])
+        numbers = {number for number, path in images.items() if path in taken}
         names = [name for name in doubled if not whole or folders.frame_number(name) in wanted]
         if names:
-            twice.append((clip_id, len(names), f"not used, another image has the number: {_some(names)}"))
+            twice.append(
+                (clip_id, len(names), f"not used, another image has the number or the usual name: {_some(names)}")
+            )
         if folders.renumbered(numbers, row["onset"], row["offset"]):
             renumbered.append((clip_id, len(numbers), "its files are numbered anew from 0 or 1"))
             continue
@@ -215,7 +219,7 @@ def _frames(release: Release) -> Iterator[tuple]:
 def _numbered(folder: Path) -> tuple[dict[int, Path], list[str]]:
     try:
         return folders.numbered(folder)
-    except OSError:  # closed or gone since the table was made; its images are then reported as unreadable
+    except (OSError, ReleaseError):  # closed, gone or changed since the table was made; reported as unreadable
         return {}, []
 
 
