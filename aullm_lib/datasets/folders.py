@@ -383,13 +383,13 @@ def numbered(folder: Path) -> tuple[dict[int, Path], list[str]]:
         OSError: The folder cannot be listed.
     """
     with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if _is_image(e.name) and (e.is_symlink() or e.is_file()))
+        names = sorted(entry.name for entry in entries if _is_image(entry.name) and not _is_folder(entry))
     numbers = max((_series(names, r"\d+"), _series(names, r"\d+(?:\.\d+)?")), key=len)
     if len(numbers) < 2:
         numbers = _counter(names) or numbers
     rest = [name for name in names if name not in numbers]
     others = [name for name in rest if frame_number(name) is not None]
-    if len(others) > len(numbers) / 4:
+    if len(others) > max(1, len(numbers) / 4):
         raise ReleaseError(
             f"{folder}: several series of images, such as {next(iter(numbers))} and {others[0]}, or several numbers in "
             "each name that change; put each series into a folder of its own, numbered by one number"
@@ -428,26 +428,28 @@ def _counter(names: list[str]) -> dict[str, Decimal]:
 
 
 def renumbered(numbers: Iterable[int], onset: int, offset: int) -> bool:
-    """Whether a copy numbers a clip's images anew: as many as the clip has, from 0 or 1, none as high as its offset."""
-    numbers = set(numbers)
-    return len(numbers) == offset - onset + 1 and min(numbers) <= 1 and max(numbers) < offset
+    """Whether a copy numbers a clip's images anew: from 0 or 1, none as high as its offset, and (nearly) as many."""
+    numbers, count = set(numbers), offset - onset + 1
+    first, last = min(numbers, default=2), max(numbers, default=0)
+    return first <= 1 and first < onset and last < offset and FULL * count <= last - first + 1 <= count
 
 
 def frames(folder: Path, onset: int, offset: int) -> tuple[Path, ...]:
     """The images of a clip from onset to offset, or all of them where they are ``renumbered``.
 
     Raises:
-        ReleaseError: It is unclear which image is which frame: they are numbered anew, but not as many as the clip has.
+        ReleaseError: It is unclear which image is which frame: they are numbered anew in another way.
         OSError: The folder cannot be listed.
     """
     paths, count = numbered(folder)[0], offset - onset + 1
     if renumbered(paths, onset, offset):
         return tuple(paths.values())
-    anew = paths and min(paths) <= 1 and min(paths) < onset <= max(paths) < offset and len(paths) <= 1.5 * count
-    shifted = len(paths) == count and (min(paths) - onset) * (max(paths) - offset) > 0 and max(paths) >= onset
+    first, last = min(paths, default=onset), max(paths, default=offset)
+    anew = first <= 1 and first < onset <= last < offset and len(paths) <= 1.5 * count
+    shifted = len(paths) == count and (first - onset) * (last - offset) > 0 and onset <= last and first <= offset
     if anew or shifted:
         raise ReleaseError(
-            f"{folder}: {len(paths)} images from {min(paths)} to {max(paths)} for the {count} frames from {onset} to "
-            f"{offset}: numbered anew, it seems, so which is which cannot be told; unpack the original files"
+            f"{folder}: {len(paths)} images from {first} to {last} for the {count} frames from {onset} to {offset}: "
+            "numbered anew, it seems, so which is which cannot be told; unpack the original files"
         )
     return tuple(path for number, path in paths.items() if onset <= number <= offset)

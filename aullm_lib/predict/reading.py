@@ -14,6 +14,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,10 @@ class VideoFile(FrameSource):
         self.announced = max(0, int(self._pass.get(cv2.CAP_PROP_FRAME_COUNT)))
         self._size = self._square(wide, tall)
         self._look_ahead()
+        if not _audible():
+            self.remarks.append(
+                "OPENCV_FFMPEG_LOGLEVEL was set when OpenCV opened its first video: errors in this one are not noticed"
+            )
         self.fps = self._rate()
         self._open()
 
@@ -336,7 +341,7 @@ class VideoFile(FrameSource):
                 return None
         if abs(header * step - 1) < 0.1:
             return header
-        if RATES[0] <= header <= RATES[1]:
+        if RATES[0] <= header <= RATES[1] and 0.2 < header * step < 5:
             self.remarks.append(
                 f"its rate varies ({header:.4g} frames a second, {1 / step:.4g} in the beginning): times are those of "
                 "its time stamps"
@@ -414,13 +419,21 @@ class VideoFile(FrameSource):
             check.retrieve()
             while np.array_equal(check.buffer, image):
                 if check.position + 1 >= number or not check.grab():
-                    return False
+                    return _audible()  # the video began with a still picture
                 check.retrieve()
         while check.position < number:
             if not check.grab():
                 return False
         check.retrieve()
         return np.array_equal(check.buffer, image)
+
+
+@cache
+def _audible() -> bool:
+    """Whether FFmpeg says what goes wrong: not where OpenCV was told to keep it silent before its first video."""
+    with tempfile.TemporaryDirectory() as folder:
+        (path := Path(folder) / "empty.mp4").write_bytes(b"\0\0\0\x10ftypisom\0\0\0\0")
+        return "moov" in _Pass(path).heard
 
 
 def _some(items: list[str]) -> str:
@@ -474,5 +487,5 @@ def open_source(source: str | Path) -> FrameSource:
     if path.is_dir():
         return ImageFolder(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file or folder")
+        raise FileNotFoundError(f"{path}: no such file or folder" + ", but a pipe or device" * path.exists())
     return VideoFile(path)

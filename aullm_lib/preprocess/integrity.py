@@ -197,7 +197,9 @@ def _frames(release: Release) -> Iterator[tuple]:
                 (clip_id, len(names), f"not used, another image has the number or the usual name: {_some(names)}")
             )
         if folders.renumbered(numbers, row["onset"], row["offset"]):
-            renumbered.append((clip_id, len(numbers), "its files are numbered anew from 0 or 1"))
+            short = len(wanted) - len(numbers)
+            fewer = f", {short} fewer than the clip has frames; all are taken" if short else ""
+            renumbered.append((clip_id, len(numbers), f"its files are numbered anew from 0 or 1{fewer}"))
             continue
         if gap := sorted(wanted - numbers):
             where = "inside the clip" if any(n < max(numbers) and n > min(numbers) for n in gap) else "at its ends"
