@@ -15,6 +15,7 @@
       progress/<fold>.txt  a line per epoch while the fold is in training
       failed/<fold>/       failure.json and weights: where a fold stopped, and its state before that step
       predictions.csv      all folds, once the last one is there
+      README.md            the model card, where weights are kept (``card``)
 
 The key is a hash of experiment, data and folds: another configuration is another folder. Nothing here needs torch.
 

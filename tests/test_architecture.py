@@ -15,7 +15,7 @@ LAYERS = (
     "preprocess clips",
     "led backbone efp llm lora asl model controls recipe protocol",
     "experiment baselines",
-    "runs engine trained",
+    "runs engine trained card",
     "explain predict",
     "report",
     "notebook",

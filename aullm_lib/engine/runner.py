@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from aullm_lib import protocol
+from aullm_lib import card, protocol
 from aullm_lib.clips import ClipStore, labels
 from aullm_lib.engine.worker import Job, work
 from aullm_lib.experiment import Experiment, family
@@ -78,7 +78,7 @@ def run(
         device: The first CUDA device by default, or the CPU where there is none.
         side_by_side: Folds trained together against one frozen LLM: by default 1 on a CPU, 8 on a GPU; fewer where
             memory is short, with a warning.
-        keep_weights: Store what training changed, for ``trained.load``.
+        keep_weights: Store what training changed, for ``trained.load``, and a model card (``card.write``).
         shrink: Where one fold alone does not fit, put fewer clips through the LLM at a time (``Recipe.llm_batch``)
             instead of stopping.
         trace: Store the test clips' probabilities after every epoch as well (``Run.trace``).
@@ -157,6 +157,7 @@ def run(
             )
             raise
         if failed:
+            card.write(record)
             more = f"; {len(failed) - 1} more folds stopped" if len(failed) > 1 else ""
             raise Diverged(
                 f"{failed[0]}{more}. The other folds are finished; {record.path / 'failed'} has what is known",
@@ -165,6 +166,7 @@ def run(
             )
     predictions.check(record.predictions(), clips=[c for fold in folds for c in fold.test], folds=record.folds)
     record.finish()
+    card.write(record)
     return record.path
 
 

@@ -30,6 +30,7 @@ from aullm_lib.report import printed, published
 from aullm_lib.report.results import CROSS_DOMAIN, PLAIN, RELEASES, Result, au_llm, in_words, made_by, title
 from aullm_lib.report.results import line as provenance_line
 from aullm_lib.support import files
+from aullm_lib.support.markdown import escape as _md
 
 NAN = float("nan")
 TUNED = "test-tuned"  # of ``thresholds.POLICIES``, and in the name of the trivial classifier that is tuned so
@@ -455,10 +456,6 @@ class Form(NamedTuple):
     empty: str  # the letter of a reason
     interval: str  # beside a number; LaTeX has it in a line of its own, which begins with ``line``
     line: str = ""
-
-
-def _md(text: str) -> str:
-    return re.sub(r"([\\`*_<>\[|~])", r"\\\1", " ".join(text.split()))
 
 
 MARKDOWN = Form(_md, "**{}**", "**{}**", "*{}*", "{}", " {}")
