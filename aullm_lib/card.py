@@ -322,7 +322,7 @@ def _use(run: Run) -> Iterator[str]:
     if run.experiment.method == AU_LLM:
         yield "`aullm_lib.predict.clip` and `predict.video` read videos with it."
     if _reads_llm(run):
-        yield "The language model's adapter of a fold is peft's own folder, `adapter`, beside its `weights.safetensors`."
+        yield "The language model's adapter of a fold is peft's own folder beside its weights, `adapter`."
     yield f"The paper that is reproduced: Liu et al., AU-LLM, [{PAPER}]({PAPER})."
 
 
