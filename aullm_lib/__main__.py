@@ -28,8 +28,9 @@ examples:
   aullm predict sub01/EP02_01f sub02/EP01_11 --run RUN --out tables
 
 A folder with numbered pictures is one clip, a folder with videos is all of them. DIR gets of each
-NAME.csv (one row per window and AU), NAME_wide.csv (one row per window) and NAME.json (how it was made), and
-summary.csv with one row per file: whether it is done, or why not. Nothing else that is there is overwritten.
+NAME.csv (one row per window and AU), NAME_wide.csv (one row per window), NAME.json (how it was made) and NAME.mp4 (the
+video annotated), and summary.csv with one row per file: whether it is done, or why not. Nothing else that is there is
+overwritten.
 """
 REPORT = """
 examples:
@@ -101,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
         "--face", type=int, default=0, help="whose, where there are several: 0 the largest, 1 the next"
     )
     predict.add_argument("--neutral", action="store_true", help="also give what differs from the person's usual state")
+    predict.add_argument("--no-overlay", dest="overlay", action="store_false", help="write no annotated videos")
     predict.add_argument("--policy", choices=("fixed", "nested"), default="fixed", help="the thresholds' (fixed: 0.5)")
 
     command("report", "notebook.site", "write the report of a profile that was run", REPORT).add_argument(

@@ -15,6 +15,7 @@ import pandas as pd
 
 from aullm_lib import trained
 from aullm_lib.datasets import folders
+from aullm_lib.predict.annotated import overlay
 from aullm_lib.predict.reading import BadVideo
 from aullm_lib.predict.scoring import video
 from aullm_lib.runs import Run
@@ -25,7 +26,7 @@ log = logging.getLogger("aullm")
 
 SUMMARY = "summary.csv"
 STATUS = ["file", "status", "windows", "windows_with_face", "seconds", "table", "message"]
-ENDINGS = (".csv", "_wide.csv", ".json")  # of the files that are written for each video
+ENDINGS = (".csv", "_wide.csv", ".json", ".mp4")  # of the files that are written for each video
 VIDEOS = {
     *(".3gp", ".asf", ".avi", ".dv", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
     *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
@@ -34,16 +35,23 @@ VIDEOS = {
 
 
 def videos(
-    weights: Ensemble | Run | str | Path, sources: Sequence[str | Path], out: str | Path, **options: Any
+    weights: Ensemble | Run | str | Path,
+    sources: Sequence[str | Path],
+    out: str | Path,
+    *,
+    annotated: bool = True,
+    **options: Any,
 ) -> pd.DataFrame:
     """Predicts the AUs of many videos (``scoring.video``), and goes on with the next one where one fails.
 
     Args:
         weights: As in ``video``; loaded once.
         sources: Video files, folders of numbered pictures, and folders of videos, each of which is taken.
-        out: The folder of the tables, ``<name>.csv``. The name is the file's without its ending; where that would be
+        out: The folder of the tables, ``<name>.csv`` and what lies beside it (``tables.write``), and of the annotated
+            videos, ``<name>.mp4``. The name is the file's without its ending; where that would be
             another's too, its ending, the folder around it and a hash of its path become a part of it. Nothing that is
             there already is overwritten, but for the summary.
+        annotated: Whether to write the annotated videos (``overlay``).
         options: Of ``video``.
 
     Returns:
@@ -74,7 +82,7 @@ def videos(
         log.info("%s  (%d of %d)", files.printable(row["file"]), number, len(waiting))
         started = time.perf_counter()
         try:
-            row |= _one(models, Path(row["file"]), Path(row["table"]), options)
+            row |= _one(models, Path(row["file"]), Path(row["table"]), annotated, options)
         except KeyboardInterrupt as error:
             row["status"] = "stopped"
             done = sum(row["status"] == "done" for row in rows)
@@ -129,12 +137,17 @@ def _name(path: Path, depth: int) -> str:
     return "_".join(path.parts[-min(depth, 2) :]) + (f"-{digest[:6]}" if depth > 2 else "")
 
 
-def _one(models: Ensemble, source: Path, path: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Writes what there is of one video; its part of the summary. Raises as ``video``."""
-    for ending in ENDINGS:
-        if (there := path.with_name(path.name.removesuffix(".csv") + ending)).exists() or there.is_symlink():
-            raise ValueError(f"{there} is there already: delete it, or give another folder")
+def _one(models: Ensemble, source: Path, path: Path, annotated: bool, options: dict[str, Any]) -> dict[str, Any]:
+    """Writes what there is of one video; its part of the summary. Raises as ``video`` and ``overlay``."""
+    targets = [path.with_name(f"{path.name.removesuffix('.csv')}{ending}") for ending in ENDINGS]
+    for there in targets if annotated else targets[:-1]:
+        if there.exists() or there.is_symlink():
+            raise ValueError(
+                f"{there} is there already, and nothing is overwritten: move it away, or name another folder"
+            )
     timeline = video(models, source, path, **options)
+    if annotated:
+        overlay(timeline, targets[-1])
     faces = timeline.table.drop_duplicates("start_frame")["success"]
     return {
         "status": "done", "windows": len(faces), "windows_with_face": int(faces.sum()),
@@ -155,7 +168,8 @@ def main(options: Namespace) -> int:
     """``aullm predict``: prints the status of each file, and names those that failed."""
     models = trained.ensemble(options.run, folds=options.fold, llm=options.llm)
     names = ("length", "stride", "unit", "fps", "align", "face", "neutral", "policy")
-    table = videos(models, options.source, options.out, **{name: getattr(options, name) for name in names})
+    chosen = {name: getattr(options, name) for name in names}
+    table = videos(models, options.source, options.out, annotated=options.overlay, **chosen)
     table["file"] = table["file"].map(files.printable)
     print(table.drop(columns=["table", "message"]).astype(object).fillna("").to_string(index=False))
     failed = table.loc[table["status"] != "done", "message"]

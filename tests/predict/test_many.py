@@ -48,7 +48,9 @@ def inputs(tmp_path, monkeypatch) -> Path:
 
 
 def command(world, *sources, out="out") -> int:
-    return main(["predict", *map(str, sources), "--run", str(world.run), "--out", str(out), "--length", "8"])
+    return main(
+        ["predict", *map(str, sources), "--run", str(world.run), "--out", str(out), "--length", "8", "--no-overlay"]
+    )
 
 
 def summary(folder="out") -> pd.DataFrame:
@@ -72,7 +74,7 @@ def test_each_file_gets_its_table_and_a_status_and_failures_do_not_stop_the_othe
     out = capsys.readouterr().out
     assert all(file in out for file in rows.index)
     assert "absent.mp4: no such file" in caplog.text and "2 of 4 are done" in caplog.text
-    written = {f"{name}{ending}" for name in ("good", world.clip.name) for ending in many.ENDINGS}
+    written = {f"{name}{ending}" for name in ("good", world.clip.name) for ending in many.ENDINGS[:-1]}
     assert {path.name for path in Path("out").iterdir()} == written | {many.SUMMARY}
 
 
@@ -87,6 +89,19 @@ def test_nothing_that_is_there_is_overwritten(world, inputs):
     assert list(summary()["status"]) == ["failed", "failed", "done"]
     assert summary().loc["a.avi", "message"].startswith("out/a.csv is there already")
     assert Path("out/a.csv").read_bytes() == before and not Path("elsewhere.csv").exists()
+
+
+def test_the_annotated_video_never_takes_the_place_of_the_video(world, inputs):
+    shutil.copy(world.film, "a.mp4")
+    before, call = Path("a.mp4").read_bytes(), ["predict", "a.mp4", "--run", str(world.run), "--length", "8", "--out"]
+    assert main([*call, "."]) == 1
+    assert summary(".").loc["a.mp4", "message"].startswith("a.mp4 is there already, and nothing is overwritten")
+    assert sorted(path.name for path in inputs.glob("a*")) == ["a.mp4"]
+    assert main([*call, "out"]) == 0
+    capture = cv2.VideoCapture("out/a.mp4")
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 12 and Path("a.mp4").read_bytes() == before
+    assert main([*call, ".", "--no-overlay"]) == 0 and Path("a_wide.csv").is_file()
+    assert Path("a.mp4").read_bytes() == before
 
 
 def test_a_folder_of_videos_is_all_of_them_and_one_of_pictures_is_one(world, inputs):
@@ -117,8 +132,7 @@ def test_a_folder_of_videos_is_all_of_them_and_one_of_pictures_is_one(world, inp
         ("a_b/x.mp4", "a/b_x.mp4", "b/x.mp4", "x.avi"),
     ],
 )
-def test_no_two_inputs_ever_write_the_same_file(tmp_path, names, monkeypatch):
-    monkeypatch.setattr(many, "ENDINGS", (".csv", "_wide.csv", ".json", ".mp4"))
+def test_no_two_inputs_ever_write_the_same_file(tmp_path, names):
     chosen = many._named([tmp_path / name for name in names])
     written = [f"{name}{ending}".casefold() for name in chosen.values() for ending in many.ENDINGS]
     assert len(set(written)) == len(written) == len(names) * 4 and many.SUMMARY not in written
@@ -130,7 +144,7 @@ def test_no_two_inputs_ever_write_the_same_file(tmp_path, names, monkeypatch):
 def test_odd_names_are_files_like_others(world, inputs, name):
     film = Path(f"{name}.avi")
     shutil.copy(world.film, film)
-    call = ["predict", "--run", str(world.run), "--out", "out", "--length", "8", "--", str(film)]
+    call = ["predict", "--run", str(world.run), "--out", "out", "--length", "8", "--no-overlay", "--", str(film)]
     assert main(call) == 0
     (row,) = pd.read_csv(Path("out", many.SUMMARY)).itertuples()
     assert row.status == "done" and Path("out", f"{name}.csv").is_file()
