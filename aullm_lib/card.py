@@ -18,6 +18,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from aullm_lib import facs, metrics
 from aullm_lib.datasets import TITLES
+from aullm_lib.datasets.table import rendered
 from aullm_lib.experiment import AU_LLM
 from aullm_lib.metrics import calibration
 from aullm_lib.metrics.trivial import CHANCE
@@ -61,13 +62,6 @@ def write(run: Run) -> Path | None:
         with files.explained(path, "the model card"):
             files.write_text(path, text)
     return path
-
-
-def rendered(release: Mapping[str, Any]) -> bool:
-    """Whether nothing of a run's data is licensed; what does not say so is taken for licensed."""
-    if parts := release.get("parts"):
-        return all(rendered(part["release"]) for part in parts)
-    return release.get("synthetic") is True and release.get("rendered") is True and "only" not in release
 
 
 def _text(run: Run, kept: tuple[Path, ...]) -> str:

@@ -18,6 +18,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,18 @@ class Release:
     @property
     def synthetic(self) -> bool:
         return bool(self.table["synthetic"].any())
+
+
+def rendered(release: Mapping[str, Any]) -> bool:
+    """Whether faces and annotations of a release are both known to be rendered, so that nothing of it is licensed.
+
+    Args:
+        release: As a clip store (``settings``) or a run (``data``) describes it; of a joined one, every part counts.
+    """
+    parts = [part["release"] for part in release.get("parts", ())]
+    if parts:
+        return all(map(rendered, parts))
+    return release.get("synthetic") is True and release.get("rendered") is True and "only" not in release
 
 
 def collect(

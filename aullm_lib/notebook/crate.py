@@ -29,10 +29,11 @@ from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
 from aullm_lib import __version__, metrics
+from aullm_lib.datasets.table import rendered
 from aullm_lib.notebook import executed, parameters, site
 from aullm_lib.notebook.executed import Executed
 from aullm_lib.notebook.workspace import Workspace, enter_home, home
-from aullm_lib.report import document, licence, replication, results
+from aullm_lib.report import document, replication, results
 from aullm_lib.report.document import Block, Figure, Heading, Items
 from aullm_lib.runs import OldFormat, Run
 from aullm_lib.support import files
@@ -125,7 +126,7 @@ def _rendered(work: Workspace, runs: Iterable[Run], books: Iterable[Executed]) -
     stores = [settings.get("settings", {}).get("release", {}) for settings in begun]
     told = [files.read_json(path, missing={}) for path in work.figures.glob("[!.]*.json")]
     return (
-        all(licence.rendered(release) for release in [*stores, *(run.info["data"] for run in runs)])
+        all(rendered(release) for release in [*stores, *(run.info["data"] for run in runs)])
         and all(book.parameters.get("data", "synthetic") == "synthetic" for book in books)
         and all(isinstance(made, dict) and made.get("synthetic", False) in (True, None) for made in told)
     )

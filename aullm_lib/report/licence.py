@@ -4,8 +4,7 @@ Each release has its own terms. Unless the user states more, only faces are draw
 ones, and CASME II's except two subjects.
 """
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -15,18 +14,6 @@ WITHHELD = {"casme2": ("sub12", "sub22")}
 """Subjects whose faces a release's licence does not allow to be published; ``publishable`` cannot name them."""
 COPYRIGHT = {"casme2": "Copyright Xiaolan Fu"}
 """The notice that a release's licence asks for under each picture."""
-
-
-def rendered(release: Mapping[str, Any]) -> bool:
-    """Whether faces and annotations of a release are both known to be rendered, so that nothing of it is licensed.
-
-    Args:
-        release: As a clip store (``settings``) or a run (``data``) describes it; of a joined one, every part counts.
-    """
-    parts = [part["release"] for part in release.get("parts", ())]
-    if parts:
-        return all(map(rendered, parts))
-    return release.get("synthetic") is True and release.get("rendered") is True and "only" not in release
 
 
 def showable(table: pd.DataFrame, publishable: Collection[str] = ()) -> list[str]:

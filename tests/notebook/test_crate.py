@@ -21,11 +21,12 @@ from rocrate.rocrate import ROCrate
 
 from aullm_lib import datasets, engine, preprocess
 from aullm_lib.__main__ import main
+from aullm_lib.datasets.table import rendered
 from aullm_lib.experiment import Experiment
 from aullm_lib.notebook import crate
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.recipe import Recipe
-from aullm_lib.report import licence, results, tables
+from aullm_lib.report import results, tables
 from aullm_lib.runs import Run
 from aullm_lib.support import files
 from aullm_lib.support.provenance import provenance
@@ -234,20 +235,20 @@ def test_of_licensed_data_it_holds_averages_and_settings(real):
 )
 def test_what_is_not_known_to_be_rendered_is_licensed(release):
     whole = {"synthetic": True, "rendered": True}
-    assert not licence.rendered(release)
-    assert licence.rendered(whole) and licence.rendered({"synthetic": True, "parts": [{"release": whole}] * 2})
+    assert not rendered(release)
+    assert rendered(whole) and rendered({"synthetic": True, "parts": [{"release": whole}] * 2})
 
 
 @pytest.mark.parametrize("moved", ["CASME2-coding-20140508.xlsx", "Cropped"])
 def test_a_release_of_which_only_a_part_is_rendered_is_licensed(moved, tmp_path):
     """Rendered frames beside a workbook without a marker, or the other way round."""
     root = datasets.synthesize(tmp_path / "casme2", "casme2", subjects=2, clips_per_subject=2)
-    assert licence.rendered(preprocess.settings(datasets.load("casme2", root), 32)["release"])
+    assert rendered(preprocess.settings(datasets.load("casme2", root), 32)["release"])
     (tmp_path / "outside").mkdir()
     (root / moved).rename(tmp_path / "outside" / moved)
     (tmp_path / "outside" / "rest").symlink_to(root)
     table = datasets.load("casme2", tmp_path / "outside", images="cropped")
-    assert not licence.rendered(preprocess.settings(table, 32)["release"])
+    assert not rendered(preprocess.settings(table, 32)["release"])
 
 
 def test_one_licensed_thing_makes_all_licensed(rehearsal, tmp_path, monkeypatch):
