@@ -418,6 +418,20 @@ def test_renumbered_copies_with_a_low_onset_are_taken_whole(tmp_path):
     assert not folders.frames(folder, 200, 250)  # 51 frames are not 52
 
 
+def test_a_clip_numbered_anew_is_taken_whole_or_left_out_never_shifted(tmp_path):
+    short = put(tmp_path / "short", *(f"{n}.jpg" for n in range(1, 52)))  # one image less than the clip
+    hole = put(tmp_path / "hole", *(f"{n}.jpg" for n in range(53) if n != 7))
+    few = put(tmp_path / "few", *(f"{n}.jpg" for n in range(1, 41)))
+    many = put(tmp_path / "many", *(f"{n}.jpg" for n in range(1, 61)))
+    moved = put(tmp_path / "moved", *(f"{n}.jpg" for n in range(45, 97)))
+    recording = put(tmp_path / "recording", *(f"{n}.jpg" for n in range(1, 200)))
+    assert len(folders.frames(short, 39, 90)) == 51 and len(folders.frames(hole, 39, 91)) == 52
+    for folder in (few, many, moved):
+        with pytest.raises(tables.ReleaseError, match="numbered anew, it seems, so which is which cannot be told"):
+            folders.frames(folder, 39, 90)
+    assert [path.stem for path in folders.frames(recording, 39, 90)] == [str(n) for n in range(39, 91)]
+
+
 def test_of_two_files_with_one_number_the_one_named_like_most_counts(tmp_path):
     folder = put(tmp_path / "a", *(f"reg_img{n}.jpg" for n in range(38, 48)), "img39.jpg")
     found, rest = folders.numbered(folder)

@@ -360,6 +360,18 @@ def test_a_window_without_a_face_is_empty_and_the_others_go_on(world, shots, tmp
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no usable face or frame"]
 
 
+def test_windows_lie_where_the_time_stamps_say(world):
+    """Ten frames in 0.4 s, then ten that are 0.2 s apart; faces there are none."""
+    video = Path(__file__).parent / "data" / "varying_rate.mp4"
+    rows = predict.video(world.model, video, length=10, stride=10).table.drop_duplicates("start_frame")
+    assert rows["start_s"].tolist() == [0, 0.4] and rows["end_s"].tolist() == pytest.approx([0.4, 2.4], abs=0.25)
+    rows = predict.video(world.model, video, length=0.8, stride=0.8, unit="seconds").table
+    rows = rows.drop_duplicates("start_frame")
+    assert (rows["end_s"] - rows["start_s"]).to_numpy() == pytest.approx(0.8, abs=0.25) and len(rows) == 2
+    rows = predict.video(world.model, video, length=10, stride=10, fps=100).table.drop_duplicates("start_frame")
+    assert rows["start_s"].tolist() == [0, 0.1] and rows["end_s"].tolist() == [0.1, 0.2]
+
+
 def test_a_video_without_any_face_is_no_error(world, shots, tmp_path):
     prediction = predict.video(world.model, pictures(tmp_path / "p", [np.full_like(shots[0], 90)] * 6), length=3)
     assert prediction.table["probability"].isna().all() and prediction.path is None
