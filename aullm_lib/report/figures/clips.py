@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from aullm_lib import facs
 from aullm_lib.predict.prediction import SYNTHETIC, ClipPrediction, Prediction, Timeline
-from aullm_lib.report.figures.canvas import GAP, HEAT, Canvas, Frames, outlined, signed_limit
+from aullm_lib.report.figures.canvas import GAP, HEAT, SIGNED, Canvas, Frames, outlined, signed_limit
 from aullm_lib.report.figures.style import GREY, ORANGE, STYLE, caption, probability_bars, styled
 
 WIDEST = 800  # columns of a timeline; more windows than that are pooled by their maximum
@@ -192,17 +192,18 @@ def timeline(result: Timeline) -> Figure:
     width, top, body = 9.0, 0.62, 0.26 * len(values)
     canvas = Canvas(width, top + body + 0.6, _note(result) + "\nBlank: frame numbers are missing." * bool(len(gaps)))
     _heading(canvas, result, f"{result.source.name}: {result.meaning}")
-    axis = canvas.axes(0.6, top, width - 1.7, body)
-    axis.pcolormesh(edges, np.arange(len(values) + 1), values, cmap=HEAT, vmin=0, vmax=1)
+    axis, signed = canvas.axes(0.6, top, width - 1.7, body), result.shown == "neutral"
+    axis.pcolormesh(edges, np.arange(len(values) + 1), values, cmap=SIGNED if signed else HEAT, vmin=0, vmax=1)
     for i in np.flatnonzero(unusable):
         axis.axvspan(*edges[i : i + 2], **UNUSABLE)
     axis.set_yticks(np.arange(len(values)) + 0.5, wide.columns)
     axis.set(ylim=(len(values), 0), xlabel="seconds from the first frame" if result.fps else "frame")
     axis.tick_params(labelsize=8, length=2)
-    canvas.colour_bar(
-        width - 0.95, top, 0.14, body, "probability" if result.shown == "probability" else "0.5: the median"
-    )
+    label = "0.5: the median" if signed else "probability"
+    canvas.colour_bar(width - 0.95, top, 0.14, body, label, signed=signed)
     if unusable.any():
         patch = Patch(**UNUSABLE, label="no usable face or frame")
-        canvas.figure.legend(handles=[patch], loc="upper right", fontsize=8, bbox_to_anchor=(1 - 1.05 / width, 1))
+        canvas.figure.legend(
+            handles=[patch], loc="upper right", fontsize=8, bbox_to_anchor=(1 - 1.05 / width, 1 - 0.22 / canvas.height)
+        )
     return canvas.figure
