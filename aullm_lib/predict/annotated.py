@@ -161,10 +161,9 @@ class _Picture:
         self.width, self.side, self.row = (360, 104, 15) if gif else (640, 176, 20)
         self.em, self.line = (8, 12) if gif else (11, 15)  # size of type, from line to line
         self.large, self.small = _font(self.em + 2), _font(self.em)
-        windows = timeline.table.drop_duplicates("start_frame")
-        start, end = windows["start_frame"].to_numpy(), windows["end_frame"].to_numpy() + 1
-        self.left, self.right = (start + end - timeline.stride) / 2, (start + end + timeline.stride) / 2
-        self.left[0], self.right[-1] = start[0], end[-1]
+        windows = timeline.windows
+        self.left, self.right = timeline.spans(seconds=False).T
+        self.left[0], self.right[-1] = windows["start_frame"].iloc[0], windows["end_frame"].iloc[-1] + 1
         self.values = timeline.by_window(timeline.shown).to_numpy()  # window au
         self.remarks, self.success = windows["remark"].tolist(), windows["success"].to_numpy()
         speed = _played((high - low + 1) / rate) / ((high - low + 1) / rate) if gif else 1.0
@@ -229,9 +228,11 @@ class _Picture:
         return at if at >= 0 and number < self.right[at] else None
 
     def _time(self, number: int, axis: bool = False) -> str:
-        fps, first = self.timeline.fps, self.timeline.table["start_frame"].iloc[0]
-        seconds = [f"{(number - first) / fps:.2f} s"] if fps else []
-        return ", ".join(seconds if axis and fps else [f"frame {number}", *seconds])
+        windows = self.timeline.windows
+        frames = np.append(windows["start_frame"], windows["end_frame"].iloc[-1] + 1)
+        times = np.append(windows["start_s"], windows["end_s"].iloc[-1])
+        seconds = [f"{np.interp(number, frames, times):.2f} s"] if self.timeline.timed else []
+        return ", ".join(seconds if axis and seconds else [f"frame {number}", *seconds])
 
     def _paper(self, page: int, shape: tuple[int, ...]) -> np.ndarray:
         """All that stays the same on a page of traces."""

@@ -1,6 +1,7 @@
 """What predictions are: of one clip, and of a long video window by window."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,30 @@ class Timeline(Prediction):
         """A column of the table as one row per window, in order of time, and one column per AU."""
         names = list(self.thresholds.index)
         return pd.DataFrame(self.table[column].to_numpy().reshape(-1, len(names)), columns=names)
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """The table's columns of windows, one row for each."""
+        return self.table.drop_duplicates("start_frame").drop(columns=["au", "probability"]).reset_index(drop=True)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the windows' times are known."""
+        return bool(self.fps) and bool(self.windows[["start_s", "end_s"]].notna().all(axis=None))
+
+    def spans(self, seconds: bool) -> np.ndarray:
+        """Where each window is drawn, [N, 2] in seconds or frame numbers: around its middle, halfway to its neighbours.
+
+        It is as wide as a step at both ends, and where frame numbers are missing.
+        """
+        frames = (self.windows["start_frame"] + self.windows["end_frame"] + 1).to_numpy() / 2
+        times = self.windows[["start_s", "end_s"]].to_numpy().mean(1) * (self.fps or np.nan)
+        # A video's frames may lie unevenly in time; a folder's missing numbers leave a hole in both.
+        near = (np.diff(frames) <= 1.5 * self.stride) | (np.diff(times) <= 1.5 * self.stride)
+        middle = times if seconds else frames
+        spans = middle[:, None] + np.array([-0.5, 0.5]) * self.stride
+        spans[1:, 0][near] = spans[:-1, 1][near] = (middle[1:] + middle[:-1])[near] / 2
+        return spans / self.fps if seconds and self.fps else spans
 
     @property
     def shown(self) -> str:

@@ -86,7 +86,7 @@ def refuse(path: str | Path, inputs: Sequence[Path]) -> Path:
 
 def wide(timeline: Timeline) -> pd.DataFrame:
     """One row per window: ``frame, timestamp, face_id, confidence, success, AU01_p, ..., AU01_c, ...``."""
-    windows = timeline.table.drop_duplicates("start_frame").reset_index(drop=True)
+    windows = timeline.windows
     frame = (windows["start_frame"] + windows["end_frame"]) // 2
     share = (frame - windows["start_frame"]) / (windows["end_frame"] + 1 - windows["start_frame"])
     columns: dict[str, Any] = {
@@ -113,7 +113,7 @@ def _padded(au: Hashable) -> str:
 
 def about(timeline: Timeline) -> dict[str, Any]:
     """What the JSON beside the tables says."""
-    windows = timeline.table.drop_duplicates("start_frame")
+    windows = timeline.windows
     return {
         "source": timeline.source.name,
         "complete": timeline.complete,

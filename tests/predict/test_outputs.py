@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -280,6 +281,19 @@ def test_the_bar_follows_the_work(world, monkeypatch):
 
 
 # Annotated videos
+
+
+def test_windows_adjoin_unless_numbers_are_missing(world):
+    """Frames that come unevenly leave no hole; missing numbers do, and windows beyond them are not stretched."""
+    start, end = np.array([0, 4, 6, 30, 32]), np.array([3, 5, 11, 31, 40])
+    table = pd.DataFrame({"start_frame": start, "end_frame": end, "au": "AU1", "probability": 0.5})
+    times = np.array([0.0, 0.4, 0.8, 3.0, 3.4])
+    table = table.assign(start_s=times, end_s=times + 0.4)
+    timeline = replace(world.timeline, table=table, fps=10.0, stride=4, length=4)
+    np.testing.assert_allclose(timeline.spans(seconds=True)[:3], [[0, 0.4], [0.4, 0.8], [0.8, 1.2]])
+    np.testing.assert_allclose(timeline.spans(seconds=True)[3:], [[3.0, 3.4], [3.4, 3.8]])
+    frames = timeline.spans(seconds=False)
+    assert frames[0, 1] == frames[1, 0] == (2 + 5) / 2 and frames[2, 1] == 9 + 2 and frames[3, 0] == 31 - 2
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])

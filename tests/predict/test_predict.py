@@ -492,6 +492,7 @@ def test_a_timeline_of_many_windows_keeps_their_maximum(world):
     values[1000] = 0.9
     starts = np.arange(2001) * 5
     rows = pd.DataFrame({"start_frame": starts, "end_frame": starts + 9, "au": "AU4", "probability": values})
+    rows = rows.assign(start_s=starts / 25, end_s=(starts + 10) / 25)
     timeline = predict.Timeline(
         source=Path("long.mp4"), remarks=(), limits=(), synthetic=False, models=1, table=rows, length=10, stride=5,
         fps=25.0, path=None, complete=True, thresholds=pd.Series({"AU4": 0.5}), settings={},

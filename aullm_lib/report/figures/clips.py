@@ -176,9 +176,7 @@ def timeline(result: Timeline) -> Figure:
     wide = result.by_window(result.shown)
     values = wide.to_numpy().T  # au window
     pool = -(-values.shape[1] // WIDEST)
-    windows = result.table.drop_duplicates("start_frame")
-    middle = (windows["start_frame"] + windows["end_frame"] + 1).to_numpy() / 2
-    left, right = middle - result.stride / 2, middle + result.stride / 2
+    left, right = result.spans(seconds=result.timed).T
     if pool > 1:
         padded = np.pad(values, ((0, 0), (0, -values.shape[1] % pool)), constant_values=np.nan)
         values = np.fmax.reduce(padded.reshape(len(values), -1, pool), axis=2)
@@ -187,8 +185,6 @@ def timeline(result: Timeline) -> Figure:
     gaps = np.flatnonzero(left[1:] > right[:-1]) + 1
     edges = np.insert(np.append(left, right[-1]), gaps, right[gaps - 1])
     values, unusable = np.insert(values, gaps, np.nan, axis=1), np.insert(unusable, gaps, False)
-    if result.fps:
-        edges = (edges - windows["start_frame"].iloc[0]) / result.fps
     width, top, body = 9.0, 0.62, 0.26 * len(values)
     canvas = Canvas(width, top + body + 0.6, _note(result) + "\nBlank: frame numbers are missing." * bool(len(gaps)))
     _heading(canvas, result, f"{result.source.name}: {result.meaning}")
@@ -197,7 +193,7 @@ def timeline(result: Timeline) -> Figure:
     for i in np.flatnonzero(unusable):
         axis.axvspan(*edges[i : i + 2], **UNUSABLE)
     axis.set_yticks(np.arange(len(values)) + 0.5, wide.columns)
-    axis.set(ylim=(len(values), 0), xlabel="seconds from the first frame" if result.fps else "frame")
+    axis.set(ylim=(len(values), 0), xlabel="seconds from the first frame" if result.timed else "frame")
     axis.tick_params(labelsize=8, length=2)
     label = "0.5: the median" if signed else "probability"
     canvas.colour_bar(width - 0.95, top, 0.14, body, label, signed=signed)
