@@ -395,6 +395,8 @@ def _integrity(profile: Profile) -> Iterator[Block]:
     lines: list[Text] = []
     for path in sorted(profile.integrity.glob("*.csv")):
         findings = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if not {"check", "status"} <= set(findings):
+            continue  # no integrity report
         warned = findings[findings["status"] == "warning"]["check"].value_counts()
         kinds = "; ".join(f"{kind} ({n})" for kind, n in warned.items()) or "none"
         notes = (findings["status"] == "note").sum()

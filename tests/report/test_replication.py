@@ -158,6 +158,7 @@ def test_nothing_of_a_licensed_release_but_counts_and_scores_is_in_it(profile, r
     findings = pd.DataFrame(checks | {"status": ["ok", "warning"]})
     Path("runs/integrity").mkdir(parents=True)
     findings.to_csv("runs/integrity/samm.csv", index=False)
+    Path("runs/integrity/other.csv").write_text("of,another\nkind,0\n", encoding="utf-8")
     predictions = results.load("results")[0].predictions[0]
     for text in written(profile()):
         for name in {*predictions["clip_id"], *predictions["subject"]}:
