@@ -194,7 +194,9 @@ def test_costs_are_sums_and_means_of_the_folds(profile, record):
     assert line.startswith("| SAMM | AU-Qwen2(1.5B), all | 1.50 | 2.00 | 3.8 | 16 | 60 s | 700 | cpu, 2 threads |")
 
 
-@pytest.mark.parametrize("module", [*replication.PARTS, *{f"baselines.{name}" for name in baselines.METHODS.values()}])
+@pytest.mark.parametrize(
+    "module", [*replication.PARTS, *sorted({f"baselines.{name}" for name in baselines.METHODS.values()})]
+)
 def test_departures_are_those_that_the_module_states(module):
     points = replication.departures(module)
     source = Path(importlib.util.find_spec(f"aullm_lib.{module}").origin).read_text(encoding="utf-8")
