@@ -17,7 +17,7 @@ COLUMNS = {
 FOLDERS = {
     "cropped": r"crop",
     "raw_selected": r"select",
-    "raw": r"(?<![a-z])raw",
+    "raw": r"(?<![a-z])raw|compress|video",  # the compressed videos are whole recordings, too
 }
 SUBJECT = r"(?:s(?:ub(?:ject)?)?[ _-]?)?0*(\d{1,2})"
 VARIANTS = (246, 247, 255, 256)

@@ -150,6 +150,31 @@ def test_frames_in_a_form_that_is_not_read_are_said(tmp_path, ending):
     assert re.search(rf"5 \{ending.lower()} files.*convert the frames to PNG", release.left_out[0])
 
 
+@pytest.mark.parametrize("ending", [".avi", ".AVI", ".mp4"])
+def test_a_copy_of_videos_alone_says_how_to_unpack_them_and_is_read_once_they_are(tmp_path, ending):
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx")
+    videos = tmp_path / "CASME2_Compressed video" / "CASME2_compressed"
+    for subject, names in CLIPS.items():
+        for name in names:
+            (videos / subject).mkdir(parents=True, exist_ok=True)
+            (videos / subject / f"{name}{ending}").write_bytes(b"RIFF")
+    with pytest.raises(
+        tables.ReleaseError, match=rf"3 \{ending.lower()} files, such as .*: unpack .*ffmpeg -i .*img%d.jpg"
+    ):
+        datasets.load("casme2", tmp_path)
+    write_frames(videos, (480, 640))  # as that command does, beside the videos
+    content = (videos / "sub01" / "EP01_01" / "img5.jpg").read_bytes()
+    for folder in videos.glob("*/*/"):
+        if folder.is_dir():
+            for number in [*range(1, 5), *range(10, 20)]:
+                (folder / f"img{number}.jpg").write_bytes(content)
+    release = read(tmp_path)
+    assert release.options["images"] == "raw" and release.whole_recordings
+    assert all(
+        [path.name for path in frames] == [f"img{n}.jpg" for n in range(5, 10)] for frames in release.table["frames"]
+    )
+
+
 @pytest.mark.parametrize("others", ["depth", "Depth_map", "optical_flow", "Macro"])
 def test_depth_is_never_taken_for_colour(tmp_path, others):
     root = datasets.synthesize(tmp_path / "casme3", "casme3", subjects=1, clips_per_subject=2)
