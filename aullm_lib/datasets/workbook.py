@@ -45,7 +45,7 @@ class Row:
         """A cell. Raises ReleaseError for text that is longer than any annotation."""
         value = self.cells[field]
         if isinstance(value, str) and len(value) > CELL:
-            raise ReleaseError(f"{self.at(field)}: {len(value):,} characters, more than any annotation has ({CELL})")
+            raise ReleaseError(f"{self.at(field)}: more than {CELL} characters, which no annotation has")
         return value
 
     def at(self, field: str) -> str:
@@ -213,7 +213,12 @@ def _forms(value: object) -> set[str]:
 
 
 def clean(value: str) -> str:
-    """Text without what nobody sees: invisible characters, blanks around it, full-width forms, and ".0" of a number."""
+    """Text without what nobody sees: invisible characters, blanks around it, full-width forms, and ".0" of a number.
+
+    Of text that no annotation is as long as, the beginning, as it is.
+    """
+    if len(value) > 10 * CELL:
+        return value[: 10 * CELL]
     if not value.isascii():
         value = unicodedata.normalize("NFKC", value)
         value = "".join(c for c in value if unicodedata.category(c) != "Cf")  # zero-width space, byte-order mark
