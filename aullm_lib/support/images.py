@@ -2,7 +2,6 @@
 
 import errno
 import io
-import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -67,22 +66,17 @@ def read(path: Path, rgb: bool = False) -> np.ndarray:
 def contents(path: Path) -> bytes:
     """The bytes of an image file. Raises BadImage and OSError as ``read``."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
+        if path.exists() and not path.is_dir():  # else opening it says what is wrong
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
                 raise BadImage(f"{path}: no ordinary file; unpack it again")
             if status.st_size > LARGEST:
                 raise BadImage(f"{path}: larger than any frame ({LARGEST >> 20} MiB); unpack it again")
-            return file.read()
+        return path.read_bytes()
     except OSError as error:
         if error.errno not in UNREADABLE:
             raise
         raise BadImage(f"{path}: {UNREADABLE[error.errno]}") from None
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Opens a file; a pipe, too, which would else wait for a writer, for ever."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def size_of(path: Path) -> tuple[int, int]:
