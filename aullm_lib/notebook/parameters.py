@@ -43,6 +43,7 @@ BY_RELEASE = ("releases", "options", "publishable", "more_ablations", "one_out")
 CHOICES: dict[str, Any] = dict.fromkeys(("baselines", "cross_baselines", "baseline_overrides"), METHODS) | {
     "explorer_releases": facs.BENCHMARK,
     "one_out_methods": (AU_LLM, *METHODS),
+    "more_data_methods": (AU_LLM, *METHODS),
     "more_data": ("", *ROOTS),
     "count_missing": MISSING,
     "casme2_variant": (0, *casme2.VARIANTS),

@@ -232,6 +232,7 @@ WRONG = [
     ({"publishable": {"samm": [6]}}, r"publishable.samm\[0\]=6: must be str"),
     ({"one_out": ["smic"]}, "one_out: unknown 'smic'; choose from casme2, samm, casme, casme3, 4dme, mmew"),
     ({"one_out_methods": ["svm"]}, "one_out_methods: unknown 'svm'; choose from au-llm, lbp-top"),
+    ({"more_data_methods": ["svm"]}, "more_data_methods: unknown 'svm'"),
     ({"more_data": "smic"}, "more_data: unknown 'smic'"),
     ({"count_missing": "no"}, "count_missing: unknown 'no'; choose from unknown, absent"),
     ({"options": {"casme2": "raw"}}, "options.casme2='raw': must be dict"),
