@@ -254,7 +254,8 @@ def _latex(text: Text) -> str:
             escaped = re.sub(r"([%#&_])", r"\\\1", target)
             return rf"\href{{{escaped}}}{{\textcolor{{blue!60!black}}{{{tex(part.text)}}}}}"
         if isinstance(part, Code):
-            return rf"\texttt{{{tex(part.text)}}}"
+            pieces = re.sub(r"(\w{16})(?=\w)", r"\1\n", part.text).split("\n")  # where a hash may be broken
+            return r"\texttt{" + r"\allowbreak{}".join(map(tex, pieces)) + "}"
         return tex(_HAN.sub(lambda han: f"({len(han[0])} Chinese characters)", part))
 
     return _joined(map(draw, _parts(text)))
@@ -285,8 +286,12 @@ def latex(title: str, blocks: Sequence[Block]) -> str:
                     f"\\parbox{{.9\\linewidth}}{{\\footnotesize {tex(block.caption)}}}\n\\end{{center}}"
                 )
             case Table():
-                for text in tables.floats(block, block.name):
-                    out.append(f"\\renewcommand{{\\thetable}}{{{block.number}}}\n{text.replace('[t]', '[!htp]', 1)}")
+                for text in tables.floats(block, block.name):  # a wide one reaches into both margins
+                    text = text.replace("[t]", "[!htp]", 1).replace(
+                        r"\begin{tabular}", r"\makebox[\linewidth]{\begin{tabular}"
+                    )
+                    text = text.replace(r"\end{tabular}", r"\end{tabular}}")
+                    out.append(f"\\renewcommand{{\\thetable}}{{{block.number}}}\n{text}")
             case _:
                 out.append(_latex(block) + "\\par")
     return "\n".join([*out, "\\end{document}\n"])
@@ -299,7 +304,7 @@ def _longtable(grid: Grid) -> str:
     columns = [[name, *map(_plain, grid.frame.iloc[:, i])] for i, name in enumerate(grid.frame.columns)]
     longest = [max(map(len, texts)) + 2 for texts in columns]
     if sum(longest) > _FULL:  # each as wide as its longest word, and of the rest what its longest text would take
-        words = [max(len(word) for text in texts for word in re.split("[ _/]", text)) + 3 for texts in columns]
+        words = [max(min(len(word), 36) for text in texts for word in re.split("[ _/]", text)) + 3 for texts in columns]
         more = [min(length, 60) - min(length, word) for length, word in zip(longest, words, strict=True)]
         rest = max(_FULL - sum(words), 0) / max(sum(more), 1)
         widths = [word + rest * extra for word, extra in zip(words, more, strict=True)]
