@@ -1,15 +1,21 @@
 """Functions that the tests share; ``conftest`` has the fixtures."""
 
+import warnings
 import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+import openpyxl
 import pandas as pd
 import torch
 
+from aullm_lib import datasets, engine, preprocess
+from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import folders
 from aullm_lib.datasets import table as tables
+from aullm_lib.experiment import Experiment
+from aullm_lib.recipe import Recipe
 
 AUS = (1, 4, 12)
 
@@ -38,6 +44,30 @@ def make_wheel(folder: Path, name: str, release: str, contents: dict[str, bytes]
         archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         for member, content in contents.items():
             archive.writestr(member, content)
+    return path
+
+
+def full_frame_run(folder: Path, aus: tuple[int, ...]) -> tuple[pd.DataFrame, ClipStore, Path]:
+    """The clip table of a synthetic release of full frames, its aligned store, and a run that kept its weights."""
+    root = datasets.synthesize(folder / "release", subjects=2, clips_per_subject=2)
+    table = datasets.load("casme2", root, images="raw_selected")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where the face weights are missing, cascades do
+        store = preprocess.build(table, folder / "store", size=32)
+    recipe = Recipe.paper(size=32, epochs=1, batch_size=4, lr=1e-3)
+    experiment = Experiment(name="own", aus=aus, recipe=recipe, variant="backbone")
+    return table, store, engine.run(experiment, store, out=folder / "runs", keep_weights=True)
+
+
+def write_workbook(path: Path, **sheets: list[list]) -> Path:
+    """An .xlsx file of sheets, each by its name and its lines."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, lines in sheets.items():
+        page = book.create_sheet(name)
+        for line in lines:
+            page.append(line)
+    book.save(path)
     return path
 
 

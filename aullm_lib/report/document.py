@@ -19,6 +19,7 @@ from PIL import Image
 
 from aullm_lib.report import tables
 from aullm_lib.report.tables import MARKDOWN, Table, tex
+from aullm_lib.support.markdown import drawn
 
 
 class Link(NamedTuple):
@@ -127,9 +128,7 @@ def markdown(title: str, blocks: Sequence[Block]) -> str:
                 out.append(f"```\n{block.text}\n```")
             case Grid():
                 rows = [list(block.frame.columns), *block.frame.itertuples(index=False, name=None)]
-                lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
-                lines.insert(1, "|" + " --- |" * block.frame.shape[1])
-                out += [f"**{MARKDOWN.escape(block.caption)}**", "\n".join(lines)]
+                out += [f"**{MARKDOWN.escape(block.caption)}**", drawn(map(_cell, row) for row in rows)]
             case Figure():
                 name = _address(f"{block.path.name}.png")
                 out += [f"![{MARKDOWN.escape(block.alt)}]({name})", f"*{MARKDOWN.escape(block.caption)}*"]

@@ -11,6 +11,11 @@ def escape(text: str) -> str:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of texts, which are escaped."""
-    lines = [heads, *rows]
-    drawn = ["| " + " | ".join(map(escape, line)) + " |" for line in lines]
-    return "\n".join([drawn[0], "|" + " --- |" * len(heads), *drawn[1:]])
+    return drawn([map(escape, line) for line in (heads, *rows)])
+
+
+def drawn(lines: Iterable[Iterable[str]]) -> str:
+    """A table of cells that are Markdown already; the first line holds the heads."""
+    cells = [list(line) for line in lines]
+    heads, *rows = ["| " + " | ".join(line) + " |" for line in cells]
+    return "\n".join([heads, "|" + " --- |" * len(cells[0]), *rows])

@@ -10,6 +10,7 @@ from pathlib import Path
 import openpyxl
 import pandas as pd
 import pytest
+from helpers import write_workbook
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -463,38 +464,27 @@ def test_the_clips_of_a_sheet_are_held_against_its_own_version(casme2):
 COLUMNS = {"subject": "Subject", "clip": "Filename", "onset": "Onset"}
 
 
-def write(path, **sheets):
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for name, rows in sheets.items():
-        page = book.create_sheet(name)
-        for row in rows:
-            page.append(row)
-    book.save(path)
-    return path
-
-
 def test_the_sheet_with_the_header_is_found_and_the_named_one_comes_first(tmp_path):
     good = [["Subject", "Filename", "Onset"], [1, "a", 5]]
     other = [["notes"], ["Subject", "Filename", "Onset"], [2, "b", 6]]
-    path = write(tmp_path / "a.xlsx", readme=[["notes"]], empty=[], data=good, label=other)
+    path = write_workbook(tmp_path / "a.xlsx", readme=[["notes"]], empty=[], data=good, label=other)
     assert workbook.read_sheet(path, COLUMNS)[0]["clip"] == "a"
     row = workbook.read_sheet(path, COLUMNS, sheet="LABEL")[0]
     assert row["clip"] == "b" and row.where == "a.xlsx, row 3"
     assert workbook.read_sheet(path, COLUMNS, sheet="readme")[0]["clip"] == "a"
-    path = write(tmp_path / "b.xlsx", readme=[["notes"]])
+    path = write_workbook(tmp_path / "b.xlsx", readme=[["notes"]])
     with pytest.raises(tables.ReleaseError, match=r"b\.xlsx: no header row"):
         workbook.read_sheet(path, COLUMNS)
 
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path):
-    path = write(tmp_path / "a.xlsx", data=[["Subject", "Filename", "Onset", "on set"], [1, "a", 5, 6]])
+    path = write_workbook(tmp_path / "a.xlsx", data=[["Subject", "Filename", "Onset", "on set"], [1, "a", 5, 6]])
     with pytest.raises(tables.ReleaseError, match=r"a\.xlsx, row 1: 2 columns 'Onset'"):
         workbook.read_sheet(path, COLUMNS)
 
 
 def test_a_stray_cell_in_the_last_corner_needs_no_memory(tmp_path):
-    path = write(tmp_path / "a.xlsx", data=[["Subject", "Filename", "Onset"], [1, "a", 5]])
+    path = write_workbook(tmp_path / "a.xlsx", data=[["Subject", "Filename", "Onset"], [1, "a", 5]])
     edit(path, lambda sheet: sheet.__setitem__("XFD60000", "x"))  # the last column; more rows only take longer
     tracemalloc.start()
     try:

@@ -7,6 +7,7 @@ import zipfile
 
 import openpyxl
 import pytest
+from helpers import write_workbook
 
 from aullm_lib.datasets import workbook
 from aullm_lib.datasets.workbook import ReleaseError
@@ -14,17 +15,6 @@ from aullm_lib.datasets.workbook import ReleaseError
 COLUMNS = {"subject": "Subject", "clip": "Filename", "onset": "OnsetFrame", "aus": "Action Units"}
 HEADER, LINE = list(COLUMNS.values()), [1, "EP01_01", 46, "4+R7"]
 VALUES = {"subject": 1, "clip": "EP01_01", "onset": 46, "aus": "4+R7"}
-
-
-def book(path, **sheets):
-    made = openpyxl.Workbook()
-    made.remove(made.active)
-    for name, lines in sheets.items():
-        page = made.create_sheet(name)
-        for line in lines:
-            page.append(line)
-    made.save(path)
-    return path
 
 
 def values(row):
@@ -46,7 +36,7 @@ def values(row):
     ],
 )
 def test_headers_in_two_languages_two_rows_and_with_what_nobody_sees(tmp_path, lines):
-    rows = workbook.read_sheet(book(tmp_path / "a.xlsx", codes=lines), COLUMNS)
+    rows = workbook.read_sheet(write_workbook(tmp_path / "a.xlsx", codes=lines), COLUMNS)
     assert [values(row) for row in rows] == [{k: str(v) for k, v in VALUES.items()}]
     assert rows[0].where == f"a.xlsx, row {len(lines)}"
 
@@ -62,7 +52,7 @@ def test_headers_in_two_languages_two_rows_and_with_what_nobody_sees(tmp_path, l
     ],
 )  # fmt: skip
 def test_cells_are_read_without_what_nobody_sees(tmp_path, cell, text):
-    path = book(tmp_path / "a.xlsx", codes=[HEADER, [1, cell, cell, cell]])
+    path = write_workbook(tmp_path / "a.xlsx", codes=[HEADER, [1, cell, cell, cell]])
     row = workbook.read_sheet(path, COLUMNS)[0]
     assert workbook.text(row["clip"]) == text == workbook.text(row["aus"])
     if text.isdigit():
@@ -70,7 +60,7 @@ def test_cells_are_read_without_what_nobody_sees(tmp_path, cell, text):
 
 
 def test_the_visible_sheet_counts_and_the_hidden_and_the_other_are_said(tmp_path):
-    path = book(tmp_path / "a.xlsx", old=[HEADER, [9, *LINE[1:]]], new=[HEADER, LINE], copy=[HEADER, LINE])
+    path = write_workbook(tmp_path / "a.xlsx", old=[HEADER, [9, *LINE[1:]]], new=[HEADER, LINE], copy=[HEADER, LINE])
     for state in ("hidden", "veryHidden"):
         made = openpyxl.load_workbook(path)
         made["old"].sheet_state = state
@@ -89,7 +79,7 @@ def test_the_visible_sheet_counts_and_the_hidden_and_the_other_are_said(tmp_path
 
 
 def test_rows_that_a_filter_hides_are_read_and_said(tmp_path):
-    path = book(tmp_path / "a.xlsx", codes=[HEADER, *[[n, *LINE[1:]] for n in range(1, 8)]])
+    path = write_workbook(tmp_path / "a.xlsx", codes=[HEADER, *[[n, *LINE[1:]] for n in range(1, 8)]])
     made = openpyxl.load_workbook(path)
     page = made["codes"]
     page.auto_filter.ref = "A1:D8"
@@ -101,7 +91,7 @@ def test_rows_that_a_filter_hides_are_read_and_said(tmp_path):
 
 
 def test_strict_open_xml_is_read(tmp_path):
-    path = book(tmp_path / "a.xlsx", codes=[HEADER, LINE])
+    path = write_workbook(tmp_path / "a.xlsx", codes=[HEADER, LINE])
     plain = workbook.read_sheet(path, COLUMNS)
     with zipfile.ZipFile(path) as packed:
         parts = {name: packed.read(name) for name in packed.namelist()}
@@ -119,7 +109,8 @@ def test_strict_open_xml_is_read(tmp_path):
 
 def test_a_date_that_excel_made_is_said(tmp_path):
     rows = workbook.read_sheet(
-        book(tmp_path / "a.xlsx", codes=[HEADER, [1, "EP01_01", datetime.datetime(2024, 4, 12), "4"]]), COLUMNS
+        write_workbook(tmp_path / "a.xlsx", codes=[HEADER, [1, "EP01_01", datetime.datetime(2024, 4, 12), "4"]]),
+        COLUMNS,
     )
     with pytest.raises(ReleaseError, match=r"row 2, OnsetFrame: .*Excel made a date of it: format the cell as text"):
         workbook.number(rows[0]["onset"], rows[0].at("onset"))
@@ -134,13 +125,13 @@ def test_a_frame_number_has_a_bound():
 
 
 def test_cells_rows_and_workbooks_have_bounds(tmp_path, monkeypatch):
-    rows = workbook.read_sheet(book(tmp_path / "a.xlsx", codes=[HEADER, [1, "E" * 30_000, 46, "4"]]), COLUMNS)
+    rows = workbook.read_sheet(write_workbook(tmp_path / "a.xlsx", codes=[HEADER, [1, "E" * 30_000, 46, "4"]]), COLUMNS)
     with pytest.raises(ReleaseError, match="row 2, Filename: more than 500 characters"):
         _ = rows[0]["clip"]
     monkeypatch.setattr(workbook, "ROWS", 20)
     with pytest.raises(ReleaseError, match="more than 20 annotated rows"):
-        workbook.read_sheet(book(tmp_path / "b.xlsx", codes=[HEADER, *[LINE] * 30]), COLUMNS)
-    path = book(tmp_path / "c.xlsx", codes=[HEADER, LINE])
+        workbook.read_sheet(write_workbook(tmp_path / "b.xlsx", codes=[HEADER, *[LINE] * 30]), COLUMNS)
+    path = write_workbook(tmp_path / "c.xlsx", codes=[HEADER, LINE])
     with (
         zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as packed,
         packed.open("xl/more.xml", "w", force_zip64=True) as part,

@@ -61,7 +61,8 @@ def test_a_profiles_name_never_leads_out_of_its_folders(name):
 
 @pytest.mark.parametrize("name", ["../profiles/demo", "./demo", "/etc/passwd", "demo.yaml", "..", "", "Demo"])
 def test_a_profile_is_read_from_its_folder_only(name):
-    with pytest.raises(ValueError, match=r"unknown profile|expected letters, digits and hyphens"):
+    message = "unknown profile" if name == "Demo" else "expected letters, digits and hyphens"
+    with pytest.raises(ValueError, match=message):
         parameters.profile(name)
-    with pytest.raises(ValueError, match=r"unknown profile|expected letters, digits and hyphens"):
+    with pytest.raises(ValueError, match=message):
         batch.plan(name)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,12 +9,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import full_frame_run
 
-from aullm_lib import datasets, engine, predict, preprocess
+from aullm_lib import predict
 from aullm_lib.__main__ import main
-from aullm_lib.experiment import Experiment
 from aullm_lib.predict import many
-from aullm_lib.recipe import Recipe
 from aullm_lib.support import images
 
 
@@ -23,14 +21,7 @@ from aullm_lib.support import images
 def world(tmp_path_factory) -> SimpleNamespace:
     """A run on full frames that kept its weights, one of its clips as a video, and that clip's folder."""
     folder = tmp_path_factory.mktemp("many")
-    root = datasets.synthesize(folder / "release", subjects=2, clips_per_subject=2)
-    table = datasets.load("casme2", root, images="raw_selected")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where the face weights are missing, cascades do
-        store = preprocess.build(table, folder / "store", size=32)
-    recipe = Recipe.paper(size=32, epochs=1, batch_size=4, lr=1e-3)
-    experiment = Experiment(name="own", aus=(1, 4), recipe=recipe, variant="backbone")
-    run = engine.run(experiment, store, out=folder / "runs", keep_weights=True)
+    table, _, run = full_frame_run(folder, (1, 4))
     film = folder / "film.avi"
     writer = cv2.VideoWriter(str(film), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"MJPG"), 25, (640, 480))
     for path in table["frames"].iloc[0][:12]:

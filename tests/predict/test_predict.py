@@ -3,7 +3,6 @@
 import itertools
 import shutil
 import tracemalloc
-import warnings
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,14 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import full_frame_run
 
-from aullm_lib import datasets, engine, explain, predict, preprocess, trained
+from aullm_lib import engine, explain, predict, trained
 from aullm_lib.datasets import TITLES
-from aullm_lib.experiment import Experiment
 from aullm_lib.predict import BadVideo, reading, scoring
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.preprocess.alignment import NoFace
-from aullm_lib.recipe import Recipe
 from aullm_lib.report.figures import clips
 from aullm_lib.runs import Run
 from aullm_lib.support import images
@@ -34,14 +32,8 @@ AUS = (1, 4, 12)
 def world(tmp_path_factory) -> SimpleNamespace:
     """A synthetic release of full frames, its aligned store, and a run on it that kept its weights."""
     folder = tmp_path_factory.mktemp("own")
-    root = datasets.synthesize(folder / "release", subjects=2, clips_per_subject=2)
-    table = datasets.load("casme2", root, images="raw_selected")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where the face weights are missing, cascades do
-        store = preprocess.build(table, folder / "store", size=32)
-    recipe = Recipe.paper(size=32, epochs=1, batch_size=4, lr=1e-3)
-    experiment = Experiment(name="own", aus=AUS, recipe=recipe, variant="backbone")
-    run = Run(engine.run(experiment, store, out=folder / "runs", keep_weights=True))
+    table, store, path = full_frame_run(folder, AUS)
+    run = Run(path)
     yield SimpleNamespace(table=table, store=store, run=run, model=trained.ensemble(run))
     shutil.rmtree(folder)
 
