@@ -28,7 +28,7 @@ from aullm_lib.datasets.synthetic.film import Action
 from aullm_lib.datasets.synthetic.layouts import LAYOUTS, Layout, Row, objective_class, save_workbook, write_workbook
 from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
 from aullm_lib.datasets.synthetic.plan import PlannedClip, emotion, plan, stream
-from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SPECS
+from aullm_lib.datasets.synthetic.specs import SPECS
 from aullm_lib.facs import parse_aus
 
 SHORTEST = 8  # frames that a film needs; of a shorter clip only some of its frames are kept
@@ -404,7 +404,7 @@ def _name_clips(stage: Stage, errata: Iterable[Erratum]) -> None:
                 stage.clips[k] = Staged(replace(clip, name=beyond))
         unlabelled = [e for e in known if not e.labelled]
         for count, erratum in enumerate(unlabelled, 1):
-            model = replace(stage.clips[places[0]].clip, index=MOST_CLIPS + count)
+            model = replace(stage.clips[places[0]].clip, index=10_000 + count)
             stage.clips.insert(places[-1] + count, _name(stage, model, erratum))
 
 

@@ -88,7 +88,10 @@ def synthetic(root: Path, settings: Mapping[str, Any], layout: Any) -> dict[str,
     """The metadata of a synthetic release on disk; arguments as ``write``."""
     title = TITLES[settings["release"]]
     numbered = layout.subject.startswith("{")
-    made = ", ".join(f"{key} {settings[key]}" for key in ("subjects", "clips_per_subject", "intensity", "seed"))
+    made = ", ".join(
+        f"{key} {'as documented' if settings[key] is None else settings[key]}"
+        for key in ("subjects", "clips_per_subject", "intensity", "seed")
+    )
     masks = {
         "masks": "Where each action unit of a clip moves the skin, as white pixels, in the frames.",
         "masks_cropped": "The same in the face crops.",

@@ -29,11 +29,13 @@ class Counts:
     by_subject: Mapping[str, int] = field(default_factory=dict)  # clips per subject, where documented
     note: str = ""
     empty: int | None = None  # clips that show none of the benchmark's AUs, where documented
+    subjects_with: Mapping[int, int] = field(default_factory=dict)  # subjects with a positive, by AU, where documented
 
 
 def _casme2(rows: int, source: str, positives: tuple[int, ...], by_subject: Mapping[str, int] | None = None) -> Counts:
     labels = dict(zip((1, 2, 4, 7, 12, 14, 15, 17), positives, strict=True))
-    return Counts(source, rows, 26, labels, by_subject or {}, empty=13 if by_subject else None)
+    seen = {1: 10, 2: 9, 4: 24, 7: 12, 12: 14, 14: 15, 15: 7, 17: 10} if rows == 256 else {}
+    return Counts(source, rows, 26, labels, by_subject or {}, empty=13 if by_subject else None, subjects_with=seen)
 
 
 CASME2_SUBJECTS = {
@@ -64,6 +66,7 @@ OTHERS = {
         "32 people were recorded, as the paper writes; micro-expressions exist for 29, so LOSO has 29 folds. Positives "
         "are documented with count_ref=True and alternatives='flow'.",
         56,
+        {2: 9, 4: 10, 7: 16, 12: 8},
     ),
     "casme": Counts("the released sheet (189 clips)", 189, 19,
                     {1: 23, 2: 17, 4: 70, 9: 40, 12: 9, 14: 23, 15: 14, 17: 13}),

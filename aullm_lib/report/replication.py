@@ -354,8 +354,8 @@ def _data(profile: Profile) -> Iterator[Block]:
 def _stored(result: Result, part: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Text]:
     """One release behind a test set."""
     made = part.get("made") or {}
-    rendered = [f"{key.replace('_', ' ')} {made[key]}" for key in ("subjects", "clips_per_subject", "intensity", "seed")
-                if key in made]  # fmt: skip
+    settings = [key for key in ("subjects", "clips_per_subject", "intensity", "seed") if key in made]
+    rendered = [f"{key.replace('_', ' ')} {'as documented' if made[key] is None else made[key]}" for key in settings]
     choices = [f"{key} {part[key]}" for key in ("variant", "images", "errata") if part.get(key) is not None]
     return {
         "test set": _data_of(result), "release": title(part["dataset"]),

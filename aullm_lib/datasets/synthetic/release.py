@@ -27,7 +27,7 @@ from aullm_lib.datasets.synthetic.plan import PlannedClip, plan, stream
 from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SUBJECTS
 from aullm_lib.support.cores import cores
 
-VERSION = 1  # of the pictures: raise it whenever the same settings would give other bytes
+VERSION = 2  # of the pictures: raise it whenever the same settings would give other bytes
 JPEG_QUALITY = 90
 # Columns of faces.csv (one row per clip) and clips.csv (one row per clip and AU).
 _FACE_COLUMNS = "subject clip image x y width height eye_left_x eye_left_y eye_right_x eye_right_y"
@@ -39,7 +39,7 @@ def synthesize(
     release: str = "casme2",
     *,
     subjects: int | None = None,
-    clips_per_subject: int = 10,
+    clips_per_subject: int | None = 10,
     intensity: float = 1.0,
     seed: int = 1,
 ) -> Path:
@@ -50,8 +50,9 @@ def synthesize(
         release: "casme2", "samm", "casme", "casme3" (part A), "4dme" (the grey stream) or "mmew", whose layout is
             written.
         subjects: 1..26 (CASME II), 29 (SAMM), 19 (CASME), 94 (CAS(ME)3), 42 (4DME) or 30 (MMEW); None: 26, or as many
-            as there are.
-        clips_per_subject: 1..200.
+            as there are, and with `clips_per_subject=None` all.
+        clips_per_subject: 1..200 on average; subjects have unequally many, as in the true release.  None: each subject
+            has as many as there, all of them 256 (CASME II), 159, 189, 860, 267 or 300.
         intensity: 0..3, multiplies all motion and shading of action units; at 0 the clips hold nuisances only.
         seed: >= 0.
 
@@ -65,13 +66,14 @@ def synthesize(
     """
     root = Path(root).absolute()
     if subjects is None:
-        subjects = min(26, len(SUBJECTS.get(release, ())))
+        known = len(SUBJECTS.get(release, ()))
+        subjects = known if clips_per_subject is None else min(26, known)
     check(release, subjects, clips_per_subject, intensity, seed)
     settings: dict[str, Any] = {
         "synthetic": True,
         "release": release,
         "subjects": int(subjects),
-        "clips_per_subject": int(clips_per_subject),
+        "clips_per_subject": None if clips_per_subject is None else int(clips_per_subject),
         "intensity": float(intensity),
         "seed": int(seed),
         "version": VERSION,
@@ -94,12 +96,13 @@ def synthesize(
     return root
 
 
-def check(release: str, subjects: int, clips_per_subject: int, intensity: float, seed: int) -> None:
+def check(release: str, subjects: int, clips_per_subject: int | None, intensity: float, seed: int) -> None:
     """Checks the arguments of ``synthesize``. Raises ValueError naming the one that is out of range."""
     if release not in SUBJECTS:
         raise ValueError(f"release={release!r}: must be one of {sorted(SUBJECTS)}")
     _check("subjects", subjects, 1, len(SUBJECTS[release]), whole=True)
-    _check("clips_per_subject", clips_per_subject, 1, MOST_CLIPS, whole=True)
+    if clips_per_subject is not None:
+        _check("clips_per_subject", clips_per_subject, 1, MOST_CLIPS, whole=True)
     _check("intensity", intensity, 0, 3)
     _check("seed", seed, 0, 2**63 - 1, whole=True)
 

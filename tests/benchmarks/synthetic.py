@@ -1,0 +1,299 @@
+"""What a synthetic release is like: speed, faces, the dial of intensity, what else tells labels, and counts.
+
+``python tests/benchmarks/synthetic.py [--clips 4] [--only faces,dial]`` prints Markdown, for the layouts of CASME II
+and SAMM; releases and clip stores go to ``--folder``, whose finished parts are used again.
+
+- ``speed``: seconds of ``synthesize`` at the size of the demo, and frames a second with their JPEGs.
+- ``faces``: the share of frames (first, middle and last of every clip) in which ``preprocess.faces`` finds a face, and
+  by how much it misses the onset frame's true eyes: the larger of both errors in % of the distance between them.
+- ``dial``: two-class macro F1 of leave-one-subject-out at rising intensity, in percent with 95 % intervals, beside the
+  chance level on the same labels: ``flow-svm`` as the kit has it; logistic regression on the same flow (Farneback from
+  onset to apex, 16×16 cells); on nothing but the ratio of the apex' and the onset's file sizes; with ``--backbone``,
+  AU-LLM's CNN with a linear head.
+- ``tells``: whether anything but motion tells a label, at the default intensity: ROC-AUC over pairs of clips of the
+  same subject, of which one shows the AU. Subjects' base rates cannot raise it, and no training lowers it below 0.5,
+  as it does where folds are pooled. Bold are those more than three standard errors (ties counted) away from 0.5; of 88
+  values that say nothing, a quarter of one are. The last column is between subjects: whether a ridge regression on
+  their faces predicts who shows the AU how often, leaving one out; p of the correlation among permuted subjects.
+- ``counts``: a release of the documented size beside what is documented. Nothing is rendered for it.
+"""
+
+import argparse
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+
+from aullm_lib import baselines, datasets, engine, facs, metrics, preprocess, protocol
+from aullm_lib.baselines import flow_svm
+from aullm_lib.clips import ClipStore
+from aullm_lib.datasets import documented
+from aullm_lib.datasets.synthetic.plan import plan
+from aullm_lib.datasets.synthetic.specs import SUBJECTS
+from aullm_lib.experiment import Experiment
+from aullm_lib.preprocess import faces
+from aullm_lib.recipe import Recipe
+from aullm_lib.runs import Run
+from aullm_lib.support import images, markdown
+
+RELEASES = ("casme2", "samm")
+SECTIONS = ("speed", "faces", "dial", "tells", "counts")
+PERMUTATIONS = 999
+
+
+# The measures.
+
+
+def within_subjects(value: np.ndarray, label: np.ndarray, subject: np.ndarray) -> tuple[float, float]:
+    """ROC-AUC over pairs of a subject's clips with and without an AU, and its standard error where nothing tells.
+
+    The error is that of stratified rank sums, with ties (Lehmann 1975). Both are NaN without such a pair.
+
+    Args:
+        value: What may tell, one per clip.
+        label: Whether the clip shows the AU.
+        subject: Whose it is.
+    """
+    above = pairs = variance = 0.0
+    for who in np.unique(subject):
+        v, y = value[subject == who], label[subject == who].astype(bool)
+        n, m, k = len(v), int(y.sum()), int((~y).sum())
+        if not m * k:
+            continue
+        ties = sum(t**3 - t for t in Counter(v.tolist()).values())
+        above += stats.rankdata(v)[y].sum() - m * (m + 1) / 2
+        pairs += m * k
+        variance += m * k / 12 * (n + 1 - ties / (n * (n - 1)))
+    return (above / pairs, np.sqrt(variance) / pairs) if pairs else (np.nan, np.nan)
+
+
+def between_subjects(features: np.ndarray, rate: np.ndarray, seed: int = 0) -> float:
+    """p of the correlation between subjects' rates [s] and what their features [s, f] predict, leaving one out."""
+    x = (features - features.mean(0)) / (features.std(0) + 1e-9)
+    kernel = x @ x.T / x.shape[1]
+    hat = kernel @ np.linalg.inv(kernel + 0.5 * np.eye(len(x)))
+    rng = np.random.default_rng(seed)
+    rates = np.stack([rate, *(rng.permutation(rate) for _ in range(PERMUTATIONS))], 1)
+    rates = rates - rates.mean(0)
+    predicted = rates - (rates - hat @ rates) / (1 - np.diag(hat))[:, None]
+    r = (rates * (predicted - predicted.mean(0))).sum(0) / predicted.std(0)
+    return float((r >= r[0] - 1e-12).mean())
+
+
+def leave_one_out(features: np.ndarray, table: pd.DataFrame, aus: Sequence[int]) -> pd.DataFrame:
+    """Predictions of logistic regressions on features [n, f], divided by their deviation in the training clips."""
+    position = pd.Series(range(len(table)), index=table.index)
+    parts = []
+    for fold in protocol.loso(table):
+        train, test = (features[position[list(ids)]] for ids in (fold.train, fold.test))
+        centre, scale = train.mean(0), train.std() + 1e-12
+        for au in aus:
+            label = table[f"AU{au}"]
+            known, truth = label[list(fold.train)].to_numpy(), label[list(fold.test)].to_numpy()
+            probability = np.full(len(test), float(known.mean()))
+            if 0 < known.mean() < 1:
+                machine = LogisticRegression(max_iter=2000).fit((train - centre) / scale, known)
+                probability = machine.predict_proba((test - centre) / scale)[:, 1]
+            subject = table.loc[list(fold.test), "subject"].to_numpy()
+            parts.append(
+                pd.DataFrame(
+                    {"clip_id": fold.test, "subject": subject, "au": f"AU{au}", "label": truth,
+                     "probability": probability, "fold": fold.name}
+                )
+            )  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def facts(store: ClipStore, root: Path) -> pd.DataFrame:
+    """What a clip has besides motion, by clip id: of its frames as they lie in the release, full ones."""
+    rows = []
+    folders = pd.read_csv(root / "SYNTHETIC" / "faces.csv", dtype=str)
+    onsets = {root / image: place for place, image in enumerate(folders["image"])}
+    by_clip = dict(zip(zip(*_keys(folders["subject"], folders["clip"]), strict=True), onsets, strict=True))
+    number = Counter[str]()
+    for row in store.table.itertuples():
+        number[row.subject] += 1
+        frames = in_order(by_clip[next(zip(*_keys([row.subject], [row.clip]), strict=True))].parent)
+        apex = len(frames) // 2 if pd.isna(row.apex) else int(row.apex - row.onset)
+        ends = [images.read(frames[k]).mean() for k in (0, apex)]
+        sizes = np.array([path.stat().st_size for path in frames])
+        rows.append(
+            {"length": len(frames), "clip's number": number[row.subject], "onset": row.onset,
+             "apex' place": apex / (len(frames) - 1), "brightness": ends[0], "its change": ends[1] - ends[0],
+             "mean file size": sizes.mean(), "onset's": sizes[0], "apex'": sizes[apex],
+             "apex : onset": sizes[apex] / sizes[0], "largest : onset": sizes.max() / sizes[0]}
+        )  # fmt: skip
+    return pd.DataFrame(rows, index=store.table.index)
+
+
+def _keys(subjects: Sequence[str], clips: Sequence[str]) -> tuple[list[int], list[str]]:
+    return [int(re.sub(r"\D", "", str(subject))) for subject in subjects], list(clips)
+
+
+def in_order(folder: Path) -> list[Path]:
+    """The frames of a clip by their number."""
+    return sorted(folder.glob("*.jpg"), key=lambda path: int(re.findall(r"\d+", path.stem)[-1]))
+
+
+# The parts of the report.
+
+
+class Bench:
+    """Releases and clip stores of one size, made when they are asked for."""
+
+    def __init__(self, folder: Path, subjects: int | None, clips: int | None, seed: int) -> None:
+        self.folder, self.subjects, self.clips, self.seed = folder, subjects, clips, seed
+
+    def root(self, release: str, intensity: float) -> Path:
+        subjects = self.subjects or len(SUBJECTS[release])
+        root = self.folder / f"{release}-{subjects}x{self.clips}-{intensity:g}-{self.seed}"
+        return datasets.synthesize(
+            root, release, subjects=subjects, clips_per_subject=self.clips, intensity=intensity, seed=self.seed
+        )
+
+    def store(self, release: str, intensity: float, size: int) -> ClipStore:
+        root = self.root(release, intensity)
+        return preprocess.build(datasets.load(release, root), root.with_name(f"{root.name}-{size}px"), size)
+
+    def speed(self) -> Iterator[list[str]]:
+        yield ["layout", "release", "seconds", "frames a second"]
+        for release in RELEASES:
+            with tempfile.TemporaryDirectory() as folder:
+                start = time.perf_counter()
+                root = datasets.synthesize(Path(folder) / release, release, subjects=8, clips_per_subject=8)
+                spent = time.perf_counter() - start
+                frames = sum(len(in_order((root / image).parent)) for image in self._truth(root)["image"])
+            yield [release, "8 subjects × 8 clips", f"{spent:.1f}", f"{frames / spent:.0f}"]
+
+    def _truth(self, root: Path) -> pd.DataFrame:
+        return pd.read_csv(root / "SYNTHETIC" / "faces.csv")
+
+    def faces(self) -> Iterator[list[str]]:
+        yield ["layout", "frames", "face found", "eye error, median", "95 % of frames below", "largest"]
+        for release in RELEASES:
+            root, found, errors = self.root(release, 1.0), [], []
+            for row in self._truth(root).itertuples():
+                frames = in_order((root / row.image).parent)
+                for k in (0, len(frames) // 2, len(frames) - 1):
+                    face = faces.find(images.read(frames[k], rgb=True))
+                    found.append(face is not None)
+                    if k == 0 and face is not None and face.eyes is not None:
+                        eyes = np.array([[row.eye_left_x, row.eye_left_y], [row.eye_right_x, row.eye_right_y]])
+                        far = np.linalg.norm(face.eyes - eyes, axis=1).max()
+                        errors.append(100 * far / np.linalg.norm(eyes[1] - eyes[0]))
+            levels = [f"{level:.1f} %" for level in (*np.percentile(errors, (50, 95)), max(errors))]
+            yield [release, f"{len(found)}", f"{100 * np.mean(found):.1f} %", *levels]
+
+    def dial(self, intensities: Sequence[float], backbone: bool) -> Iterator[list[str]]:
+        heads = ["flow-svm", "flow, logistic regression", "file sizes", *(["backbone, linear head"] * backbone)]
+        yield ["layout", "intensity", "chance level", *heads]
+        for release in RELEASES:
+            aus = facs.BENCHMARK[release]
+            for level in intensities:
+                store, recipe = self.store(release, level, 128), baselines.recipe("flow-svm")
+                experiment = Experiment(name="flow", aus=aus, recipe=recipe, method="flow-svm")
+                out = self.folder / "runs"
+                flow = flow_svm.prepare(recipe, store).features.numpy()
+                sizes = np.log(facts(store, self.root(release, level))[["apex : onset"]].to_numpy())
+                predictions = [
+                    Run(engine.run(experiment, store, out=out)).predictions(),
+                    *(leave_one_out(x, store.table, aus) for x in (flow, sizes)),
+                ]
+                if backbone:
+                    recipe = Recipe.paper(epochs=14, batch_size=8, lr=2e-3, loss="bce")
+                    experiment = Experiment(name="curve", aus=aus, recipe=recipe, variant="backbone")
+                    run = engine.run(experiment, self.store(release, level, recipe.size), out=out)
+                    predictions.append(Run(run).predictions())
+                chance = metrics.trivial(predictions[0])["base-rate random"].loc["mean", "f1_macro"]
+                yield [release, f"{level:g}", f"{100 * chance:.1f}", *map(scored, predictions)]
+
+    def tells(self) -> Iterator[list[str]]:
+        for release in RELEASES:
+            store, root = self.store(release, 1.0, 64), self.root(release, 1.0)
+            table, aus = store.table, facs.BENCHMARK[release]
+            facts_of = facts(store, root)
+            if release == RELEASES[0]:
+                yield ["layout", "AU", *facts_of, "face, p"]
+            subject = table["subject"].to_numpy()
+            onset = [cv2.resize(store[clip][0], (16, 16), interpolation=cv2.INTER_AREA).ravel() for clip in table.index]
+            shown = pd.DataFrame(np.array(onset, float)).groupby(subject).mean().to_numpy()
+            for au in aus:
+                label = table[f"AU{au}"].to_numpy(int)
+                cells = []
+                for name in facts_of:
+                    area, error = within_subjects(facts_of[name].to_numpy(float), label, subject)
+                    cells.append(f"**{area:.2f}**" if abs(area - 0.5) > 3 * error else f"{area:.2f}")
+                rate = table[f"AU{au}"].astype(float).groupby(subject).mean().to_numpy()
+                yield [release, f"AU{au}", *cells, f"{between_subjects(shown, rate):.2f}"]
+
+    def counts(self) -> Iterator[list[str]]:
+        yield ["layout", "", "synthetic", "documented"]
+        known = {"casme2": documented.CASME2[256], "samm": documented.OTHERS["samm"]}
+        for release, there in known.items():
+            settings = {"release": release, "subjects": there.subjects, "clips_per_subject": None}
+            clips = plan(settings | {"intensity": 1.0, "seed": self.seed})
+            shown = [{action.au for action in clip.actions} for clip in clips]
+            aus, lengths = facs.BENCHMARK[release], [clip.offset - clip.onset + 1 for clip in clips]
+            rows = {"clips": (len(clips), there.clips), "subjects": (len({c.subject for c in clips}), there.subjects)}
+            for au in aus:
+                those = [clip.subject for clip, seen in zip(clips, shown, strict=True) if au in seen]
+                rows[f"AU{au}: clips, subjects"] = (
+                    f"{len(those)}, {len(set(those))}", f"{there.positives[au]}, {there.subjects_with[au]}"
+                )  # fmt: skip
+            rows["clips with none of these"] = (sum(not seen & set(aus) for seen in shown), there.empty)
+            pairs = Counter((a, b) for seen in shown for a in aus for b in aus if a < b and {a, b} <= seen)
+            often = ", ".join(f"{a}+{b} {n}" for (a, b), n in pairs.most_common(6))
+            rows["pairs most often together"] = (often, "not documented")
+            span = {"casme2": "24, 61, 141", "samm": "30, 78, 101"}[release]
+            rows["frames: least, median, most"] = (_span(lengths), span)
+            per = Counter(clip.subject for clip in clips).values()
+            rows["clips per subject: likewise"] = (_span(per), _span(there.by_subject.values()))
+            yield from ([release, name, *map(str, row)] for name, row in rows.items())
+
+
+def _span(values: Sequence[int]) -> str:
+    values = list(values)
+    return f"{min(values)}, {np.median(values):g}, {max(values)}"
+
+
+def scored(predictions: pd.DataFrame) -> str:
+    """Two-class macro F1 in percent, with its interval."""
+    mean = metrics.score(predictions).loc["mean"]
+    low, high = 100 * mean["f1_macro_low"], 100 * mean["f1_macro_high"]
+    return f"{100 * mean['f1_macro']:.1f}" + ("" if np.isnan(low) else f" ({low:.1f} to {high:.1f})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(SECTIONS), help="parts, with commas between them")
+    parser.add_argument("--subjects", type=int, help="all by default")
+    parser.add_argument("--clips", type=int, default=4, help="of a subject on average; 0: as documented")
+    parser.add_argument("--intensities", default="0,0.25,0.5,1,2")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--backbone", action="store_true", help="train AU-LLM's CNN with a linear head, too: slow")
+    parser.add_argument("--folder", type=Path, help="keeps releases, stores and runs; a temporary one by default")
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    if unknown := set(parts) - set(SECTIONS):
+        parser.error(f"--only {unknown.pop()}: choose from {','.join(SECTIONS)}")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(options.folder or Path(temporary), options.subjects, options.clips or None, options.seed)
+        for part in parts:
+            made = getattr(bench, part)
+            levels = [float(level) for level in options.intensities.split(",")]
+            rows = made(levels, options.backbone) if part == "dial" else made()
+            print(f"\n## {part}\n\n{markdown.drawn(rows)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
