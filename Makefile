@@ -37,7 +37,7 @@ export TOKENIZERS_PARALLELISM := false
 NAMED := $(filter command,$(origin PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-full paper grid report crate lab test browser bench lint clean
+.PHONY: help setup demo demo-llm demo-full paper grid report crate lab test browser bench readmes lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -110,6 +110,9 @@ bench: $(READY) ## measure intervals and tests, preprocessing, faces, LBP-TOP, t
 	@$(BIN)/python tests/benchmarks/faces.py
 	@$(BIN)/python tests/benchmarks/lbp_top.py
 	@$(BIN)/python tests/benchmarks/training.py $(ARGS)
+
+readmes: $(READY) ## draw the READMEs' tables from what is recorded; after a run first: make readmes ARGS="--record demo-full"
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.readmes $(ARGS)
 
 lint: $(READY) ## ruff over code and notebooks, mypy over the library
 	$(BIN)/ruff check .

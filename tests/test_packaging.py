@@ -12,8 +12,6 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from aullm_lib import recipe
-
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -96,20 +94,3 @@ def test_licensed_material_is_never_tracked():
     assert not [p for p in tracked() if p.suffix in kinds and p.parent != PATTERNS]
     assert sum(p.stat().st_size for p in PATTERNS.iterdir()) < 40_000  # test patterns of some frames, no recordings
     assert not [p for p in tracked() if p.stat().st_size > 2**20]
-
-
-def recipe_tables():
-    """The README's tables of both recipes, from the dataclass: first what differs, then all of it."""
-    head = "| field | paper's text | released script | source |\n|---|---|---|---|\n"
-    rows = []
-    for name, *values, source in recipe.compared():
-        both = [", ".join(v) if isinstance(v, tuple) else str(v) for v in values]
-        rows.append((both[0] != both[1], f"| `{name}` | {both[0]} | {both[1]} | {source} |\n"))
-    differing = "".join(row for differs, row in rows if differs)
-    whole = "".join(row for _, row in rows)
-    return f"{head}{differing}\n<details><summary>Every field, with its source</summary>\n\n{head}{whole}\n</details>\n"
-
-
-def test_the_readme_shows_both_recipes_as_they_are():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert text.split("<!-- recipes -->\n")[1].split("<!-- /recipes -->")[0] == recipe_tables()

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from aullm_lib.baselines import lbp_top, tim
 from aullm_lib.baselines.lbp_top import Recipe
+from aullm_lib.support import files
+
+BENCH = Path(__file__).resolve().parents[2] / "runs" / "bench"
 
 
 def numbering(neighbours: int) -> list[int]:
@@ -114,6 +118,7 @@ def main() -> None:
     clip = torch.randint(0, 256, (options.frames, 112, 112), generator=torch.Generator().manual_seed(1))
     print(f"LBP-TOP of a clip of {options.frames} frames, 112×112, one thread, median of {options.rounds} rounds")
     print("form   plain loop       kit   times as fast   largest difference")
+    values = {}
     for form in ("sane", "port"):
         recipe = Recipe(form=form)
         ten = clip if len(clip) >= recipe.tim and form == "port" else tim.interpolate(clip.double(), recipe.tim).round()
@@ -124,7 +129,10 @@ def main() -> None:
         difference = (torch.tensor(ways[0]()) - ways[1]()).abs().max().item()  # and both are warm
         rounds = [[seconds(way) for way in ways] for _ in range(options.rounds)]
         slow, quick = (median(times) for times in zip(*rounds, strict=True))
+        values[f"{form}: ms for a clip of {options.frames} frames, 112×112"] = round(1000 * quick, 1)
+        values[f"{form}: times as fast as a plain loop"] = round(slow / quick)
         print(f"{form:5} {slow:10.2f} s {1000 * quick:6.1f} ms {slow / quick:15.0f} {difference:20.1g}")
+    files.write_json(BENCH / "lbp-top.json", {"values": values})
 
 
 if __name__ == "__main__":

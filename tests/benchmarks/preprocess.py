@@ -22,7 +22,9 @@ import cv2
 
 from aullm_lib import datasets, preprocess
 from aullm_lib.preprocess import alignment, faces
-from aullm_lib.support import images
+from aullm_lib.support import files, images
+
+BENCH = Path(__file__).resolve().parents[2] / "runs" / "bench"
 
 
 def plain(path: Path) -> None:
@@ -100,11 +102,12 @@ def main() -> None:
             for what, run in work.items():
                 taken[what].append(seconds(run))
         print(f"{len(clips)} clips, {frames} frames of 640×480; faces by {faces.detector()['name']}")
-        rates = {}
+        rates, values = {}, {}
         for what, times in taken.items():
             times = times[1:]  # the first round warms caches
             best, middle = frames / min(times), frames / statistics.median(times)
             rates[what] = best, middle
+            values[f"{what}: frames per second, median"] = round(middle)
             print(f"{what:24s} {best:7.0f} frames/s at best, {middle:7.0f} in the median of {len(times)} rounds")
         one, pooled, single, full = rates.values()
         for label, a, b in (
@@ -112,10 +115,12 @@ def main() -> None:
             (f"build, {options.workers} workers / plain loop, {options.workers} workers", full, pooled),
             ("build, 1 worker / plain loop, 1 thread", single, one),
         ):
+            values[f"{label}, median"] = round(a[1] / b[1], 2)
             print(f"{label}: {a[0] / b[0]:.2f} at best, {a[1] / b[1]:.2f} in the median")
         spent = shares(clips, folder)
         total = sum(spent.values())
         parts = ", ".join(f"{part} {100 * value / total:.0f} %" for part, value in spent.items())
+        files.write_json(BENCH / "preprocess.json", {"values": values})
         print(f"in one thread, {1000 * total / frames:.2f} ms a frame: {parts}")
 
 
