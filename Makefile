@@ -104,10 +104,11 @@ browser: ## install Chromium, which tests/notebook/test_browser.py drives (they 
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; \
 	else echo "tests/notebook/test_browser.py needs Chromium as the command chromium; on Debian: apt-get install chromium, as root"; fi
 
-bench: $(READY) ## measure intervals and tests, preprocessing, faces, LBP-TOP, then training beside the released way [ARGS="--only tiny,mid"]
+bench: $(READY) ## measure intervals and tests, preprocessing, faces, synthetic releases, LBP-TOP, then training beside the released way [ARGS="--only tiny,mid"]
 	@$(BIN)/python tests/benchmarks/coverage.py
 	@$(BIN)/python tests/benchmarks/preprocess.py
 	@$(BIN)/python tests/benchmarks/faces.py
+	@$(BIN)/python tests/benchmarks/synthetic.py
 	@$(BIN)/python tests/benchmarks/lbp_top.py
 	@$(BIN)/python tests/benchmarks/training.py $(ARGS)
 

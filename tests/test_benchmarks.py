@@ -1,13 +1,14 @@
-"""The training benchmark compares like with like, and the faces' truth is where it says."""
+"""The training benchmark compares like with like, the faces' truth is where it says, and what tells labels is found."""
 
 import re
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from benchmarks import faces, training
+from benchmarks import faces, synthetic, training
 from helpers import picture
 from transformers import Qwen2ForCausalLM
 
@@ -197,3 +198,68 @@ def test_faces_are_measured(tmp_path, monkeypatch):
         pytest.skip("cascades find less")
     assert (table["found"] == 1).all() and (table["largest"] < 6).all() and (table["largest tilt"] < 3).all()
     assert table["gain"].dropna().between(0.95, 1.05).all() and table["gain"].notna().sum() == 4
+
+
+# Synthetic releases
+
+
+def test_pairs_within_subjects_are_those_of_a_loop():
+    """Subjects' base rates and levels are no use; ties count half; the error is that of shuffled labels."""
+    rng = np.random.default_rng(0)
+    subject = np.repeat(np.arange(12), rng.integers(1, 9, 12))
+    label = rng.random(len(subject)) < 0.4
+    value = rng.integers(0, 6, len(subject)) + label + 50.0 * subject
+    area, error = synthetic.within_subjects(value, label, subject)
+    wins = [
+        (value[i] > value[j]) + 0.5 * (value[i] == value[j])
+        for i in np.flatnonzero(label)
+        for j in np.flatnonzero(~label & (subject == subject[i]))
+    ]
+    assert area == pytest.approx(np.mean(wins))
+    shuffled = []
+    for _ in range(4000):
+        order = np.lexsort((rng.random(len(subject)), subject))  # within each subject
+        shuffled.append(synthetic.within_subjects(value, label[order], subject)[0])
+    assert np.mean(shuffled) == pytest.approx(0.5, abs=0.01) and np.std(shuffled) == pytest.approx(error, rel=0.05)
+    assert np.isnan(synthetic.within_subjects(value, subject > 5, subject)).all()  # nobody has both
+
+
+def test_faces_that_tell_who_shows_an_au_are_noticed():
+    rng = np.random.default_rng(0)
+    p = [synthetic.between_subjects(rng.normal(size=(26, 40)), rng.random(26)) for _ in range(200)]
+    assert np.mean(np.array(p) < 0.2) == pytest.approx(0.2, abs=0.08)
+    rate = rng.random(26)
+    telling = rng.normal(size=(26, 40)) + 4 * rate[:, None]
+    assert synthetic.between_subjects(telling, rate) < 0.01
+
+
+def test_regressions_leave_their_subject_out():
+    """What differs between clips is learned; a feature that is the subject itself gives nothing away."""
+    rng = np.random.default_rng(0)
+    subject = np.repeat([f"s{k}" for k in range(8)], 8)
+    label = rng.random(64) < 0.4
+    table = pd.DataFrame({"dataset": "casme2", "subject": subject, "AU4": label}, index=[f"c{k}" for k in range(64)])
+    table = table.astype({"AU4": int})
+    area = {}
+    for name, x in {
+        "label": rng.normal(size=(64, 3)) + 3 * label[:, None],
+        "subject": np.repeat(np.eye(8), 8, 0),
+    }.items():
+        made = synthetic.leave_one_out(x, table, [4])
+        assert sorted(made["clip_id"]) == sorted(table.index) and (made["label"].sum()) == label.sum()
+        area[name] = synthetic.metrics.score(made).loc["AU4", "roc_auc"]
+    assert area["label"] > 0.9 and area["subject"] < 0.5
+
+
+def test_a_synthetic_release_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "RELEASES", ("casme2",))
+    bench = synthetic.Bench(tmp_path, subjects=3, clips=5, seed=1)
+    (_, found), (heads, dialled), tells = bench.faces(), bench.dial([1.0], backbone=False), list(bench.tells())
+    assert found[:3] == ["casme2", "45", "100.0 %"] and float(found[3].removesuffix(" %")) < 10
+    assert len(heads) == len(dialled) == 6 and all(20 < float(text.split()[0]) <= 100 for text in dialled[2:])
+    assert [row[1] for row in tells[1:]] == [f"AU{au}" for au in (1, 2, 4, 7, 12, 14, 15, 17)]
+    clip = bench.store("casme2", 1.0, 128).table.iloc[-1]
+    facts = synthetic.facts(bench.store("casme2", 1.0, 128), bench.root("casme2", 1.0)).loc[clip.name]
+    folder = bench.root("casme2", 1.0) / "CASME2_RAW_selected" / clip["subject"] / clip["clip"]
+    sizes = [(folder / f"img{k}.jpg").stat().st_size for k in range(clip["onset"], clip["offset"] + 1)]
+    assert facts["length"] == len(sizes) and facts["onset's"] == sizes[0] and facts["mean file size"] == np.mean(sizes)

@@ -1,7 +1,7 @@
 """What a synthetic release is like: speed, faces, the dial of intensity, what else tells labels, and counts.
 
-``python tests/benchmarks/synthetic.py [--clips 4] [--only faces,dial]`` prints Markdown, for the layouts of CASME II
-and SAMM; releases and clip stores go to ``--folder``, whose finished parts are used again.
+``make bench``, or ``python tests/benchmarks/synthetic.py [--clips 4] [--only faces,dial]``, prints Markdown for the
+layouts of CASME II and SAMM. Releases and clip stores go to ``--folder``, whose finished parts are used again.
 
 - ``speed``: seconds of ``synthesize`` at the size of the demo, and frames a second with their JPEGs.
 - ``faces``: the share of frames (first, middle and last of every clip) in which ``preprocess.faces`` finds a face, and
@@ -12,8 +12,8 @@ and SAMM; releases and clip stores go to ``--folder``, whose finished parts are 
   AU-LLM's CNN with a linear head.
 - ``tells``: whether anything but motion tells a label, at the default intensity: ROC-AUC over pairs of clips of the
   same subject, of which one shows the AU. Subjects' base rates cannot raise it, and no training lowers it below 0.5,
-  as it does where folds are pooled. Bold are those more than three standard errors (ties counted) away from 0.5; of 88
-  values that say nothing, a quarter of one are. The last column is between subjects: whether a ridge regression on
+  as it does where folds are pooled. Bold are those more than three standard errors away from 0.5: of 132 values that
+  say nothing, one in three such tables has one. The last column is between subjects: whether a ridge regression on
   their faces predicts who shows the AU how often, leaving one out; p of the correlation among permuted subjects.
 - ``counts``: a release of the documented size beside what is documented. Nothing is rendered for it.
 """
@@ -218,17 +218,18 @@ class Bench:
 
     def tells(self) -> Iterator[list[str]]:
         for release in RELEASES:
-            store, root = self.store(release, 1.0, 64), self.root(release, 1.0)
+            store, root = self.store(release, 1.0, 128), self.root(release, 1.0)
             table, aus = store.table, facs.BENCHMARK[release]
             facts_of = facts(store, root)
             if release == RELEASES[0]:
-                yield ["layout", "AU", *facts_of, "face, p"]
+                yield ["layout", "AU", "standard error", *facts_of, "face, p"]
             subject = table["subject"].to_numpy()
             onset = [cv2.resize(store[clip][0], (16, 16), interpolation=cv2.INTER_AREA).ravel() for clip in table.index]
             shown = pd.DataFrame(np.array(onset, float)).groupby(subject).mean().to_numpy()
             for au in aus:
                 label = table[f"AU{au}"].to_numpy(int)
-                cells = []
+                random = np.random.default_rng(self.seed).random(len(label))  # without ties
+                cells = [f"{within_subjects(random, label, subject)[1]:.2f}"]
                 for name in facts_of:
                     area, error = within_subjects(facts_of[name].to_numpy(float), label, subject)
                     cells.append(f"**{area:.2f}**" if abs(area - 0.5) > 3 * error else f"{area:.2f}")
