@@ -35,15 +35,13 @@ def load(root: Path, *, errata: bool = True) -> Release:
 
 def _folders(root: Path) -> folders.ClipFolders:
     keyed: list[tuple[tuple[str, ...], Path]] = []
-    for folder in folders.subfolders(root):
-        if re.fullmatch(SUBJECT, folder.name, re.IGNORECASE):
-            for recording in folders.subfolders(folder):
-                colour = [
-                    p for p in folders.subfolders(recording) if re.fullmatch(r"colou?r|rgb", p.name, re.IGNORECASE)
-                ]
-                keyed.append(((folder.name, recording.name), (colour or [recording])[0]))
+    for name, folder in folders.places(root):
+        if re.fullmatch(SUBJECT, name, re.IGNORECASE):
+            for recording, path in folders.places(folder):
+                colour = [p for n, p in folders.places(path) if re.fullmatch(r"colou?r|rgb", n, re.IGNORECASE)]
+                keyed.append(((name, recording), (colour or [path])[0]))
         else:
-            keyed.append((tuple(folder.name.split("_")), folder))
+            keyed.append((tuple(name.split("_")), folder))
     return folders.ClipFolders(root, keyed)
 
 

@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from aullm_lib.support.images import IMAGES
+
 ADVICE = {  # of files in forms that are not read
     r"xls|xlsb|csv|tsv|ods|numbers|gsheet": "open it and save it as .xlsx (Excel workbook)",
     r"zip|rar|7z|tar|t?gz|bz2|xz|z\d\d|\d\d\d": "unpack it; all its parts have to lie together",
-    r"avi|mp4|m4v|mov|mkv|webm|wmv|mpe?g|flv": "unpack the frames of every video into a folder of its name: "
-    "mkdir EP02_01f; ffmpeg -i EP02_01f.avi -fps_mode passthrough -q:v 1 EP02_01f/img%d.jpg",
+    r"avi|mp4|m4v|mov|mkv|webm|wmv|mpe?g|flv": "a video is read where it lies and is named as its clip's folder would, "
+    "such as sub01/EP02_01f.avi",
     r"webp|tiff?|gif|jp2|heic|avif|jfif|p[gpn]m|npy|npz|mat|h5|hdf5": "convert the frames to PNG with the same names",
 }
 SHOWN = 8  # folders and forms that a message names
@@ -26,12 +28,14 @@ def describe(root: Path, folders: Iterable[Path]) -> tuple[str, bool]:
     Returns:
         The description, and whether something is there in a form that is not read.
     """
-    forms, below = defaultdict[tuple[str, str], list[str]](list), list[str]()
+    forms, below, pictures = defaultdict[tuple[str, str], list[str]](list), list[str](), list[str]()
     for folder in folders:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
             continue
+        if any(Path(entry.name).suffix.lower() in IMAGES for entry in entries):
+            pictures.append(os.path.relpath(folder, root))
         for entry in entries:
             if entry.name.startswith((".", "~$", "__MACOSX")):
                 continue
@@ -47,4 +51,6 @@ def describe(root: Path, folders: Iterable[Path]) -> tuple[str, bool]:
     ]
     more = f" and {len(below) - SHOWN} more" if len(below) > SHOWN else ""
     there = f"{root.name or root} holds {', '.join(below[:SHOWN]) or 'nothing else'}{more}"
+    if pictures:
+        parts.append(f"images lie in {len(pictures)} folders, such as {pictures[0]!r}")
     return "; ".join([*parts, there]), bool(forms)

@@ -4,6 +4,7 @@ Croissant 1.1 with its responsible-AI (RAI) vocabulary 1.0; of that the eight fi
 track of NeurIPS 2026 asks for. Nothing is dated, so that the same release gives the same bytes.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ from aullm_lib.datasets.documented import TITLES
 from aullm_lib.datasets.folders import MARKER
 from aullm_lib.datasets.table import Release
 from aullm_lib.facs import au_columns
-from aullm_lib.support import files, images
+from aullm_lib.support import files, frame_files
+from aullm_lib.support.images import BadImage
 
 NAME = "croissant.json"
 LISTING = "files.sha256"  # beside the truth of a synthetic release: every file with its SHA-256, for ``sha256sum -c``
@@ -166,8 +168,11 @@ def counted(release: Release, layout: Any) -> dict[str, Any]:
     """The metadata of a licensed release; see ``datasets.counted``. layout: As ``write``."""
     table, title = release.table, TITLES[release.dataset]
     units = au_columns(table)
-    sizes = [images.inspect(paths[0].read_bytes())[1] for paths in table["frames"] if paths[0].is_file()]
-    widths, heights = zip(*([size for size in sizes if all(size)] or [(0, 0)]), strict=True)
+    sizes = []
+    for paths in table["frames"]:
+        with contextlib.suppress(BadImage, OSError):
+            sizes.append(frame_files.size_of(paths[0]))
+    widths, heights = zip(*(sizes or [(0, 0)]), strict=True)
     totals = {
         "clips": len(table), "subjects": int(table["subject"].nunique()), "frames": int(table["n_frames"].sum()),
         "smallest_width": min(widths), "largest_width": max(widths), "smallest_height": min(heights),

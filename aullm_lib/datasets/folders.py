@@ -16,14 +16,17 @@ from pathlib import Path
 
 from aullm_lib.datasets.contents import describe
 from aullm_lib.datasets.workbook import ReleaseError, Row, Rows, clean, read_sheet
-from aullm_lib.support.images import BadImage, size_of
+from aullm_lib.support import frame_files
+from aullm_lib.support.frame_files import is_video
+from aullm_lib.support.images import IMAGES, BadImage
+from aullm_lib.support.video import VIDEOS, BadVideo
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 MARKER = "SYNTHETIC"  # the folder that datasets.synthesize leaves in a release that it wrote
 DEPTH = 5  # levels of folders, including the root, in which a workbook or a frame folder is searched
 BOOKS = 20  # workbooks that are looked into where none has the release's name
 OTHERS = r"depth|flow|mask|^(?!.*micro).*macro"  # in the name of a folder of other images, which are never taken
 OTHER = "other"  # their kind
+SEPARATOR = r"(?:[ _.,-]+|(?<=\d)(?=[a-z]))"  # of subject and clip in the name of a flattened folder
 FULL = 0.9  # of the most clips that any frame folder holds: a few missing ones do not make another kind of frames
 
 Identity = tuple[str, str, Sequence[tuple[str, ...]]]  # subject, clip, keys of its frame folder (ClipFolders.take)
@@ -33,7 +36,10 @@ Identity = tuple[str, str, Sequence[tuple[str, ...]]]  # subject, clip, keys of 
 
 
 class ClipFolders:
-    """The clip folders below a frame folder by their keys (lower-case names); remembers which were asked for."""
+    """The clip folders or videos below a frame folder by their keys (lower-case names); remembers which are asked for.
+
+    An archive may nest each clip's folder or video in one more folder.
+    """
 
     def __init__(self, root: Path, keyed: Iterable[tuple[tuple[str, ...], Path]]):
         self.root, self._paths, self._twice = root, dict[tuple[str, ...], Path](), dict[tuple[str, ...], Path]()
@@ -47,14 +53,11 @@ class ClipFolders:
     def holds(self, clips: Iterable[Sequence[tuple[str, ...]]]) -> int:
         """How many clips, each given by its keys, have a folder with an image in it."""
         paths = Counter(next((self._paths[_fold(k)] for k in keys if _fold(k) in self._paths), None) for keys in clips)
-        return sum(count for path, count in paths.items() if path and has_images(path, closed=True))
+        return sum(count for path, count in paths.items() if path and has_images(_inner(path), closed=True))
 
-    def first_image(self) -> Path | None:
-        """An image of the first clip folder that has one."""
-        for folder in self._paths.values():
-            if has_images(folder):
-                return next(iter(numbered(folder)[0].values()), None)
-        return None
+    def first(self) -> Path | None:
+        """The first clip folder with an image in it, or video."""
+        return next((inner for path in self._paths.values() if has_images(inner := _inner(path))), None)
 
     def take(self, *keys: tuple[str, ...], where: str) -> Path:
         """The folder under the first key that exists.
@@ -69,9 +72,10 @@ class ClipFolders:
             if key in self._twice:
                 raise ReleaseError(f"{where}: two frame folders, {self._paths[key]} and {self._twice[key]}")
             if key in self._paths:
-                check_inside(self._paths[key], self.root, where)
                 self._asked.add(self._paths[key])
-                return self._paths[key]
+                path = _inner(self._paths[key])
+                check_inside(path, self.root, where)
+                return path
         raise ReleaseError(
             f"{where}: no frame folder {'/'.join(keys[0])} below {self.root}; check the clip's name, or unpack its "
             "frames there"
@@ -88,9 +92,29 @@ def _fold(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def two_deep(root: Path, subject: Callable[[str], str | None]) -> ClipFolders:
-    """The clip folders of ``root/<subject>/<clip>``; subject: a folder's name -> its key, None for other folders."""
-    subjects = ((key, folder) for folder in subfolders(root) if (key := subject(folder.name)) is not None)
-    return ClipFolders(root, (((key, clip.name), clip) for key, folder in subjects for clip in subfolders(folder)))
+    """The clip folders of ``root/<subject>/<clip>``, or of flattened copies, ``root/<subject>_<clip>``.
+
+    Args:
+        subject: a folder's name -> its key, None for other folders.
+    """
+    keyed: list[tuple[tuple[str, ...], Path]] = []
+    for name, path in places(root):
+        if (key := subject(name)) is not None:
+            keyed += (((key, clip), inside) for clip, inside in places(path))
+            continue
+        for mark in re.finditer(SEPARATOR, name, re.IGNORECASE):
+            if (key := subject(name[: mark.start()])) is not None:  # a clip's own name may begin with the subject
+                keyed += [((key, name[mark.end() :]), path), ((key, name), path)]
+                break
+    return ClipFolders(root, keyed)
+
+
+def _inner(clip: Path) -> Path:
+    """A clip's folder or video, or what alone lies in that folder."""
+    if has_images(clip):
+        return clip
+    inside = [path for name, path in places(clip) if not re.search(OTHERS, name, re.IGNORECASE)]
+    return inside[0] if len(inside) == 1 else clip
 
 
 @dataclass(frozen=True)
@@ -125,9 +149,9 @@ def find(
     """Finds the workbook and the frames of a release.
 
     A workbook that no file name tells is known by its columns and by clips that have folders, frames by their images
-    (``_by_contents``). Of the frame folders that hold nearly as many of the sheet's clips as any (FULL), those with a
-    telling name come first, then the one nearest to the workbook, then the first of the kinds, the fullest, the
-    shallowest, the one with the release's name in its path.
+    (``_by_contents``). Of the frame folders that hold nearly as many of the sheet's clips as any (FULL), those of
+    images come before those of videos, then those with a telling name, then the one nearest to the workbook, the first
+    of the kinds, the fullest, the shallowest, the one with the release's name in its path.
 
     Args:
         title: the release's name, in messages.
@@ -182,10 +206,12 @@ def find(
         if kind is not None and wanted in (None, kind):
             below = folder.relative_to(root)
             near = len(os.path.commonpath([folder, book.parent]))
-            later = (-count, len(below.parts), name not in str(below).casefold())
+            later = (len(below.parts), name not in str(below).casefold())
             why = "" if named else f"{below}: known for {kind} frames by {what}, not by the folder's name"
-            ranked.append(((not named, -near, order.index(kind), *later), str(below), kind, held, why))
-    most = max((-rank[3] for rank, *_ in ranked), default=0)
+            place = held.first()
+            lossy = place is not None and is_video(place)
+            ranked.append(((-count, lossy, not named, -near, order.index(kind), *later), str(below), kind, held, why))
+    most = max((-rank[0] for rank, *_ in ranked), default=0)
     if not most:
         names = " or ".join(repr(kinds[k]) for k in kinds if wanted in (None, k) and kinds[k])
         error = _dead_end(
@@ -195,16 +221,16 @@ def find(
         )  # fmt: skip
         if not ranked or isinstance(error, ReleaseError):
             raise error
-    ranked.sort(key=lambda candidate: (-candidate[0][3] < FULL * most, *candidate[:2]))
+    ranked.sort(key=lambda candidate: (-candidate[0][0] < FULL * most, candidate[0][1:5], *candidate[:2]))
     unused = [path for path in books if path != book] + [held.root for *_, held, _ in ranked[1:]]
     unused += [folder for folder in kind_of if folder not in frame_folders]
     passed_over = sorted(path.relative_to(root).as_posix() for path in unused)
     (rank, inside, kind, held, why), instead = ranked[0], ""
-    first = min(ranked, key=lambda candidate: (not candidate[0][3], order.index(candidate[2]), candidate[0]))
+    first = min(ranked, key=lambda candidate: (not candidate[0][0], order.index(candidate[2]), candidate[0][1:]))
     if first[2] != kind:
         instead = (
-            f"took the {kind} frames in {inside}, with {-rank[3]} of the sheet's clips, not the {first[2]} ones in "
-            f"{first[1]}, with {-first[0][3]}; images={first[2]!r} takes those"
+            f"took the {kind} frames in {inside}, with {-rank[0]} of the sheet's clips, not the {first[2]} ones in "
+            f"{first[1]}, with {-first[0][0]}; images={first[2]!r} takes those"
         )
     remarks += [*rows.notes, *filter(None, [why])]
     return Sources(book, rows, kind, held, passed_over, instead, rows.sheet, remarks)
@@ -243,12 +269,11 @@ def _by_columns(
 
 def _by_contents(clips: ClipFolders, kinds: Mapping[str, str]) -> tuple[str | None, str]:
     """The kind of frames by one image: registered crops are called so, and crops are not wider than high."""
-    image = clips.first_image()
-    if image is None:
-        return None, ""
+    place = clips.first()
     try:
-        width, height = size_of(image)
-    except (BadImage, OSError):
+        image = next(iter(listed(place)[0].values())) if place else Path()
+        width, height = frame_files.size_of(image)
+    except (BadImage, ReleaseError, OSError, StopIteration):
         return None, ""
     cropped = image.name.startswith("reg") or height >= width
     kind = next((kind for kind in kinds if (kind == "cropped") == cropped), next(iter(kinds)))
@@ -281,10 +306,14 @@ def _scan(root: Path, what: str, inner: str, deep: int) -> dict[Path, bool]:
                 continue
             seen.add(real)
             inside = subfolders(folder)
-            subjects = {path for path in inside if re.fullmatch(inner, path.name, re.IGNORECASE)}
-            tree[folder] = bool(subjects)
+            named = [
+                {path for name, path in places(folder) if re.fullmatch(pattern, name, re.IGNORECASE)}
+                for pattern in (inner, f"(?:{inner}){SEPARATOR}.+")
+            ]
+            subjects, flat = named[0], set(filter(has_images, named[1]))
+            tree[folder] = bool(subjects or flat)
             full = any(has_images(path, deep) for path in subjects)
-            below += [path for path in inside if not (full and path in subjects)]
+            below += [path for path in inside if path not in flat and not (full and path in subjects)]
         level = below
     return tree
 
@@ -319,6 +348,14 @@ def subfolders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if name != MARKER]
 
 
+def places(folder: Path) -> list[tuple[str, Path]]:
+    """The subfolders of a folder and the videos without a folder of their name beside them, each with its name."""
+    inside = [(path.name, path) for path in subfolders(folder)]
+    names = {name for name, _ in inside}
+    videos = _files(folder, rf"[^.].*({'|'.join(VIDEOS)})")
+    return inside + sorted((path.stem, path) for path in videos if path.stem not in names)
+
+
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
@@ -335,14 +372,20 @@ def is_file(path: Path) -> bool:
 
 
 def has_images(folder: str | Path, deep: int = 0, closed: bool = False) -> bool:
-    """Whether a folder, or one up to ``deep`` folders down, holds an image; ``closed`` if it cannot be listed."""
+    """Whether there is a video, or a folder that holds an image, there or up to ``deep`` folders down.
+
+    Returns:
+        ``closed`` for a folder that cannot be listed.
+    """
+    if is_video(Path(folder)):
+        return True
     inside = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if _is_image(entry.name):
                     return True
-                if deep and _is_folder(entry):
+                if deep and (_is_folder(entry) or Path(entry.name).suffix.lower() in VIDEOS):
                     inside.append(entry.path)
     except OSError:
         return closed
@@ -403,6 +446,16 @@ def numbered(folder: Path) -> tuple[dict[int, Path], list[str]]:
     return dict(sorted(paths.items())), sorted(rest)
 
 
+def listed(clip: Path) -> tuple[dict[int, Path], list[str]]:
+    """The frames of a clip's folder (``numbered``) or video (``frame_files.of_video``). Raises as ``numbered``."""
+    if not is_video(clip):
+        return numbered(clip)
+    try:
+        return frame_files.of_video(clip), []
+    except BadVideo as error:
+        raise ReleaseError(str(error)) from None
+
+
 def _series(names: Iterable[str], pattern: str) -> dict[str, Decimal]:
     """The most names that differ in one number alone, and in letter case, with that number; the last of several."""
     series = defaultdict[tuple[int, str], dict[str, Decimal]](dict)
@@ -437,16 +490,23 @@ def renumbered(numbers: Iterable[int], onset: int, offset: int) -> bool:
 def frames(folder: Path, onset: int, offset: int) -> tuple[Path, ...]:
     """The images of a clip from onset to offset, or all of them where they are ``renumbered``.
 
+    A video holds the clip's frames, all of them and no others, or those of the whole recording.
+
     Raises:
         ReleaseError: It is unclear which image is which frame: they are numbered anew in another way.
         OSError: The folder cannot be listed.
     """
-    paths, count = numbered(folder)[0], offset - onset + 1
-    if renumbered(paths, onset, offset):
+    paths, count, video = listed(folder)[0], offset - onset + 1, is_video(folder)
+    if renumbered(paths, onset, offset) and not (video and len(paths) != count):
         return tuple(paths.values())
     first, last = min(paths, default=onset), max(paths, default=offset)
     anew = first <= 1 and first < onset <= last < offset and len(paths) <= 1.5 * count
     shifted = len(paths) == count and (first - onset) * (last - offset) > 0 and onset <= last and first <= offset
+    if video and last < offset:
+        raise ReleaseError(
+            f"{folder}: {last} frames where the clip has {count}, from {onset} to {offset}: neither this clip alone "
+            "nor a whole recording; copy the original file"
+        )
     if anew or shifted:
         raise ReleaseError(
             f"{folder}: {len(paths)} images from {first} to {last} for the {count} frames from {onset} to {offset}: "

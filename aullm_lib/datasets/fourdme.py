@@ -1,5 +1,6 @@
 """4DME (Li et al., IEEE TAFFC 2022), the grey 2-D stream, 267 micro-expressions of 42 subjects -> the clip table."""
 
+import re
 from pathlib import Path
 
 from aullm_lib.datasets import folders, workbook
@@ -26,13 +27,18 @@ def load(root: Path, *, images: str | None = None, count_held: bool = False, err
     """
     sources = folders.find(
         root, "4DME", workbook=r"4dme_labelling_micro.*\.xlsx", columns=COLUMNS, inner=SUBJECT, kinds=FOLDERS,
-        others=STREAMS, wanted=images, clips=lambda folder: folders.two_deep(folder, str), identify=_identify,
+        others=STREAMS, wanted=images, clips=lambda folder: folders.two_deep(folder, _key),
+        identify=_identify,
     )  # fmt: skip
     return collect(
         "4dme", sources, _identify, root=root,
         options={"images": sources.kind, "count_held": count_held, "errata": errata},
         choose=lambda clip, units: [unit for unit in units if count_held or not unit.held],
     )  # fmt: skip
+
+
+def _key(name: str) -> str | None:
+    return name if re.fullmatch(SUBJECT, name, re.IGNORECASE) else None
 
 
 def _identify(row: workbook.Row) -> folders.Identity:

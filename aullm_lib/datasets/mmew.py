@@ -21,15 +21,20 @@ CLIP = r"S(\d+)-\d+-\d+"
 def load(root: Path, *, errata: bool = True) -> Release:
     """Reads MMEW. errata: whether known errors of the sheet are corrected (``errata.py``)."""
     sources = folders.find(
-        root, "MMEW", workbook=r"mmew_micro_exp.*\.xlsx", columns=COLUMNS, inner=EMOTION,
+        root, "MMEW", workbook=r"mmew_micro_exp.*\.xlsx", columns=COLUMNS, inner=rf"{EMOTION}|{CLIP}",
         kinds={"cropped": r"micro"}, clips=_folders, identify=_identify,
     )  # fmt: skip
     return collect("mmew", sources, _identify, root=root, options={"errata": errata})
 
 
 def _folders(root: Path) -> folders.ClipFolders:
-    clips = (clip for emotion in folders.subfolders(root) for clip in folders.subfolders(emotion))
-    return folders.ClipFolders(root, (((clip.name,), clip) for clip in clips))
+    keyed: list[tuple[tuple[str, ...], Path]] = []
+    for name, path in folders.places(root):
+        if clip := re.fullmatch(rf"(?:(?:{EMOTION}){folders.SEPARATOR})?({CLIP})", name, re.IGNORECASE):  # flattened
+            keyed.append(((clip[1],), path))
+        else:
+            keyed += (((clip,), inside) for clip, inside in folders.places(path))
+    return folders.ClipFolders(root, keyed)
 
 
 def _identify(row: workbook.Row) -> folders.Identity:

@@ -10,7 +10,8 @@ The index ``clip_id`` is ``dataset/subject/clip`` and unique. Columns:
     synthetic rendered cropped: the same for every clip of a release: whether its workbook or its frames come from
         ``datasets.synthesize``, whether its frames do, and whether its frames are face crops.
     source: the same for every clip of a release: JSON text with the options that it was read with, and with the
-        settings of a synthetic release ("made"), and which part of it alone is synthetic ("only").
+        settings of a synthetic release ("made"), which part of it alone is synthetic ("only"), and how many clips are
+        read from videos ("videos").
     AU<number>: 0 or 1, one column for each AU that occurs.
 """
 
@@ -30,6 +31,7 @@ from aullm_lib.datasets.errata import MISSING, correct
 from aullm_lib.datasets.folders import DEPTH, MARKER, Identity, Sources
 from aullm_lib.datasets.workbook import ReleaseError, Row
 from aullm_lib.facs import au_columns
+from aullm_lib.support import frame_files
 
 CONSTANT = ["synthetic", "rendered", "cropped", "source"]
 COLUMNS = ["dataset", "subject", "clip", "onset", "apex", "offset", "n_frames", "emotion", "aus", "frames", *CONSTANT]
@@ -143,13 +145,24 @@ def collect(
     if not rows:
         raise ReleaseError(left_out[0] if left_out else f"{book}: no clip of this variant in it")
     made = of_frames or of_workbook
+    firsts = [row["frames"][0] for row in rows.values()]
+    videos = [path for first in firsts if (path := frame_files.file_of(first)) != first]
+    remarks = list(sources.remarks)
+    if videos:
+        remarks.append(
+            f"{len(videos)} clips are read from videos, such as {videos[0].relative_to(root)}: compressed, so not the "
+            "pixels of the release's images"
+        )
     table = from_rows(
         rows.values(),
         dataset,
         cropped=sources.kind == "cropped",
         synthetic=made is not None,
         rendered=of_frames is not None,
-        source=dict(options) | ({"made": made} if made else {}) | ({"only": only} if only else {}),
+        source=dict(options)
+        | ({"made": made} if made else {})
+        | ({"only": only} if only else {})
+        | ({"videos": len(videos)} if videos else {}),
     )
     return Release(
         table,
@@ -165,7 +178,7 @@ def collect(
         notes=notes,
         unlabelled=clips.unlabelled(),
         passed_over=sources.passed_over,
-        remarks=sources.remarks,
+        remarks=remarks,
         instead=sources.instead,
     )
 

@@ -20,7 +20,7 @@ from aullm_lib.model import AULLM
 from aullm_lib.report import licence
 from aullm_lib.report.figures.view import View
 from aullm_lib.runs import Run
-from aullm_lib.support import images
+from aullm_lib.support import frame_files
 from aullm_lib.trained import ensemble
 
 FRAMES = 6  # sampled where no model says how many
@@ -194,7 +194,7 @@ class Release:
             )
         return View(
             title=clip_id, frame=frame, n_frames=len(stored), sample=sample, samples=len(samples),
-            raw=images.read(self.table.loc[clip_id, "frames"][frame]), matrix=self.store.matrix(clip_id),
+            raw=frame_files.read(self.table.loc[clip_id, "frames"][frame]), matrix=self.store.matrix(clip_id),
             aligned=stored[frame], sampled=samples[sample].numpy(), filtered=filtered, limit=limit,
             heat=heat, au=au, truth=self.truth(clip_id), probabilities=probabilities,
             threshold=threshold, missing=missing, note=note,

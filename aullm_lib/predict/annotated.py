@@ -28,9 +28,10 @@ from tqdm.auto import tqdm
 
 from aullm_lib.predict import tables
 from aullm_lib.predict.prediction import SYNTHETIC, Timeline
-from aullm_lib.predict.reading import FrameSource, open_source
+from aullm_lib.predict.reading import open_source
 from aullm_lib.preprocess import alignment
 from aullm_lib.support import files
+from aullm_lib.support.video import FrameSource
 
 CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 PAGE = 20.0  # seconds, or 500 frames where the rate is unknown

@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 
 from aullm_lib import trained
-from aullm_lib.datasets import folders
 from aullm_lib.predict.annotated import overlay
-from aullm_lib.predict.reading import BadVideo
 from aullm_lib.predict.scoring import video
 from aullm_lib.runs import Run
 from aullm_lib.support import files
+from aullm_lib.support.images import IMAGES
+from aullm_lib.support.video import VIDEOS, BadVideo
 from aullm_lib.trained import Ensemble
 
 log = logging.getLogger("aullm")
@@ -27,11 +27,6 @@ log = logging.getLogger("aullm")
 SUMMARY = "summary.csv"
 STATUS = ["file", "status", "windows", "windows_with_face", "seconds", "table", "message"]
 ENDINGS = (".csv", "_wide.csv", ".json", ".mp4")  # of the files that are written for each video
-VIDEOS = {
-    *(".3gp", ".asf", ".avi", ".dv", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-    *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-}
-"""Endings of the files that are taken for videos in a folder; a file that is named itself may have any."""
 
 
 def videos(
@@ -103,7 +98,7 @@ def _inside(source: Path) -> list[Path]:
         return [source]
     files = sorted(path for path in source.iterdir() if not path.name.startswith(".") and not path.is_dir())
     films = [path for path in files if path.suffix.lower() in VIDEOS]
-    pictures = [path for path in files if path.suffix.lower() in folders.IMAGES and re.search(r"\d", path.stem)]
+    pictures = [path for path in files if path.suffix.lower() in IMAGES and re.search(r"\d", path.stem)]
     if films and pictures:
         raise BadVideo(
             f"{source}: a folder with videos ({films[0].name}) and numbered pictures ({pictures[0].name}); name the "

@@ -24,10 +24,11 @@ from aullm_lib.clips import frame_positions
 from aullm_lib.metrics import thresholds
 from aullm_lib.predict import tables
 from aullm_lib.predict.prediction import COLUMNS, ClipPrediction, Timeline
-from aullm_lib.predict.reading import BadVideo, FrameSource, open_source
+from aullm_lib.predict.reading import open_source
 from aullm_lib.predict.windows import Window, windowing, windows
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.runs import Run
+from aullm_lib.support.video import BadVideo, FrameSource
 from aullm_lib.trained import Ensemble, ensemble
 
 AT_ONCE = 32  # clips through a model together

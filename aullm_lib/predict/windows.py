@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from aullm_lib.clips import frame_positions
-from aullm_lib.predict.reading import FrameSource
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.support.images import BadImage
+from aullm_lib.support.video import FrameSource
 from aullm_lib.trained import Ensemble
 
 UNITS = ("frames", "seconds")

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from aullm_lib.preprocess import faces
-from aullm_lib.support.images import read
+from aullm_lib.support.frame_files import read
 
 ALIGNMENTS = ("none", "whole-frame", "crop", "similarity")
 # Of the stored side. CASME II's own registered crops have 107 / 280 and 112 / 340; in a square, eyes a little closer

@@ -26,7 +26,8 @@ from aullm_lib.preprocess import alignment, faces
 from aullm_lib.preprocess.alignment import ALIGNMENTS, NoFace, align_clip, squash, warp
 from aullm_lib.support import files, partial_store
 from aullm_lib.support.cores import cores
-from aullm_lib.support.images import BadImage, read
+from aullm_lib.support.frame_files import file_of, read
+from aullm_lib.support.images import BadImage
 
 
 def settings(table: pd.DataFrame, size: int = 64, *, align: str | None = None, rgb: bool = False) -> dict[str, Any]:
@@ -79,8 +80,8 @@ def _fingerprint(table: pd.DataFrame) -> str:
     for paths in table["frames"]:
         for path in paths:
             try:
-                stat = path.stat()
-                state = f"{stat.st_size} {stat.st_mtime_ns} {os.access(path, os.R_OK)}"
+                stat = file_of(path).stat()
+                state = f"{stat.st_size} {stat.st_mtime_ns} {os.access(file_of(path), os.R_OK)}"
             except OSError:
                 state = "not there"
             digest.update(f"{path.name}\0{state}\0".encode(errors="surrogateescape"))

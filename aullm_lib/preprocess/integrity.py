@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
+from itertools import chain, combinations, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from aullm_lib.datasets import documented, folders
 from aullm_lib.datasets.table import Release
 from aullm_lib.datasets.workbook import ReleaseError
 from aullm_lib.facs import au_columns
+from aullm_lib.support.frame_files import file_of, read
 from aullm_lib.support.images import BadImage, contents, inspect
 
 FRAMES = 6  # that the model samples (paper 3.1); shorter clips repeat some
@@ -31,7 +32,7 @@ COLUMNS = ["check", "item", "found", "expected", "status", "detail"]
 
 
 class _File(NamedTuple):
-    """One image file: a digest of its bytes, its size in pixels, and what is wrong with it."""
+    """One frame: a digest of its file's bytes, or its pixels in a video; its size in pixels; what is wrong with it."""
 
     digest: str
     size: str
@@ -42,7 +43,8 @@ def report(release: Release, store: ClipStore | None = None) -> pd.DataFrame:
     """Checks a release.
 
     Args:
-        release: from ``datasets.read``; every image file of it is read once and hashed, not decoded.
+        release: from ``datasets.read``; every image file of it is read once and hashed, not decoded, and every video
+            is decoded once.
         store: its clip store, if one was built, whose failed clips are then reported too.
 
     Returns:
@@ -220,20 +222,26 @@ def _frames(release: Release) -> Iterator[tuple]:
 
 def _numbered(folder: Path) -> tuple[dict[int, Path], list[str]]:
     try:
-        return folders.numbered(folder)
+        return folders.listed(folder)
     except (OSError, ReleaseError):  # closed, gone or changed since the table was made; reported as unreadable
         return {}, []
 
 
 def _read(table: pd.DataFrame) -> dict[Path, _File]:
-    paths = list(dict.fromkeys(path for frames in table["frames"] for path in frames))
+    paths = dict.fromkeys(path for frames in table["frames"] for path in frames)
+    clips = [list(clip) for _, clip in groupby(paths, key=lambda path: path.parent)]  # a video is read by one thread
     with ThreadPoolExecutor() as pool:
-        inspected = pool.map(_file, paths, chunksize=16)
-        return dict(zip(paths, tqdm(inspected, total=len(paths), desc="reading files", unit="file"), strict=True))
+        inspected = pool.map(lambda clip: [(path, _file(path)) for path in clip], clips)
+        return dict(chain.from_iterable(tqdm(inspected, total=len(clips), desc="reading files", unit="clip")))
 
 
 def _file(path: Path) -> _File:
     try:
+        if file_of(path) != path:
+            pixels = read(path, rgb=True)
+            return _File(
+                hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest(), "{1}×{0}".format(*pixels.shape), ""
+            )
         content = contents(path)
     except OSError as error:
         return _File("", "", f"{path.name}: unreadable image: {error.strerror or error}")

@@ -13,6 +13,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}  # endings
 SIDES = (16, 34_000_000)  # least side of a frame, and most pixels of it: those of 8K; releases have up to 2.3 million
 LARGEST = 1 << 28  # bytes of a file: more than any frame of so many pixels needs
 # By how a file begins. Opened without Image.open, which warns of large images in every thread on its own terms.

@@ -1,5 +1,6 @@
 """Releases as people have them: renamed folders and sheets, unpacked in part or in other forms."""
 
+import json
 import os
 import re
 import shutil
@@ -11,8 +12,11 @@ import numpy as np
 import openpyxl
 import pytest
 
-from aullm_lib import datasets
+from aullm_lib import datasets, preprocess
 from aullm_lib.datasets import table as tables
+from aullm_lib.preprocess import integrity
+from aullm_lib.support import frame_files
+from aullm_lib.support.images import BadImage
 
 CLIPS = {"sub01": ("EP01_01", "EP02_01f"), "sub02": ("EP03_02",)}
 HEADER = ["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units"]
@@ -150,19 +154,96 @@ def test_frames_in_a_form_that_is_not_read_are_said(tmp_path, ending):
     assert re.search(rf"5 \{ending.lower()} files.*convert the frames to PNG", release.left_out[0])
 
 
-@pytest.mark.parametrize("ending", [".avi", ".AVI", ".mp4"])
-def test_a_copy_of_videos_alone_says_how_to_unpack_them_and_is_read_once_they_are(tmp_path, ending):
+GREYS = [40 + 12 * number for number in range(1, 16)]  # of the frames of a whole recording; the clip is 5 to 9
+
+
+def write_videos(folder: Path, greys=GREYS, name: str = "{}/{}.avi", codec: str = "MJPG") -> Path:
+    for subject, clips in CLIPS.items():
+        for clip in clips:
+            path = folder / name.format(subject, clip)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), 200, (64, 48))
+            for grey in greys:
+                writer.write(np.full((48, 64, 3), grey, np.uint8))
+            writer.release()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "codec"),
+    [
+        ("CASME2_Compressed video/CASME2_compressed", "{}/{}.avi", "MJPG"), ("CASME2_compressed", "{}_{}.avi", "XVID"),
+        ("CASME2_compressed", "{}/{}.AVI", "XVID"), ("CASME2_compressed", "{}/{}/video.avi", "MJPG"),
+        (".", "{}/{}.mp4", "mp4v"), ("videos", "{} - {}.mkv", "mp4v"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("greys", [GREYS, GREYS[4:9]], ids=["whole recordings", "the clips alone"])
+def test_a_copy_of_videos_alone_is_read(tmp_path, folder, name, codec, greys):
     write_sheet(tmp_path / "CASME2-coding-20140508.xlsx")
-    videos = tmp_path / "CASME2_Compressed video" / "CASME2_compressed"
-    for subject, names in CLIPS.items():
-        for name in names:
-            (videos / subject).mkdir(parents=True, exist_ok=True)
-            (videos / subject / f"{name}{ending}").write_bytes(b"RIFF")
-    with pytest.raises(
-        tables.ReleaseError, match=rf"3 \{ending.lower()} files, such as .*: unpack .*ffmpeg -i .*img%d.jpg"
-    ):
-        datasets.load("casme2", tmp_path)
-    write_frames(videos, (480, 640))  # as that command does, beside the videos
+    write_videos(tmp_path / folder, greys, name, codec)
+    release = read(tmp_path, images=None)
+    assert len(release.table) == 3 and (release.table["n_frames"] == 5).all() and not release.left_out
+    for frames in release.table["frames"]:
+        assert [frame_files.read(path).mean() for path in frames] == pytest.approx(GREYS[4:9], abs=3)
+        assert frame_files.read(frames[3], rgb=True).shape == (48, 64, 3) and frame_files.size_of(frames[0]) == (64, 48)
+    store = preprocess.build(release.table, tmp_path / "store", 16, align="whole-frame")
+    assert store["casme2/sub01/EP01_01"].mean((1, 2)) == pytest.approx(GREYS[4:9], abs=3)
+    report = integrity.report(release)
+    assert report["detail"].str.contains("3 clips are read from videos, such as .*EP01_01").sum() == 1
+    assert json.loads(release.table["source"].iloc[0])["videos"] == 3
+    assert not report.loc[report["status"] == "warning", "check"].isin(["image unreadable", "frames missing"]).any()
+    # another file under the same name is another store, and no clip is read from a file that has gone
+    first = release.table["frames"].iloc[0]
+    settings = preprocess.building.settings(release.table, 16, align="whole-frame")
+    os.utime(first[0].parent)
+    assert preprocess.building.settings(release.table, 16, align="whole-frame") != settings
+    first[0].parent.unlink()
+    with pytest.raises(BadImage, match="no video that may be read"):
+        frame_files.read(first[0])
+
+
+@pytest.mark.parametrize(
+    ("greys", "problem"),
+    [
+        (GREYS[4:8], "4 frames where the clip has 5, from 5 to 9"), (GREYS[3:10], "7 frames where the clip has 5"),
+        (GREYS[:8], "8 frames where the clip has 5"), ([90] * 5, "byte for byte the same"),
+        ([], "without a readable frame"),
+    ],
+)  # fmt: skip
+def test_a_video_of_other_frames_is_left_out_by_name(tmp_path, greys, problem):
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx")
+    videos = write_videos(tmp_path / "CASME2_compressed")
+    write_videos(tmp_path / "odd", greys)
+    shutil.copy(tmp_path / "odd" / "sub02" / "EP03_02.avi", videos / "sub02" / "EP03_02.avi")
+    shutil.rmtree(tmp_path / "odd")
+    release = read(tmp_path)
+    assert list(release.table["clip"]) == ["EP01_01", "EP02_01f"]
+    assert "EP03_02.avi: " in release.left_out[0] and problem in release.left_out[0]
+
+
+def test_a_damaged_video_is_left_out_by_name(tmp_path):
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx")
+    path = write_videos(tmp_path / "CASME2_compressed") / "sub02" / "EP03_02.avi"
+    os.truncate(path, path.stat().st_size * 8 // 10)
+    release = read(tmp_path)
+    assert len(release.table) == 2 and re.search(r"EP03_02.avi: .* could be read: it breaks off", release.left_out[0])
+
+
+def test_images_come_before_videos(tmp_path):
+    write_sheet(tmp_path / "CASME2_compressed" / "CASME2-coding-20140508.xlsx")
+    write_videos(tmp_path / "CASME2_compressed")
+    write_frames(tmp_path / "a" / "CASME2-RAW", (480, 640))
+    release = read(tmp_path)
+    assert release.folder == "a/CASME2-RAW" and release.passed_over == ["CASME2_compressed"]
+    assert not any("videos" in remark for remark in release.remarks)
+    shutil.rmtree(tmp_path / "a" / "CASME2-RAW" / "sub01")
+    assert read(tmp_path).folder == "CASME2_compressed"
+
+
+def test_frames_unpacked_from_a_video_beside_it_are_those_of_the_whole_recording(tmp_path):
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx")
+    videos = write_videos(tmp_path / "CASME2_Compressed video" / "CASME2_compressed")
+    write_frames(videos, (480, 640))  # as ``ffmpeg -i EP01_01.avi EP01_01/img%d.jpg`` does
     content = (videos / "sub01" / "EP01_01" / "img5.jpg").read_bytes()
     for folder in videos.glob("*/*/"):
         if folder.is_dir():
@@ -173,6 +254,44 @@ def test_a_copy_of_videos_alone_says_how_to_unpack_them_and_is_read_once_they_ar
     assert all(
         [path.name for path in frames] == [f"img{n}.jpg" for n in range(5, 10)] for frames in release.table["frames"]
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sub01_EP01_01", "sub01-EP01_01", "01 EP01_01", "1_EP01_01", "s01.EP01_01", "subject 1, EP01_01", "sub01EP01_01",
+     "sub01/EP01_01/EP01_01", "sub01/EP01_01/frames"],
+)  # fmt: skip
+def test_flattened_and_nested_clip_folders_are_found(tmp_path, name):
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx")
+    frames = write_frames(tmp_path / "Cropped")
+    (frames / "sub01" / "EP01_01").rename(tmp_path / "clip")
+    (frames / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "clip").rename(frames / name)
+    release = read(tmp_path)
+    assert len(release.table) == 3 and release.folder == "Cropped" and not release.unlabelled
+    assert release.table["frames"].iloc[0][0] == frames / name / "img5.jpg"
+
+
+@pytest.mark.parametrize("release", ["casme2", "samm", "casme", "casme3", "4dme", "mmew"])
+def test_every_release_is_read_from_one_level_of_clip_folders(tmp_path, release):
+    root = datasets.synthesize(tmp_path / "made", release, subjects=2, clips_per_subject=1, seed=3)
+    whole = read(root, release)
+    flat = tmp_path / "copy" / "Cropped, gray, micro"
+    for path in whole.table["frames"].map(lambda frames: frames[0].parent):
+        name = path.name if release in ("casme3", "mmew") else f"{path.parent.name}_{path.name}"
+        shutil.copytree(path, flat / name)
+    shutil.copy(root / whole.workbook, tmp_path / "copy")
+    copy = read(tmp_path / "copy", release)
+    assert list(copy.table.index) == list(whole.table.index)
+    assert (copy.table["n_frames"] == whole.table["n_frames"]).all() and not copy.left_out
+
+
+def test_a_dead_end_says_where_images_are(tmp_path):
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx")
+    (write_frames(tmp_path / "Cropped") / "sub01").rename(tmp_path / "Cropped" / "person A")
+    shutil.rmtree(tmp_path / "Cropped" / "sub02")
+    with pytest.raises(FileNotFoundError, match="images lie in 2 folders, such as 'Cropped/person A/EP01_01'"):
+        datasets.load("casme2", tmp_path)
 
 
 @pytest.mark.parametrize("others", ["depth", "Depth_map", "optical_flow", "Macro"])
