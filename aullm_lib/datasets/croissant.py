@@ -118,6 +118,8 @@ def synthetic(root: Path, settings: Mapping[str, Any], layout: Any) -> dict[str,
                 _file(root, f"{MARKER}/release.json", "The settings.", "application/json"),
                 _file(root, f"{MARKER}/{LISTING}", "The SHA-256 of every file of the release.", "text/plain"),
                 *_frames(layout, crops=True),
+                _set("motion", "The true displacement of the skin, landmarks and the head's posture in every frame, "
+                     "as aullm_lib.datasets.synthetic.motion reads them.", f"{MARKER}/motion/*/*.npz", "application/zip"),
                 *(
                     _set(name, text, f"{MARKER}/{name}/*/*/*.png")
                     for name, text in masks.items()
@@ -130,14 +132,15 @@ def synthetic(root: Path, settings: Mapping[str, Any], layout: Any) -> dict[str,
             ],
             "rai:hasSyntheticData": True,
             "rai:dataLimitations": [
-                "Rendered faces with the kit's own muscles, skin and light: how well a detector does on them does not "
-                "tell how well it does on real ones.",
-                "Movements are clean, labels are exact and hardly anything distracts: it is easier than real data.",
+                "Rendered faces: shapes and facial motion are those of MakeHuman's CC0 head; skin, light and the "
+                "courses of motion are the kit's own. How well a detector does on them does not tell how well it does on real "
+                "ones.",
+                "Labels are exact but for the onset and apex frames, which are as inexact as annotations are.",
                 "How often action units occur and co-occur follows published counts, not any release's clips.",
             ],
             "rai:dataBiases": [
-                "Identities are drawn from a few parameters of the face's shape, skin and hair; they represent no "
-                "population, and no age, gender or ethnicity is modelled or labelled.",
+                "Identities are drawn from targets for age, sex, ancestry and features of the head; their mix follows "
+                "what is known of the release's participants, roughly, and they represent no population.",
                 f"Action units are as unequally frequent as in {title}, and some do not occur at all.",
             ],
             "rai:personalSensitiveInformation": [

@@ -3,30 +3,41 @@
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
 
-from aullm_lib.datasets.synthetic.anatomy import draw_anatomy
-from aullm_lib.datasets.synthetic.film import Action, Face, Film
-from aullm_lib.datasets.synthetic.muscles import AMPLITUDE, field
+from aullm_lib.datasets.synthetic import head, muscles
+from aullm_lib.datasets.synthetic import release as writer
+from aullm_lib.datasets.synthetic.anatomy import base_points, draw_anatomy
+from aullm_lib.datasets.synthetic.film import MOTIONS, STAGES, Action, Face, Film
+from aullm_lib.datasets.synthetic.layouts import LAYOUTS
+from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
 from aullm_lib.datasets.synthetic.plan import deal
+from aullm_lib.datasets.synthetic.portrait import CAMERA, View, normals
+from aullm_lib.datasets.synthetic.raster import rasterise
 from aullm_lib.datasets.synthetic.specs import SPECS
 from aullm_lib.facs import BENCHMARK
 
-# Where on the face (u, v in R; the person's left side) the middle of each benchmark AU's motion has to lie.
+# Where on the face (mm outwards and up from the middle between the eyes, on the person's left side) the middle of each
+# benchmark AU's motion has to lie, and where it goes (outwards, up) by the FACS description of the muscle.
 PLACES = {
-    1: ((0.0, 0.4), (-0.8, -0.2)),
-    2: ((0.45, 0.85), (-0.8, -0.15)),
-    4: ((0.0, 0.45), (-0.6, -0.1)),
-    7: ((0.25, 0.65), (-0.15, 0.3)),
-    12: ((0.25, 0.75), (0.5, 1.2)),
-    14: ((0.25, 0.75), (0.85, 1.2)),
-    15: ((0.25, 0.6), (0.9, 1.4)),
-    17: ((0.0, 0.35), (1.0, 1.6)),
+    1: ((0, 26), (10, 45), (0, 1)),
+    2: ((35, 65), (5, 40), (0, 1)),
+    4: ((10, 40), (5, 40), (-1, -1)),
+    7: ((20, 48), (-25, 12), (0, 1)),
+    12: ((10, 50), (-85, -45), (1, 1)),
+    14: ((10, 50), (-85, -45), (1, 0)),
+    15: ((10, 50), (-95, -50), (0, -1)),
+    17: ((0, 25), (-100, -65), (0, 1)),
 }
+
+
+def settings(release: str = "casme2", seed: int = 1) -> dict[str, object]:
+    return {"release": release, "seed": seed, "subjects": 2, "clips_per_subject": 1, "intensity": 1.0}
 
 
 @pytest.fixture(scope="module")
 def face() -> Face:
-    return Face(draw_anatomy(np.random.default_rng(5)), (480, 640), (320, 215), 122)
+    return writer.seat(settings(), 5)
 
 
 def film(face: Face, *actions: Action, intensity: float = 1.0, n_frames: int = 16, seed: int = 0) -> Film:
@@ -34,44 +45,77 @@ def film(face: Face, *actions: Action, intensity: float = 1.0, n_frames: int = 1
     return Film(face, actions, n_frames=n_frames, apex=n_frames // 2, intensity=intensity, rng=rng)
 
 
-@pytest.mark.parametrize("au", sorted(k for k in AMPLITUDE if k > 0))
-def test_an_action_unit_moves_and_shades_its_own_part_of_the_face(au: int) -> None:
-    anatomy = draw_anatomy(np.random.default_rng(3))
-    u, v = np.meshgrid(np.linspace(-1.2, 1.2, 241, dtype=np.float32), np.linspace(-1.2, 1.8, 301, dtype=np.float32))
-    move = field(au, anatomy, u, v)
-    size = np.hypot(move.shift[..., 0], move.shift[..., 1])
-    assert 0.6 * AMPLITUDE[au] < size.max() < 1.6 * AMPLITUDE[au]  # two pulls may add up or stand in each other's way
-    assert 0.03 < np.abs(move.shade).max() < 0.45
-    np.testing.assert_allclose(size, size[:, ::-1], atol=2e-4)
-    left = field(au, anatomy, u, v, right=0.0)
-    assert np.hypot(left.shift[..., 0], left.shift[..., 1])[u < -0.15].max() < 0.01 * size.max()
+def test_the_rasteriser_finds_the_nearest_triangle_of_every_pixel() -> None:
+    rng = np.random.default_rng(0)
+    places, depth = rng.uniform(-3, 24, (60, 2)), rng.uniform(0, 9, 60)
+    triangles = rng.integers(0, 60, (40, 3))
+    found = rasterise(places, depth, triangles, (17, 21))
+    for y in range(17):
+        for x in range(21):
+            best, which, share = -np.inf, -1, np.zeros(3)
+            for k, corners in enumerate(triangles):
+                (ax, ay), (bx, by), (cx, cy) = places[corners]
+                area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+                if area >= -1e-9 or len(set(corners)) < 3:  # seen from behind: y runs down
+                    continue
+                a = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
+                b = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
+                weights = np.array([a, b, 1 - a - b])
+                if weights.min() >= 0 and weights @ depth[corners] >= best:
+                    best, which, share = weights @ depth[corners], k, weights
+            assert found.which[y, x] == which
+            np.testing.assert_allclose(found.share[y, x], share, atol=1e-5)
+
+
+def test_pixels_are_where_a_camera_a_metre_away_sees_them(face: Face) -> None:
+    view = View((480, 640), (320.0, 214.0), 1.7)
+    at = np.array([[10.0, -20.0, 0.0], [10.0, -20.0, 50.0]])
+    np.testing.assert_allclose(view.places(at)[0], (320 + 17, 214 + 34))
+    np.testing.assert_allclose(view.places(at)[1] - (320, 214), np.array((17, 34)) * CAMERA / (CAMERA - 50))
+    double = view.twice().places(at)  # pixel 0 becomes pixels 0 and 1, whose middle is 0.5
+    np.testing.assert_allclose((double - 0.5) / 2, view.places(at))
+
+
+def test_normals_of_a_sphere_point_outwards() -> None:
+    sphere = np.random.default_rng(1).standard_normal((400, 3))
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    hull = ConvexHull(sphere).simplices
+    a, b, c = (sphere[hull[:, k]] for k in range(3))
+    inwards = (np.cross(b - a, c - a) * a).sum(1) < 0
+    hull[inwards] = hull[inwards][:, ::-1]
+    assert (normals(sphere, hull) * sphere).sum(1).min() > 0.9
+
+
+@pytest.mark.parametrize("au", sorted(AMPLITUDE))
+def test_an_action_unit_moves_its_own_part_of_the_face_by_its_millimetres(au: int) -> None:
+    points, shift = base_points(), muscles.displacement(au)
+    size = np.linalg.norm(shift, axis=1) * muscles._seen()
+    assert size.max() == pytest.approx(AMPLITUDE[au])
+    left = muscles.displacement(au, right=0.0)
+    assert np.linalg.norm(left[points[:, 0] < -5], axis=1).max(initial=0) == 0
+    np.testing.assert_allclose(left + muscles.displacement(au, left=0.0), shift, atol=1e-12)
     if au in PLACES:
-        weight = size * (u > 0)
-        middle = [(k * weight).sum() / weight.sum() for k in (u, v)]
-        assert all(low <= k <= high for k, (low, high) in zip(middle, PLACES[au], strict=True)), middle
-
-
-def test_directions_are_those_of_the_muscles() -> None:
-    anatomy = draw_anatomy(np.random.default_rng(3))
-
-    def pull(au: int, u: float, v: float) -> tuple[float, float]:
-        shift = field(au, anatomy, np.full((1, 1), u, np.float32), np.full((1, 1), v, np.float32)).shift[0, 0]
-        return float(shift[0]) / AMPLITUDE[au], float(shift[1]) / AMPLITUDE[au]
-
-    corner = (anatomy.mouth_w, anatomy.mouth_v)
-    assert pull(1, 0.2, anatomy.brow_v)[1] < -0.5  # inner brow up
-    assert pull(2, 0.62, anatomy.brow_v)[1] < -0.5  # outer brow up
-    across, down = pull(4, 0.26, anatomy.brow_v)
-    assert across < -0.4 and down > 0.4  # brow down and inwards
-    assert pull(7, anatomy.eye_x, anatomy.eye_open + 0.03)[1] < -0.5  # lower lid up
-    across, down = pull(12, *corner)
-    assert across > 0.3 and down < -0.4  # corner of the lips up and outwards
-    assert pull(14, *corner)[0] > 0.3 and pull(15, *corner)[1] > 0.5 and pull(17, 0, anatomy.chin_v - 0.27)[1] < -0.5
+        across, up, way = PLACES[au]
+        own = size * (points[:, 0] > 0) * (size > 0.3 * size.max())
+        x, y = (own @ points[:, :2]) / own.sum()
+        assert across[0] <= x <= across[1] and up[0] <= y <= up[1], (x, y)
+        mean = own @ shift[:, :2] / own.sum() / AMPLITUDE[au]
+        assert all(abs(k) < 0.75 if not sign else sign * k > 0.12 for k, sign in zip(mean, way, strict=True)), mean
 
 
 def test_an_unknown_action_unit_is_named(face: Face) -> None:
     with pytest.raises(ValueError, match="au=3"):
         film(face, Action(3))
+
+
+def test_people_differ_in_shape_and_stay_who_they_are() -> None:
+    def person(seed: int) -> np.ndarray:
+        return draw_anatomy(np.random.default_rng(seed), LAYOUTS["samm"].people).points
+
+    assert np.array_equal(person(1), person(1))
+    near = base_points()[:, 2] > -60  # the face
+    apart = [np.linalg.norm(person(a) - person(b), axis=1)[near].mean() for a in range(4) for b in range(a)]
+    assert min(apart) > 1.5  # mm
 
 
 def test_without_intensity_the_frames_know_nothing_of_the_action_units(face: Face) -> None:
@@ -85,15 +129,52 @@ def test_motion_grows_with_intensity_and_stays_inside_the_mask(face: Face) -> No
     change = []
     for intensity in (1.0, 2.0):
         clip = film(face, Action(12, right=0.0), intensity=intensity)
-        frames = list(clip.frames())
-        assert np.array_equal(frames[0], rest[0])  # the onset is neutral, whatever follows
-        apex = np.abs(frames[8].astype(float) - rest[8]).mean(-1)
+        apex = np.abs(list(clip.frames())[8].astype(float) - rest[8]).mean(-1)
         mask = clip.mask(12) > 0
         change.append(apex[mask].mean())
-        assert apex[mask].mean() > 20 * apex[~mask].mean()
-        assert np.flatnonzero(mask.any(0)).min() > face.centre[0] + clip._pose.x  # their left is the image's right
+        assert apex[mask].mean() > 10 * apex[~mask].mean()
+        assert np.flatnonzero(mask.any(0)).min() > clip.eyes[:, 0].mean() - 4  # their left is the image's right
     assert change[1] > 1.3 * change[0] > 0.5
     assert np.array_equal(mask, film(face, Action(12, right=0.0), intensity=0).mask(12) > 0)
+
+
+@pytest.mark.parametrize("aus", [(1, 2), (4,), (12,), (15, 17)])
+def test_the_optical_flow_between_frames_is_the_true_displacement(face: Face, aus: tuple[int, ...]) -> None:
+    clip = film(face, *(Action(au) for au in aus), intensity=2.0)
+    clip._blink[:] = 0
+    frames = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in clip.frames()]
+    # from the apex back to the onset: where what the apex shows at a pixel stood
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(frames[8], frames[0], None)
+    true = clip.displacement(8)
+    skin = np.zeros(frames[0].shape, bool)
+    skin[face.box] = face.covered
+    moved = skin & (np.hypot(*np.moveaxis(true, -1, 0)) > 1.0)
+    assert moved.sum() > 500
+    error = np.linalg.norm(flow + true, axis=-1)[moved]
+    assert np.median(error) < 0.3 * np.median(np.linalg.norm(true, axis=-1)[moved])
+
+
+def test_landmarks_move_with_the_field(face: Face) -> None:
+    clip = film(face, Action(12), intensity=2.0)
+    path, names = clip.landmarks(), list(muscles.landmarks())
+    assert path.shape == (16, len(names), 2)
+    assert not np.ptp(path[0] - clip._places[list(muscles.landmarks().values())])
+    corner = names.index("mouthSmileLeft")
+    x, y = np.rint(path[8, corner]).astype(int)
+    np.testing.assert_allclose(clip.displacement(8)[y, x], path[8, corner] - path[0, corner], atol=0.5)
+    assert path[8, corner, 1] < path[0, corner, 1] - 0.5  # up
+
+
+def test_a_turning_head_shows_parallax(face: Face) -> None:
+    """The tip of the nose goes further than the ears, as a rotation of the mesh about the neck tells."""
+    yaw = face.motions[MOTIONS.index("yaw")]
+    z = face.points[:, 2]
+    nose, temple = np.argmax(z), np.argmin(np.abs(z + 60) + np.abs(face.points[:, 1]) + 1e3 * (face.points[:, 0] < 40))
+    expected = (
+        np.sin(np.radians(1)) * (z[[nose, temple]] + 95) * face.view.scale * CAMERA / (CAMERA - z[[nose, temple]])
+    )
+    np.testing.assert_allclose(yaw.points[[nose, temple], 0], expected, rtol=0.15)
+    assert yaw.points[nose, 0] > 1.8 * yaw.points[temple, 0]
 
 
 def test_eyes_and_lids(face: Face) -> None:
@@ -105,8 +186,22 @@ def test_eyes_and_lids(face: Face) -> None:
     def pupils(image: np.ndarray) -> list[float]:
         return [float(cv2.getRectSubPix(image, (7, 7), (float(x), float(y))).mean()) for x, y in clip.eyes]
 
-    # a glint sits beside the pupil's middle
-    assert max(pupils(frames[0])) < 75 and min(pupils(frames[-1])) > 90
+    assert max(pupils(frames[0])) + 20 < min(pupils(frames[-1]))
+    open_ = [float((1 - alpha).sum()) for _, alpha in face.stages]
+    assert len(open_) == STAGES + 1 and open_[-1] < 0.1 * open_[0] and open_ == sorted(open_, reverse=True)
+
+
+def test_a_head_that_is_not_there_is_asked_for_with_the_command(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(head, "FOLDER", tmp_path)
+    head.load.cache_clear()
+    try:
+        with pytest.raises(FileNotFoundError, match=head.COMMAND):
+            head.load()
+        (tmp_path / "head.npz").write_bytes(b"PK\x03\x04 cut")
+        with pytest.raises(ValueError, match=r"head\.npz is damaged .*: delete it"):
+            head.load()
+    finally:
+        head.load.cache_clear()
 
 
 @pytest.mark.parametrize(("release", "total"), [("casme2", 256), ("samm", 159)])

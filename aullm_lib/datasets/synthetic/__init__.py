@@ -2,14 +2,18 @@
 
 specs     a release's combinations of AUs, lengths and names
 plan      which AUs each clip carries, and its numbers
-anatomy   identity parameters of a subject
-portrait  identity -> a neutral face
-muscles   AU -> motion and shading of the skin
-film      a subject before the camera; a clip: time courses and nuisances
+head      the mesh of a head, its shapes of people, its units of facial motion
+anatomy   a subject: weights of these shapes; skin, eyes, hair
+raster    which triangle each pixel shows
+portrait  a subject before the camera: skin, eyes and hair in the studio's light
+muscles   AU -> displacement of the skin in mm
+film      a clip: fields, their courses, nuisances; the frames
+truth     what moved in a clip, exactly
 layouts   the trees, the cameras and the coding workbooks
 release   `synthesize`: everything, onto the disk
 """
 
 from aullm_lib.datasets.synthetic.release import synthesize
+from aullm_lib.datasets.synthetic.truth import Motion, motion
 
-__all__ = ["synthesize"]
+__all__ = ["Motion", "motion", "synthesize"]

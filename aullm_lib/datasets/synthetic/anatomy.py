@@ -1,136 +1,172 @@
-"""Who a synthetic face is: identity parameters, the outline of the head, and the smooth shapes all else is made of.
+"""Who a synthetic face is: its shape, as weights of the head's targets, and what its skin, eyes and hair look like."""
 
-The unit of length is `R`, half the width of the face; `u` runs right in the image, `v` down, with the origin midway
-between the eyes.
-"""
-
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from aullm_lib.datasets.synthetic import head
+
 Array = np.ndarray
-_SKINS = ((150, 180, 224), (135, 168, 215), (120, 155, 205), (105, 140, 192), (160, 188, 228), (88, 120, 172))
-_CLOTHS = ((60, 58, 56), (92, 66, 52), (120, 116, 112), (58, 60, 88), (74, 88, 70), (150, 140, 128))
-_HAIRS = ((22, 22, 26), (26, 30, 38), (28, 36, 50), (18, 18, 20), (36, 48, 66))
+# Pairs of opposite targets by what they have in common, and how far people differ (1: the target's own end).
+_FEATURES = {
+    "head-scale-horiz": 0.15, "head-scale-vert": 0.12, "head-fat": 0.21, "head-round": 0.18, "head-square": 0.18,
+    "head-oval": 0.18, "head-triangular": 0.15, "head-diamond": 0.12, "head-angle": 0.06, "forehead-temple": 0.18,
+    "forehead-trans": 0.12, "eyebrows-angle": 0.24, "eyebrows-trans": 0.18, "eye-bag": 0.3, "eye-corner1": 0.3,
+    "eye-corner2": 0.3, "eye-eyefold-angle": 0.3, "eye-height1": 0.24, "eye-height2": 0.24, "eye-height3": 0.24,
+    "eye-scale": 0.24, "eye-trans": 0.15, "nose-base": 0.3, "nose-curve": 0.21, "nose-flaring": 0.3, "nose-hump": 0.24,
+    "nose-nostrils-angle": 0.24, "nose-nostrils-width": 0.3, "nose-point": 0.15, "nose-point-width": 0.3,
+    "nose-scale-depth": 0.18, "nose-scale-horiz": 0.3, "nose-scale-vert": 0.24, "nose-width1": 0.3, "nose-width2": 0.3,
+    "nose-width3": 0.3, "nose-volume": 0.18, "nose-greek": 0.18, "mouth-angles": 0.21, "mouth-cupidsbow": 0.3,
+    "mouth-lowerlip-height": 0.24, "mouth-lowerlip-volume": 0.3, "mouth-scale-horiz": 0.24, "mouth-scale-vert": 0.24,
+    "mouth-trans": 0.18, "mouth-upperlip-height": 0.24, "mouth-upperlip-volume": 0.3, "mouth-philtrum-volume": 0.3,
+    "chin-bones": 0.18, "chin-cleft": 0.18, "chin-height": 0.15, "chin-prominent": 0.18, "chin-width": 0.24,
+    "chin-prognathism": 0.12, "cheek-bones": 0.3, "cheek-inner": 0.18, "cheek-volume": 0.24, "ear-flap": 0.18,
+    "ear-lobe": 0.3, "ear-scale": 0.24, "ear-wing": 0.24, "neck-scale-horiz": 0.18, "neck-double": 0.12,
+}  # fmt: skip
+_ASYMMETRIC = 0.3  # how far targets of a single side are used
+_PLUS = ("incr", "up", "out", "convex", "forward", "uncompress")
+_MINUS = ("decr", "down", "in", "concave", "backward", "compress")
+# Skin in BGR of the darkest and the lightest person of each ancestry; hair that goes with it.
+_SKINS = {"asian": ((118, 150, 200), (158, 186, 226)), "caucasian": ((128, 152, 206), (172, 190, 228)),
+          "african": ((38, 56, 88), (82, 110, 156))}  # fmt: skip
+_HAIRS = {"asian": ((20, 22, 26), (26, 32, 42)), "caucasian": ((24, 34, 52), (84, 122, 160)),
+          "african": ((16, 18, 20), (22, 26, 32))}  # fmt: skip
+_IRISES = {"asian": ((18, 30, 50), (26, 44, 72)), "caucasian": ((40, 70, 100), (130, 120, 90)),
+           "african": ((14, 24, 40), (22, 36, 60))}  # fmt: skip
+_CLOTHS = ((60, 58, 56), (92, 66, 52), (120, 116, 112), (58, 60, 88), (74, 88, 70), (160, 152, 142), (40, 38, 36))
+
+
+@dataclass(frozen=True)
+class Population:
+    """Who took part in a recording.
+
+    Attributes:
+        ancestry: share of "asian", "caucasian" and "african".
+        women: their share.
+        age: from, to, in years; the youngest are the most frequent.
+    """
+
+    ancestry: Mapping[str, float]
+    women: float
+    age: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Identity parameters of one face; lengths in R (half the face's width), colours BGR 0..255, angles in radians."""
+    """One person; colours BGR 0 to 255.
 
-    eye_x: float  # half the distance between the pupils
-    eye_w: float  # half the width of an eye
-    eye_open: float  # half the height of an eye
-    eye_tilt: float  # outer corner above (+) the inner one
-    crease: float  # darkness of the lid's fold, 0..1
-    iris: float  # radius
-    brow_v: float
-    brow_thick: float
-    brow_arch: float
-    brow_dark: float  # 0..1
-    nose_v: float  # underside of the nose
-    nose_w: float  # half the width at the wings
-    nose_high: float
-    mouth_v: float
-    mouth_w: float  # half the width
-    lip_up: float
-    lip_low: float
-    lip_red: float
-    chin_v: float
-    jaw: float  # how much the face narrows towards the chin
-    hairline: float
-    parting: float  # -1..1, where the hair parts
-    long_hair: bool
+    Attributes:
+        points: [n, 3] the head's vertices in mm, the middle between the eyeballs at the origin.
+        old: 0 (20 years) to 1 (70).
+        man: whether he may have a beard's shadow and receding hair.
+    """
+
+    points: Array
+    old: float
+    man: bool
     skin: tuple[float, float, float]
     hair: tuple[float, float, float]
+    iris: tuple[float, float, float]
     cloth: tuple[float, float, float]
-    wall: tuple[float, float, float]
-    light_side: float  # azimuth of the lamp, + from the image's right
-    light_up: float  # elevation
-    ambient: float
-    texture: int  # seed of pores, strands and moles
+    lip: float  # how much redder than the skin, 0 to 1
+    brow: tuple[float, float, float]  # half its thickness in mm, density 0 to 1, its arch in mm
+    beard: float  # density of its shadow, 0 to 1
+    hairline: float  # mm above the middle between the eyes
+    volume: float  # thickness of the hair in mm
+    long_hair: bool
+    spots: int
+    creases: tuple[float, ...]  # how readily each kind of crease forms, about 1
+    texture: int  # seed of pores, strands and spots
 
 
-def draw_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Draw one identity.
+@lru_cache(maxsize=1)
+def _pairs() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Targets of either direction by feature; both sides of the face together."""
+    pairs: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+    for feature in _FEATURES:
+        ends = []
+        for words in (_PLUS, _MINUS):
+            names = {f"{side}{feature}-{word}" for side in ("", "l-", "r-") for word in words}
+            ends.append(tuple(sorted(names & set(head.load().targets))))
+        pairs[feature] = (ends[0], ends[1])
+    return pairs
+
+
+def draw_anatomy(rng: np.random.Generator, people: Population) -> Anatomy:
+    """Draw one person.
 
     Args:
-        rng: the subject's own generator; the same state gives the same person.
+        rng: the person's own generator; the same state gives the same person.
+        people: of whom one is drawn.
     """
+    races, shares = zip(*sorted(people.ancestry.items()), strict=True)
+    race = str(rng.choice(races, p=np.array(shares) / sum(shares)))
+    man = bool(rng.random() >= people.women)
+    old = float(np.clip((people.age[0] + (people.age[1] - people.age[0]) * rng.random() ** 2 - 20) / 50, 0, 1))
+    sex = np.clip(rng.normal(0.9, 0.08), 0.7, 1)
+    mixed = np.clip(rng.normal(0.85, 0.1), 0.6, 1)
+    weights: dict[str, float] = {}
+    other = str(rng.choice([k for k in ("african", "asian", "caucasian") if k != race]))
+    for ancestry, a in ((race, mixed), (other, 1 - mixed)):
+        for kind, s in (("male" if man else "female", sex), ("female" if man else "male", 1 - sex)):
+            for age, w in (("young", 1 - old), ("old", old)):
+                weights[f"{ancestry}-{kind}-{age}"] = float(a * s * w)
+    heavy = float(np.clip(rng.normal(-0.1, 0.35), -0.8, 0.8))
+    build = "max" if heavy > 0 else "min"
+    weights[f"universal-{'male' if man else 'female'}-young-averagemuscle-{build}weight"] = abs(heavy)
+    for feature, spread in _FEATURES.items():
+        much = float(np.clip(rng.normal(0, spread), -0.9, 0.9))
+        for name in _pairs()[feature][much < 0]:
+            weights[name] = abs(much)
+    for name in sorted(head.load().targets):
+        if name.startswith("asym-"):
+            weights[name] = _ASYMMETRIC * float(rng.random() * (rng.random() < 0.3))
+    mesh = head.load()
+    points = mesh.points + mesh.moved(weights)
+    points -= eyeballs(points).mean(0)
 
-    def between(low: float, high: float) -> float:
-        return float(rng.uniform(low, high))
+    def between(ends: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[float, float, float]:
+        low, high = (np.array(k, dtype=float) for k in ends)
+        b, g, r = (low + (high - low) * rng.random()) * rng.normal(1, 0.012, 3)
+        return float(b), float(g), float(r)
 
-    def colour(base: tuple[int, int, int], spread: float) -> tuple[float, float, float]:
-        b, g, r = (float(c) for c in np.clip(np.asarray(base) * (1 + rng.uniform(-spread, spread, 3)), 0, 245))
-        return b, g, r
-
-    wall = between(105, 205)
+    skin, hair, iris = between(_SKINS[race]), between(_HAIRS[race]), between(_IRISES[race])
+    if old > 0.5:
+        grey = 0.5 * float(rng.random())
+        hair = tuple(k + (150 - k) * grey for k in hair)  # type: ignore[assignment]
     return Anatomy(
-        eye_x=between(0.415, 0.465),
-        eye_w=between(0.19, 0.225),
-        eye_open=between(0.066, 0.092),
-        eye_tilt=between(-0.02, 0.045),
-        crease=between(0.1, 1.0),
-        iris=between(0.082, 0.092),
-        brow_v=between(-0.37, -0.295),
-        brow_thick=between(0.036, 0.058),
-        brow_arch=between(0.03, 0.09),
-        brow_dark=between(0.55, 0.9),
-        nose_v=between(0.62, 0.73),
-        nose_w=between(0.21, 0.265),
-        nose_high=between(0.27, 0.4),
-        mouth_v=between(0.98, 1.07),
-        mouth_w=between(0.34, 0.42),
-        lip_up=between(0.06, 0.09),
-        lip_low=between(0.085, 0.12),
-        lip_red=between(0.35, 1.0),
-        chin_v=between(1.5, 1.64),
-        jaw=between(0.2, 0.38),
-        hairline=between(-1.06, -0.88),
-        parting=between(-0.8, 0.8),
-        long_hair=bool(rng.random() < 0.4),
-        skin=colour(_SKINS[rng.integers(len(_SKINS))], 0.03),
-        hair=colour(_HAIRS[rng.integers(len(_HAIRS))], 0.1),
-        cloth=colour(_CLOTHS[rng.integers(len(_CLOTHS))], 0.2),
-        wall=(wall * between(0.93, 1.07), wall * between(0.97, 1.03), wall * between(0.93, 1.07)),
-        light_side=between(-0.6, 0.6),
-        light_up=between(0.35, 0.85),
-        ambient=between(0.42, 0.55),
+        points=points,
+        old=old,
+        man=man,
+        skin=skin,
+        hair=hair,
+        iris=iris,
+        cloth=tuple(float(k) for k in _CLOTHS[rng.integers(len(_CLOTHS))]),  # type: ignore[arg-type]
+        lip=float(rng.uniform(0.35, 0.8)) * (0.75 if man else 1.0),
+        brow=(float(rng.uniform(3.2, 4.6) if man else rng.uniform(2.4, 3.6)), float(rng.uniform(0.55, 0.95)),
+              float(rng.uniform(-1.5, 2.5))),
+        beard=float(rng.uniform(0, 0.8)) * man * (0.5 if race == "asian" else 1.0),
+        hairline=float(rng.normal(66, 4) + man * (3 + 14 * old * rng.random())),
+        volume=float(rng.uniform(4, 11) if man else rng.uniform(7, 14)),
+        long_hair=not man and bool(rng.random() < 0.6),
+        spots=int(rng.integers(2, 14)),
+        creases=tuple(float(k) for k in np.exp(rng.normal(0, 0.4, 8))),
         texture=int(rng.integers(2**31)),
-    )
+    )  # fmt: skip
 
 
-def ramp(x: Array, width: float) -> Array:
-    """Smooth step 0 -> 1 about x = 0, over `width` on either side; float32, the shape of x."""
-    t = np.clip(x * (0.5 / width) + 0.5, 0, 1)
-    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
+def eyeballs(points: Array) -> Array:
+    """Centres of the eyeballs [2, 3]: the person's right one first, which is on the image's left."""
+    mesh = head.load()
+    index = np.unique(mesh.triangles[mesh.part == head.EYE])
+    left = mesh.points[index, 0] > 0
+    return np.array([points[index[~left]].mean(0), points[index[left]].mean(0)])
 
 
-def bump(u: Array, v: Array, at: tuple[float, float], size: tuple[float, float], turn: float = 0.0) -> Array:
-    """A Gaussian of height 1 on a grid of positions.
-
-    Args:
-        u, v: positions in R, of shapes that broadcast; open grids [1, W] and [H, 1] are much the fastest.
-        at: its middle.
-        size: its standard deviations in R.
-        turn: radians, clockwise in the image.
-    """
-    x, y = u - at[0], v - at[1]
-    if turn:
-        c, s = math.cos(turn), math.sin(turn)
-        x, y = c * x + s * y, c * y - s * x
-        return np.asarray(np.exp(-0.5 * ((x / size[0]) ** 2 + (y / size[1]) ** 2)), dtype=np.float32)
-    across, down = np.exp(-0.5 * (x / size[0]) ** 2), np.exp(-0.5 * (y / size[1]) ** 2)
-    return np.asarray(across * down, dtype=np.float32)
-
-
-def outline(u: Array, v: Array, a: Anatomy) -> Array:
-    """About the signed distance in R to the head's outline, positive inside."""
-    low = np.clip((v - 0.15) / (a.chin_v - 0.15), 0, 1.2)
-    width = 1.0 - a.jaw * low**1.6
-    height = np.where(v > 0.15, np.float32(a.chin_v - 0.15), np.float32(1.62))
-    power = 2.25
-    f = (np.abs(u) / width) ** power + (np.abs(v - 0.15) / height) ** power
-    return (1.0 - f ** (1 / power)) * np.minimum(width, height)
+@lru_cache(maxsize=1)
+def base_points() -> Array:
+    """The base mesh [n, 3] in mm, the middle between its eyeballs at the origin."""
+    points = head.load().points
+    return np.asarray(points - eyeballs(points).mean(0))

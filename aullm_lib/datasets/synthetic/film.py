@@ -1,9 +1,11 @@
-"""Films of a synthetic face: action units, blinks, head drift, flicker and sensor noise, frame by frame.
+"""Films of a synthetic face: action units, blinks, gaze, head motion, flicker and sensor noise, frame by frame.
 
-Every frame is one warp of the subject's painted picture: a sum of fields (one per action unit, four for the head's
-drift) times their courses over time, a shading map, the lamp's flicker and noise.  All that is not an action unit comes
-from the clip's own random stream and is independent of labels: at intensity 0 two films from the same stream are equal,
-whatever their action units.
+The mesh is rendered once for a subject.  Each frame is one warp of that picture: a sum of fields (of every action unit,
+of six ways in which a head moves, of habits that mean nothing) times their courses over time, and a sum of changes of
+light, which come from the normals of the deformed surface.  What changes visibility is drawn in layers: eyeballs behind
+the lids, and lids that were rendered at six stages of a blink.  All that is not an action unit comes from the clip's
+own random stream and is independent of labels: at intensity 0 two films from the same stream are equal, whatever their
+action units.
 """
 
 from collections.abc import Iterator
@@ -14,46 +16,33 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, outline, ramp
-from aullm_lib.datasets.synthetic.muscles import SPONTANEOUS, Move, field
-from aullm_lib.datasets.synthetic.portrait import paint
+from aullm_lib.datasets.synthetic import head, muscles
+from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, base_points
+from aullm_lib.datasets.synthetic.portrait import Box, Portrait, Studio, View, bump, normals, ramp, vector
 
-MASK_SHARE = 0.35  # of an AU's maximum displacement or shading: where its ground-truth mask begins
+MASK_SHARE = 0.35  # of an AU's maximum displacement: where its ground-truth mask begins
+STAGES = 6  # of a blink
 _NO_MAP = np.empty(0)  # cv2.remap: both coordinates are in the first map
 _PAD = 192  # slack of the noise tile in pixels, out of which each frame cuts at random
-
-
-class Face:
-    """One person seated before one camera, painted once at twice the frame's resolution.
-
-    Args:
-        anatomy: who.
-        shape: height and width of a full frame in pixels.
-        centre: x and y in pixels of the point midway between the eyes.
-        radius: R, half the face's width, in pixels.
-        grey: one channel rather than three (BGR).
-    """
-
-    def __init__(
-        self, anatomy: Anatomy, shape: tuple[int, int], centre: tuple[float, float], radius: float, grey: bool = False
-    ) -> None:
-        self.anatomy, self.shape, self.centre, self.radius, self.grey = anatomy, shape, centre, radius, grey
-        twice = (2 * centre[0] + 0.5, 2 * centre[1] + 0.5)  # pixel centres lie at half steps of the finer grid
-        portrait = paint(anatomy, (2 * shape[0], 2 * shape[1]), twice, 2 * radius)
-        picture = portrait.image
-        self.still = cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
-        x0, x1 = (int(np.clip(centre[0] + k * 1.34 * radius, 0, shape[1])) for k in (-1, 1))
-        y0, y1 = (int(np.clip(centre[1] + k * radius, 0, shape[0])) for k in (-1.8, 1.92))
-        self.box = (slice(y0, y1), slice(x0, x1))  # the part of the frame that moves
-        self.picture = np.ascontiguousarray(picture[2 * y0 : 2 * y1, 2 * x0 : 2 * x1])
-        self.lids = [
-            ((slice(at[0].start - 2 * y0, at[0].stop - 2 * y0), slice(at[1].start - 2 * x0, at[1].stop - 2 * x0)), s, h)
-            for at, s, h in portrait.lids
-        ]
-        if grey:
-            self.still = cv2.cvtColor(self.still, cv2.COLOR_BGR2GRAY)
-            self.picture = cv2.cvtColor(self.picture, cv2.COLOR_BGR2GRAY)
-            self.lids = [(at, cv2.cvtColor(shut, cv2.COLOR_BGR2GRAY), height) for at, shut, height in self.lids]
+_NECK = np.array((0.0, -95.0, -95.0))  # mm: where a head turns
+# How a head moves, and how far in 60 frames: mm to the left, up, forwards; degrees of turning, nodding, tilting.
+MOTIONS = ("left", "up", "forward", "yaw", "pitch", "roll")
+_DRIFT = (0.5, 0.5, 0.5, 0.35, 0.35, 0.2)
+_POSE = (1.5, 1.5, 6.0, 1.5, 1.5, 0.9)  # spread of a clip's own posture
+# Kinds of creases: places (x outwards, y) of each fold in mm, its standard deviations along and across, its turn; and
+# the direction in which skin is pushed together where it deepens.
+_UP, _ACROSS, _OBLIQUE = (0.0, 1.0), (1.0, 0.0), (0.8, 0.6)
+_CREASES: tuple[tuple[list[tuple[float, ...]], tuple[float, float]], ...] = (
+    ([(16, 32, 26, 1.0, 0.05), (18, 42, 28, 1.0, 0.0), (20, 52, 26, 1.1, -0.05)], _UP),  # forehead
+    ([(5.5, 14, 1.0, 7, 0.12), (10, 15, 0.9, 5, 0.2)], _ACROSS),  # between the brows
+    ([(0, 3, 7, 0.9, 0.0), (0, -2, 8, 0.9, 0.0)], _UP),  # root of the nose
+    ([(55, 4, 6, 0.8, 0.35), (57, -2, 6, 0.8, 0.0), (55, -8, 6, 0.8, -0.35)], _UP),  # crow's feet
+    ([(30, -13, 12, 0.9, 0.1), (31, -18, 13, 1.0, 0.15)], _UP),  # below the eyes
+    ([(25, -47, 1.4, 13, 0.55)], _OBLIQUE),  # from the nose to the corner of the mouth
+    ([(35, -66, 1.2, 6, 0.1)], _ACROSS),  # dimple
+    ([(0, -86, 14, 1.5, 0.0), (7, -97, 4, 2.0, 0.3)], _UP),  # chin
+)
+_DEPTH = 5.0  # slope of a crease for a shortening of skin by 1 and a fold 1 mm wide, before the person's own factor
 
 
 @dataclass(frozen=True)
@@ -76,18 +65,151 @@ class Action:
         return "L" if self.right == 0 else "R" if self.left == 0 else "both"
 
 
-class _Pose(NamedTuple):
-    """Where the head is in a clip's onset frame, against the painted picture."""
+class Move(NamedTuple):
+    """Motion of one kind at strength 1 on the pixels of a face's box.
 
-    x: float
-    y: float
-    angle: float
-    scale: float
+    `shift` float32 [H, W, 2]: displacement (right, down) in pixels.  `shade` float32 [H, W]: relative change of
+    brightness.  `points` [n, 2]: displacement of every vertex in pixels.
+    """
 
-    def place(self, points: Array, centre: tuple[float, float]) -> Array:
-        """Painted pixel positions [n, 2] -> onset frame."""
-        c, s = np.cos(self.angle) * self.scale, np.sin(self.angle) * self.scale
-        return (points - centre) @ np.array([[c, s], [-s, c]]) + centre + (self.x, self.y)
+    shift: Array
+    shade: Array
+    points: Array
+
+
+class Face:
+    """One person before one camera, rendered once at twice the frame's resolution.
+
+    Args:
+        person: who.
+        view: the camera.
+        studio: the light.
+        grey: one channel rather than three (BGR).
+    """
+
+    def __init__(self, person: Anatomy, view: View, studio: Studio, grey: bool = False) -> None:
+        self.person, self.view, self.studio, self.grey = person, view, studio, grey
+        portrait = Portrait(person, view.twice(), studio)
+        self.points, self._base = portrait.points, base_points()
+        height, width = view.shape
+        mm = view.scale
+        places = view.places(self.points)
+        self.box = self._around(places[(self._base[:, 1] > -150) & (np.abs(self._base[:, 0]) < 95)], 26 * mm)
+        x, y, z = self._base.T
+        lids = places[(np.abs(np.abs(x) - 31) < 21) & (np.abs(y) < 15) & (z > -40)]
+        self.eye_box = self._around(lids, 3 * mm)
+
+        around = Portrait(person, view, studio).paint(self.points, (slice(0, height), slice(0, width)))
+        self.still = self._camera(around.skin)
+        moving = portrait.paint(self.points, _twice(self.box))
+        self.picture = self._camera(moving.skin)
+        self.eyes = self._camera(moving.eyes[_twice(_within(self.eye_box, self.box))])
+        blink, wide = self._shut(portrait.view.part(_twice(self.eye_box))), self._around(lids, 10 * mm)
+        self.stages = []  # of a blink: the lids, and 1 where they or other skin hides the eyeballs
+        for stage in range(STAGES + 1):
+            layers = moving if stage == 0 else portrait.paint(self.points + blink * (stage / STAGES), _twice(wide))
+            inner = _twice(_within(self.eye_box, wide if stage else self.box))
+            self.stages.append((self._camera(layers.skin[inner]), np.ascontiguousarray(layers.alpha[inner])))
+
+        mesh = head.load()
+        self._skin = mesh.triangles[mesh.part == head.SKIN]
+        shown = np.isin(mesh.part, (head.SKIN, head.EYE))
+        self._triangles = mesh.triangles[shown]
+        self._raster = view.part(self.box).raster(self.points, self._triangles)
+        self._solid = self._raster.which >= 0
+        self.covered = self._solid & (mesh.part[shown][self._raster.which] == head.SKIN)
+        self._base_map = self._raster.of(self._base.astype(np.float32), self._triangles)
+        self._normals = normals(self.points, self._skin)
+        self._normal_map = self._raster.of(self._normals.astype(np.float32), self._triangles)
+        away = cv2.distanceTransform((~self._solid).astype(np.uint8), cv2.DIST_L2, 5)
+        rows, columns = (np.asarray(k) for k in np.indices(self._solid.shape))
+        edge = np.minimum(np.minimum(columns, columns[:, ::-1]), np.minimum(rows, rows[::-1]))
+        self._fade = ramp(10 * mm - away, 16 * mm) * ramp(edge - 4 * mm, 6 * mm)
+        self._folds = [self._fold(*kind, size) for kind, size in zip(_CREASES, person.creases, strict=True)]
+        self.motions = [self._rigid(k) for k in range(len(MOTIONS))]
+        self.habits = [self.move(muscles.moved(*habit)) for habit in muscles.HABITS]
+
+    def _shut(self, view: View) -> Array:
+        """The displacement [n, 3] of the vertices that just shuts this person's eyes."""
+        mesh = head.load()
+        shown = np.isin(mesh.part, (head.SKIN, head.EYE))
+        lids = mesh.moved({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0})
+
+        def open_(share: float) -> int:
+            which = view.raster(self.points + share * lids, mesh.triangles[shown]).which
+            return int((mesh.part[shown][which] == head.EYE).sum())
+
+        wide = open_(0)
+        return lids * next((k for k in np.arange(0.3, 1, 0.1) if open_(k) < 0.04 * wide), 1.0)
+
+    def _around(self, places: Array, margin: float) -> Box:
+        (x0, y0), (x1, y1) = np.floor(places.min(0) - margin), np.ceil(places.max(0) + margin)
+        (height, width) = self.view.shape
+        return (slice(max(0, int(y0)), min(height, int(y1))), slice(max(0, int(x0)), min(width, int(x1))))
+
+    def _camera(self, picture: Array) -> Array:
+        picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) if self.grey else np.ascontiguousarray(picture)
+
+    def _rigid(self, kind: int) -> Move:
+        """The head's motion by 1 mm or 1 degree; the neck follows less and less, the shoulders not at all."""
+        if kind < 3:
+            points = self.points + np.eye(3)[kind]
+        else:
+            axis = np.eye(3)[(1, 0, 2)[kind - 3]] * np.radians(1)
+            points = self.points + np.cross(axis, self.points - _NECK)
+        weight = ramp(self._base[:, 1:2] + 125, 70)
+        return self.move(weight * (points - self.points), creases=False)
+
+    def _fold(self, places: list[tuple[float, ...]], across: tuple[float, float], size: float) -> tuple[Array, Array]:
+        """Change of brightness by a kind of crease at depth 1, and the direction [H, W, 2] across it, in the image."""
+        x, y = self._base_map[..., 0], self._base_map[..., 1]
+        side = np.sign(x)
+        rng = np.random.default_rng((self.person.texture, len(places)))
+        depth = np.zeros(x.shape, np.float32)
+        for px, py, along, wide, turn in places:
+            dx, dy = rng.normal(0, 1.2, 2)
+            depth += bump(np.abs(x), y, (px + dx * (px > 0), py + dy), (along, wide), turn)
+        slope = [cv2.Sobel(depth, -1, *k, scale=0.125) * np.float32(self.view.scale) for k in ((1, 0), (0, 1))]
+        bent = self._normal_map + np.stack([slope[0], -slope[1], np.zeros_like(depth)], -1) * 0.5
+        bent /= np.linalg.norm(bent, axis=-1, keepdims=True) + 1e-6
+        light = self.studio.light(self._normal_map)
+        change = (self.studio.light(bent) / np.maximum(light, 0.1) - 1) - 0.25 * depth
+        where = np.stack([side * across[0], np.full_like(x, -across[1])], -1).astype(np.float32)
+        return (change * size * self.covered * (self._base_map[..., 2] > -80)).astype(np.float32), where
+
+    def move(self, shift: Array, creases: bool = True) -> Move:
+        """What a displacement [n, 3] of the vertices, in mm, does to the picture."""
+        part = self.view.part(self.box)
+        points = part.places(self.points + shift) - part.places(self.points)
+        field = self._raster.of(points.astype(np.float32), self._triangles)
+        # What lies beside the skin, in the openings of the eyes and around the head, goes with its neighbours.
+        skin = self.covered.astype(np.float32)
+        near = cv2.GaussianBlur(field * skin[..., None], (0, 0), 4 * self.view.scale)
+        near /= cv2.GaussianBlur(skin, (0, 0), 4 * self.view.scale)[..., None] + np.float32(1e-3)
+        field = np.where(self.covered[..., None], field, near) * self._fade[..., None]
+        normal = normals(self.points + shift, self._skin)
+        change = self.studio.light(normal) / np.maximum(self.studio.light(self._normals), 0.1) - 1
+        # Where lips meet, a normal may turn over: no light changes as much as the sum over both sides would.
+        shade = self._raster.of(np.clip(change, -0.3, 0.2).astype(np.float32), self._triangles) * skin
+        if creases:
+            smooth = cv2.GaussianBlur(field, (0, 0), 2 * self.view.scale)
+            dx, dy = (cv2.Sobel(smooth, -1, *k, scale=0.125) for k in ((1, 0), (0, 1)))
+            for change, across in self._folds:
+                strain = ((across[..., :1] * dx + across[..., 1:] * dy) * across).sum(-1)
+                shade += np.float32(_DEPTH) * np.clip(-strain, 0, None) * change
+        return Move(field, shade, points)
+
+
+def _twice(box: Box) -> Box:
+    rows, columns = box
+    return slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop)
+
+
+def _within(box: Box, outer: Box) -> Box:
+    """A box in the pixels of another around it."""
+    rows, columns = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
+    return rows, columns
 
 
 @lru_cache(maxsize=4)
@@ -109,18 +231,18 @@ def _wander(rng: np.random.Generator, n: int, size: float) -> Array:
     return size * 0.4 * np.asarray(path)
 
 
-def _course(n: int, apex: float, delay: float, hold: float, rest: float) -> Array:
-    """Strength over n frames: 0 at the onset, 1 at the apex, `rest` at the offset."""
+def _course(n: int, apex: float, early: float, delay: float, hold: float, rest: float) -> Array:
+    """Strength over n frames: 0 until `early`, 1 at the apex, `rest` at the offset."""
     t = np.arange(n, dtype=np.float64)
     peak = np.clip(apex * (1 + delay), 2, n - 4)
-    up = np.clip(t / peak, 0, 1)
+    up = np.clip((t - early) / max(peak - early, 1), 0, 1)
     down = np.clip((t - peak - hold) / max(n - 1 - peak - hold, 1), 0, 1)
     ease = [x * x * (3 - 2 * x) for x in (up, down)]
     return np.asarray(ease[0] * (1 - (1 - rest) * ease[1]))
 
 
 class Film:
-    """One clip of a face: geometry at the onset, ground truth, and the frames.
+    """One clip of a face: ground truth, and the frames.
 
     Args:
         face: whose.
@@ -129,6 +251,11 @@ class Film:
         apex: 0-based frame of the peak, 0 < apex < n_frames - 1.
         intensity: multiplies the motion and shading of every action, and nothing else.
         rng: the clip's own stream, the only source of its nuisances.
+
+    Attributes:
+        pose: [6], how the head is held in the onset frame, in the units of `MOTIONS`.
+        courses: float64 [T, K], how far each field is on in every frame: of `MOTIONS`, habits, then actions.
+        shifts: float32 [K, H, W, 2], the fields on the face's box, in pixels.
     """
 
     def __init__(
@@ -144,62 +271,51 @@ class Film:
         if n_frames < 8 or not 0 < apex < n_frames - 1:
             raise ValueError(f"n_frames={n_frames}, apex={apex}: needs n_frames >= 8 and 0 < apex < n_frames - 1")
         self.face, self.actions, self.n_frames = face, actions, n_frames
-        size = face.radius
-        x, y = (float(k) for k in rng.normal(0, 0.02 * size, 2))
-        self._pose = _Pose(x, y, angle=float(rng.normal(0, 0.015)), scale=1 + float(rng.normal(0, 0.01)))
-        drift = [_wander(rng, n_frames, k) for k in (0.006 * size, 0.006 * size, 0.003, 0.002)]
-        habits = [_wander(rng, n_frames, 1.0) for _ in SPONTANEOUS]
-        hold, rest = float(rng.uniform(0, 0.15)), float(rng.uniform(0, 0.15))
+        self.pose = np.array([float(rng.normal(0, k)) for k in _POSE])
+        restless = float(np.exp(rng.normal(0, 0.5)))
+        drift = [_wander(rng, n_frames, k * restless) for k in _DRIFT]
+        habits = [_wander(rng, n_frames, float(np.exp(rng.normal(0, 0.6)))) for _ in muscles.HABITS]
+        hold, rest = float(rng.uniform(0, 0.15)), float(rng.uniform(0, 0.3))
+        early = float(rng.normal(0, 0.03)) * n_frames  # the annotated onset is not the true one
+        late = float(rng.normal(0, 0.12))  # nor is the apex
         self._blink = self._blinks(rng)
+        self._gaze = np.stack([_wander(rng, n_frames, 0.5 * face.view.scale) for _ in range(2)], 1)
         self._gain = self._flicker(rng)
         self._cuts = rng.integers(0, _PAD, (n_frames, 2))
 
-        rows, columns = face.box
-        y, x = np.mgrid[rows, columns].astype(np.float32)
-        dx, dy = x - (face.centre[0] + self._pose.x), y - (face.centre[1] + self._pose.y)
-        c, s = np.cos(self._pose.angle) / self._pose.scale, np.sin(self._pose.angle) / self._pose.scale
-        px, py = (np.float32(c) * dx + np.float32(s) * dy), (np.float32(c) * dy - np.float32(s) * dx)
-        u, v = px / np.float32(size), py / np.float32(size)
-        hold_still = ramp(outline(u, v, face.anatomy) + 0.24, 0.2)  # 1 on the head, 0 at the box's edge
-        edge = np.minimum(
-            np.minimum(x - columns.start, columns.stop - 1 - x), np.minimum(y - rows.start, rows.stop - 1 - y)
+        grid = np.stack(np.meshgrid(*(np.arange(k.start, k.stop, dtype=np.float32) for k in face.box[::-1])), -1)
+        origin = vector(face.box[1].start, face.box[0].start)
+        self.start = grid - origin  # where the picture has what the onset frame shows, in pixels of the box
+        for move, much in zip(face.motions, self.pose, strict=True):
+            self.start = self.start - move.shift * np.float32(much)
+        self._places = face.view.places(face.points) + sum(
+            m.points * k for m, k in zip(face.motions, self.pose, strict=True)
         )
-        hold_still *= ramp(edge - 0.06 * size, 0.06 * size)
-        start = np.stack([px + np.float32(face.centre[0]), py + np.float32(face.centre[1])], -1)
-        grid = np.stack([x, y], -1)
-        self._start = 2 * (grid + hold_still[..., None] * (start - grid) - (columns.start, rows.start)) + 0.5
-        self._start = np.ascontiguousarray(self._start, dtype=np.float32)
-        zero = np.zeros_like(u)
-        ways = (
-            (hold_still, zero),
-            (zero, hold_still),
-            (-dy * hold_still, dx * hold_still),
-            (dx * hold_still, dy * hold_still),
-        )
-        # per field: slice of the box, warp in half pixels of the painted picture, shade or None, course
-        self._fields: list[tuple[tuple[slice, slice], Array, Array | None, Array]] = []
-        whole = (slice(None), slice(None))
-        for way, path in zip(ways, drift, strict=True):
-            self._fields.append((whole, np.stack(way, -1) * np.float32(-2), None, path))
-        for au, path in zip(SPONTANEOUS, habits, strict=True):
-            self._add(field(au, face.anatomy, u, v), path)
-        self.moves: dict[int, Move] = {}
+        self.moves = {a.au: face.move(muscles.displacement(a.au, a.left, a.right)) for a in actions}
+        moves = [*face.motions, *face.habits]
+        courses = [*drift, *habits]
         for action in actions:
-            move = field(action.au, face.anatomy, u, v, action.left, action.right)
-            self.moves[action.au] = move
-            if intensity:
-                course = _course(n_frames, apex, action.delay, hold * n_frames, rest)
-                self._add(move, course * action.strength * intensity)
+            moves.append(self.moves[action.au])
+            course = _course(n_frames, apex, early, action.delay + late, hold * n_frames, rest)
+            courses.append(course * action.strength * intensity)
+        self.courses = np.stack(courses, 1)
+        self.shifts = np.stack([self._placed(move.shift) for move in moves])
+        self._points = [move.points for move in moves]
+        # per field: slice of the box, warp in pixels of the picture, shade or None
+        self._fields = [self._live(s, self._placed(m.shade)) for s, m in zip(self.shifts, moves, strict=True)]
 
-    def _add(self, move: Move, course: Array) -> None:
-        """Keep a field's part that matters: the rest of the box is left out of every frame's sum."""
-        size = np.maximum(np.abs(move.shift[..., 0]), np.abs(move.shift[..., 1]))
-        live = (size > 0.004 * size.max()) | (np.abs(move.shade) > 5e-4)
+    def _placed(self, of_face: Array) -> Array:
+        """What belongs to the face's picture, where the onset frame has it."""
+        return cv2.remap(of_face, self.start, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def _live(self, shift: Array, shade: Array) -> tuple[Box, Array, Array | None]:
+        """A field's part that matters: the rest of the box is left out of every frame's sum."""
+        size = np.maximum(np.abs(shift[..., 0]), np.abs(shift[..., 1]))
+        live = (size > 0.004 * size.max()) | (np.abs(shade) > 5e-4)
         rows, columns = (np.flatnonzero(live.any(k)) for k in (1, 0))
-        at = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        warp = np.ascontiguousarray(move.shift[at] * np.float32(-2 * self.face.radius))
-        shade = np.ascontiguousarray(move.shade[at]) if move.shade.any() else None
-        self._fields.append((at, warp, shade, course))
+        at = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+        dark = np.ascontiguousarray(shade[at]) if np.abs(shade).max() > 5e-4 else None
+        return at, np.ascontiguousarray(shift[at] * np.float32(-2)), dark
 
     def _blinks(self, rng: np.random.Generator) -> Array:
         """How far the lids are shut, 0..1 per frame: a blink in some clips, never in the onset frame."""
@@ -219,58 +335,76 @@ class Film:
 
     @property
     def eyes(self) -> Array:
-        """Centres of the eyes in the onset frame in pixels, float [2, 2]: the one left in the image first; (x, y)."""
-        c, e = np.asarray(self.face.centre), self.face.anatomy.eye_x * self.face.radius
-        return self._pose.place(np.array([c - np.array((e, 0)), c + np.array((e, 0))]), self.face.centre)
+        """Middles between the corners of each eye in the onset frame, pixels [2, 2]: the image's left first; (x, y)."""
+        return np.asarray(self._places[muscles.corners()].mean(1))
 
     @property
     def face_box(self) -> tuple[int, int, int, int]:
-        """x, y, width, height in pixels of the face in the onset frame: ear to ear, hairline to chin."""
-        a, c, r = self.face.anatomy, np.asarray(self.face.centre), self.face.radius
-        middle = c + np.array((0, 0.5 * (a.hairline + a.chin_v) * r))
-        width, height = 2 * r * self._pose.scale, (a.chin_v - a.hairline) * r * self._pose.scale
-        x, y = self._pose.place(middle[None], self.face.centre)[0] - (width / 2, height / 2)
-        return round(x), round(y), round(width), round(height)
+        """x, y, width, height in pixels of the face in the onset frame: temple to temple, hairline to chin."""
+        x, y, z = self.face._base.T
+        face = self._places[(z > -95) & (y < self.face.person.hairline) & (y > -115) & (np.abs(x) < 72)]
+        (left, top), (right, bottom) = face.min(0), face.max(0)
+        return round(left), round(top), round(right - left), round(bottom - top)
+
+    def landmarks(self) -> Array:
+        """Pixels [T, L, 2] of the points `muscles.landmarks` in every frame."""
+        index = list(muscles.landmarks().values())
+        moving = np.stack([points[index] for points in self._points])
+        return np.asarray(self._places[index] + np.tensordot(self.courses, moving, 1))
+
+    def displacement(self, frame: int) -> Array:
+        """float32 [H, W, 2] in pixels of the frame: what it shows at a place stood so far away (to the left and above,
+        where positive) in the onset frame."""
+        whole = np.zeros((*self.face.view.shape, 2), np.float32)
+        whole[self.face.box] = np.tensordot(self.courses[frame].astype(np.float32), self.shifts, 1)
+        return whole
 
     def mask(self, au: int) -> Array:
-        """Where `au` acts in the onset frame: uint8 [H, W], 255 where motion or shading passes `MASK_SHARE` of its top.
+        """Where `au` moves the skin in the onset frame: uint8 [H, W], 255 where it passes `MASK_SHARE` of its maximum.
 
         Raises:
             KeyError: an AU that the film does not have.
         """
-        move = self.moves[au]
-        # Blurred a little: the region between two furrows, or between two patches that meet, belongs to it.
-        soft = [np.hypot(move.shift[..., 0], move.shift[..., 1]), np.abs(move.shade)]
-        size, shade = (cv2.GaussianBlur(k, (0, 0), 0.04 * self.face.radius) for k in soft)
-        mask = np.zeros(self.face.shape, np.uint8)
-        mask[self.face.box][(size > MASK_SHARE * size.max()) | (shade > MASK_SHARE * shade.max())] = 255
+        size = self._placed(np.hypot(*np.moveaxis(self.moves[au].shift, -1, 0)) * self.face.covered)
+        mask = np.zeros(self.face.view.shape, np.uint8)
+        mask[self.face.box][size > MASK_SHARE * size.max()] = 255
         return mask
 
     def frames(self) -> Iterator[Array]:
         """The frames in order, uint8 [H, W, 3] (BGR), or [H, W] for a grey camera."""
         face = self.face
-        height, width = face.shape
-        tile = _noise(face.shape, face.grey)
+        height, width = face.view.shape
+        tile = _noise(face.view.shape, face.grey)
         canvas, picture = face.still.copy(), face.picture.copy()
-        warp, shade = np.empty_like(self._start), np.empty(self._start.shape[:2], np.float32)
-        moved = np.empty(canvas[face.box].shape, np.float32)
+        start = self.start * 2 + np.float32(0.5)
+        warp, shade = np.empty_like(start), np.empty(start.shape[:2], np.float32)
+        lids = _within(face.eye_box, face.box)
+        corner = vector(2 * lids[1].start, 2 * lids[0].start)
         for t in range(self.n_frames):
-            np.copyto(warp, self._start)
+            np.copyto(warp, start)
             shade.fill(1)
-            for at, shift, crease, course in self._fields:
-                amount = float(course[t])
+            for (at, shift, crease), amount in zip(self._fields, self.courses[t].tolist(), strict=True):
                 if amount:
                     cv2.scaleAdd(shift, amount, warp[at], warp[at])
                     if crease is not None:
                         cv2.scaleAdd(crease, amount, shade[at], shade[at])
-            if self._blink[t] > 0 or (t and self._blink[t - 1] > 0):
-                for at, shut, opening in face.lids:
-                    edge = 1.15 * float(self._blink[t]) - 0.05 - opening
-                    lash = 1 - 0.7 * np.exp(-((edge / 0.13) ** 2)) * min(1.0, 4 * float(self._blink[t]))
-                    closed, lash = (k[..., None] if picture.ndim == 3 else k for k in (ramp(edge, 0.1), lash))
-                    picture[at] = (face.picture[at] + (shut - face.picture[at]) * closed) * lash
-            cv2.remap(picture, warp, _NO_MAP, cv2.INTER_LINEAR, moved, cv2.BORDER_REPLICATE)
-            cv2.multiply(moved, shade if face.grey else cv2.merge([shade] * 3), canvas[face.box])
+            stage = float(self._blink[t]) * STAGES
+            low = min(int(stage), STAGES - 1)
+            skin, alpha = (cv2.addWeighted(a, 1 - stage + low, b, stage - low, 0.0)
+                           for a, b in zip(face.stages[low], face.stages[low + 1], strict=True))  # fmt: skip
+            picture[_twice(lids)] = skin
+            current = cv2.remap(picture, warp, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            balls = start[lids] - corner - self._gaze[t].astype(np.float32)
+            for motion, amount in zip(self.shifts[: len(MOTIONS)], self.courses[t], strict=False):
+                balls -= motion[lids] * np.float32(2 * amount)
+            eyes = cv2.remap(face.eyes, balls, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            open_ = 1 - cv2.remap(
+                alpha, warp[lids] - corner, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+            current[lids] = cv2.add(
+                current[lids], np.rint(eyes * (open_ if face.grey else open_[..., None])).astype(np.uint8)
+            )
+            cv2.multiply(current, shade if face.grey else cv2.merge([shade] * 3), canvas[face.box], dtype=cv2.CV_8U)
             y, x = self._cuts[t]
             noise = tile[y : y + height, x : x + width]
             yield cv2.addWeighted(canvas, float(self._gain[t]), noise, 1.0, 0.0, dtype=cv2.CV_8U)

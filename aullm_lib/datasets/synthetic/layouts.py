@@ -13,9 +13,28 @@ from typing import Any
 
 import openpyxl
 
+from aullm_lib.datasets.synthetic.anatomy import Population
 from aullm_lib.datasets.synthetic.plan import PlannedClip
+from aullm_lib.datasets.synthetic.portrait import Lamp, Studio
 from aullm_lib.datasets.synthetic.specs import SPECS
 from aullm_lib.facs import parse_aus
+
+# CASME and CASME II: four LED lamps, even light. SAMM: two lamps.  The rest is ours.
+_FOUR_LAMPS = Studio(
+    lamps=tuple(
+        Lamp((x, y, 1.0), share)
+        for x, y, share in ((0.7, 0.5, 0.22), (-0.7, 0.5, 0.22), (0.3, 0.9, 0.18), (-0.3, 0.9, 0.18))
+    ),
+    ambient=0.3,
+    wall=150,
+)
+_TWO_LAMPS = Studio(lamps=(Lamp((1.0, 0.35, 0.8), 0.42), Lamp((-1.0, 0.4, 0.7), 0.3)), ambient=0.34, wall=118)
+_OFFICE = Studio(lamps=(Lamp((0.3, 1.0, 0.7), 0.5), Lamp((-0.8, 0.2, 0.9), 0.15)), ambient=0.38, wall=170)
+# CASME, CASME II, CAS(ME)3 and MMEW: students in China, 22 years on average. SAMM: 13 ethnicities, 19 to 57 years, half
+# of them women. 4DME: 22 to 57 years. The shares of ancestries in SAMM and 4DME are ours.
+_STUDENTS = Population({"asian": 1.0}, women=0.5, age=(19, 30))
+_MIXED = Population({"asian": 0.25, "caucasian": 0.55, "african": 0.2}, women=0.5, age=(19, 57))
+_VARIED = Population({"asian": 0.4, "caucasian": 0.5, "african": 0.1}, women=0.4, age=(22, 57))
 
 CROP = (340, 280)  # height and width of the registered crops of CASME II, in pixels
 Row = Mapping[str, Any]  # cells by column; a column that it lacks stays empty
@@ -69,13 +88,15 @@ class Layout:
     shape: tuple[int, int]  # height and width of a frame in pixels
     centre: tuple[float, float]  # x and y between the eyes of a typical subject, in pixels
     sway: tuple[float, float]  # how far others sit from there, at most
-    radius: float  # R, half the width of a face, in pixels
+    radius: float  # half the width of a typical face, in pixels
     spread: float  # how far others' differs, at most
     subject: str  # a subject's name, in folders and in the truth
     frames: str
     sheet: Sheet
     crops: str = ""
     grey: bool = False
+    people: Population = _STUDENTS
+    studio: Studio = _FOUR_LAMPS
 
     def name(self, subject: int) -> str:
         """A subject's name, such as "sub01"."""
@@ -208,6 +229,8 @@ LAYOUTS = {
         subject="{:03d}",
         frames="{subject}/{clip}/{subject}_{frame}.jpg",
         grey=True,
+        people=_MIXED,
+        studio=_TWO_LAMPS,
         sheet=Sheet(
             file="SAMM_Micro_FACS_Codes_v2.xlsx",
             title="MICRO_ONLY",
@@ -237,6 +260,7 @@ LAYOUTS = {
         radius=140,
         spread=12,
         subject="spNO.{}",
+        studio=_OFFICE,
         frames="Part_A_ME_clip/frame/spNo.{number}_{clip}/{frame}.jpg",
         sheet=Sheet(
             file="cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",
@@ -254,6 +278,8 @@ LAYOUTS = {
         subject="S{}",
         frames="gray_micro/{subject}/{clip}/{frame}.jpg",
         grey=True,
+        people=_VARIED,
+        studio=_TWO_LAMPS,
         sheet=Sheet(
             file="4DME_Labelling_Micro_release v1.xlsx",
             columns=(*_columns("sub_ID|fold_name|Emotion|Onset|Apex|Offset|AUs"), *(f"AU{au}" for au in _FLAGS)),

@@ -1,188 +1,115 @@
-"""Where and how each action unit moves and shades a synthetic face.
+"""How action units move a synthetic face: sums of the head's face units, each AU's own combination, scaled in mm.
 
-An action unit (AU) is a short table of pulls (patches of skin that move) and creases (furrows that darken, bulges that
-brighten), placed by the landmarks of the face's own anatomy and mirrored to both sides.  The places follow the
-FACS descriptions of the muscles; the shapes are Gaussians.  Units as in `anatomy`: R, `u` right, `v` down.
+The face units are named as ARKit's blend shapes; which of them make an AU follows their descriptions beside FACS.
 """
 
-from typing import NamedTuple
+from functools import lru_cache
 
+import cv2
 import numpy as np
 
-from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, bump, ramp
+from aullm_lib.datasets.synthetic import head
+from aullm_lib.datasets.synthetic.anatomy import Array, base_points
+from aullm_lib.datasets.synthetic.raster import rasterise
 
-# Peak displacement at strength 1 in R; 0.02 is about 2.5 px on a face 245 px wide.  Negative AUs are no AUs but
-# spontaneous motion that no coder would write down.
+# Peak displacement of the skin in mm at strength 1: micro-expressions move it by about a millimetre, which is one to
+# three pixels of these cameras.
 AMPLITUDE = {
-    1: 0.024,
-    2: 0.024,
-    4: 0.023,
-    5: 0.016,
-    6: 0.019,
-    7: 0.017,
-    9: 0.019,
-    10: 0.019,
-    12: 0.026,
-    14: 0.021,
-    15: 0.023,
-    17: 0.023,
-    20: 0.021,
-    24: 0.016,
-    25: 0.016,
-    26: 0.021,
-    -1: 0.012,  # gaze
-    -2: 0.006,  # jaw
-    -3: 0.005,  # nostrils
+    1: 1.7, 2: 1.7, 4: 1.6, 5: 1.1, 6: 1.3, 7: 1.1, 9: 1.2, 10: 1.3, 12: 1.8, 14: 1.4, 15: 1.4, 17: 1.6, 20: 1.4,
+    24: 1.1, 25: 1.1, 26: 1.6,
+}  # fmt: skip
+# The face units of each AU and their weights; "*" stands for Left and Right.
+_UNITS: dict[int, dict[str, float]] = {
+    1: {"browInnerUp": 1.0},
+    2: {"browOuterUp*": 1.0},
+    4: {"browDown*": 1.0},
+    5: {"eyeWide*": 1.0},
+    6: {"cheekSquint*": 1.0, "eyeSquint*": 0.4},
+    7: {"eyeSquint*": 1.0, "eyeBlink*": 0.06},
+    9: {"noseSneer*": 1.0, "mouthUpperUp*": 0.3},
+    10: {"mouthUpperUp*": 1.0},
+    12: {"mouthSmile*": 1.0},
+    14: {"mouthDimple*": 1.0},
+    15: {"mouthFrown*": 1.0},
+    17: {"mouthShrugLower": 1.0},
+    20: {"mouthStretch*": 1.0},
+    24: {"mouthPress*": 1.0, "mouthRollUpper": 0.25, "mouthRollLower": 0.25},
+    25: {"mouthLowerDown*": 1.0, "mouthUpperUp*": 0.4},
+    26: {"jawOpen": 1.0},
 }
-SPONTANEOUS = (-1, -2, -3)
+# Motion that no coder would write down: units, peak in mm.
+HABITS: tuple[tuple[dict[str, float], float], ...] = (
+    ({"jawOpen": 1.0}, 0.5),
+    ({"mouthPucker": 1.0}, 0.35),
+    ({"mouthLeft": 1.0}, 0.3),
+    ({"noseSneer*": 1.0}, 0.25),
+    ({"eyeSquint*": 1.0}, 0.2),
+    ({"browInnerUp": 1.0, "browOuterUp*": 0.7}, 0.25),
+)
+# Points of the face, each the vertex that a face unit moves most.
+LANDMARKS = (
+    "browInnerUp", "browOuterUp*", "browDown*", "eyeWide*", "eyeSquint*", "cheekSquint*", "noseSneer*", "mouthUpperUp*",
+    "mouthSmile*", "mouthLowerDown*", "mouthShrugLower",
+)  # fmt: skip
 
 
-class Move(NamedTuple):
-    """Unit motion of one AU on a pixel grid.
-
-    `shift` float32 [H, W, 2]: displacement (right, down) in R, peak `AMPLITUDE[au]`.  `shade` float32 [H, W]: relative
-    change of brightness.  Both are for strength 1 and are linear in the strength.
-    """
-
-    shift: Array
-    shade: Array
-
-
-class _Pull(NamedTuple):
-    x: float  # from the midline outwards; 0 is one patch on the midline
-    y: float
-    wide: float
-    high: float
-    out: float  # displacement outwards
-    down: float
-    turn: float = 0.0
+@lru_cache(maxsize=1)
+def _seen() -> Array:
+    """Which vertices a camera in front of the base mesh sees, bool [n]."""
+    mesh, points = head.load(), base_points()
+    skin = mesh.triangles[mesh.part == head.SKIN]
+    which = rasterise(points[:, :2] * (2, -2) + (300, 300), points[:, 2], skin, (700, 600)).which
+    seen = np.zeros(len(points), bool)
+    seen[skin[np.unique(which[which >= 0])]] = True
+    return seen
 
 
-class _Crease(NamedTuple):
-    x: float
-    y: float
-    wide: float
-    high: float
-    gain: float  # > 0 brightens
-    turn: float = 0.0
+def _sided(unit: str) -> list[str]:
+    return [unit.replace("*", side) for side in ("Left", "Right")] if "*" in unit else [unit]
 
 
-def _table(au: int, a: Anatomy) -> tuple[list[_Pull], list[_Crease]]:
-    """Pulls and creases of an AU on a face."""
-    eye, brow, nose, mouth, corner, chin = a.eye_x, a.brow_v, a.nose_v, a.mouth_v, a.mouth_w, a.chin_v
-    fold = (corner + 0.1, nose + 0.15)  # middle of the nasolabial fold
-    match au:
-        case 1:
-            pulls = [_Pull(0.2, brow, 0.15, 0.17, -0.05, -1), _Pull(0.2, brow - 0.3, 0.2, 0.2, 0, -0.5)]
-            creases = [_Crease(0.0, brow - k, 0.3, 0.017, -0.10) for k in (0.24, 0.36, 0.48)]
-            creases += [_Crease(0.0, brow - k, 0.3, 0.03, 0.05) for k in (0.3, 0.42)]
-        case 2:
-            pulls = [_Pull(0.62, brow, 0.17, 0.17, 0.05, -1), _Pull(0.6, brow - 0.27, 0.2, 0.2, 0, -0.5)]
-            creases = [_Crease(0.58, brow - k, 0.2, 0.017, -0.10, -0.15) for k in (0.22, 0.33)]
-            creases += [_Crease(0.6, brow + 0.13, 0.16, 0.045, 0.05, 0.15)]
-        case 4:
-            pulls = [_Pull(0.26, brow, 0.24, 0.15, -0.75, 0.75), _Pull(0.24, brow - 0.22, 0.24, 0.15, -0.2, 0.35)]
-            creases = [_Crease(0.065, brow + 0.03, 0.02, 0.1, -0.12, -0.1), _Crease(0.0, brow, 0.03, 0.08, 0.025)]
-            creases += [_Crease(0.3, brow + 0.12, 0.18, 0.04, -0.06), _Crease(0.0, brow + 0.2, 0.1, 0.018, -0.07)]
-        case 5:
-            pulls = [_Pull(eye, -a.eye_open - 0.01, 0.17, 0.055, 0, -1)]
-            creases = [_Crease(eye, -a.eye_open - 0.05, 0.15, 0.025, -0.05)]
-        case 6:
-            pulls = [_Pull(0.56, 0.36, 0.22, 0.16, -0.1, -1), _Pull(0.78, 0.05, 0.1, 0.12, -0.4, -0.1)]
-            creases = [_Crease(0.8, k, 0.09, 0.014, -0.09, k * 1.5) for k in (-0.08, 0.03, 0.14)]
-            creases += [_Crease(eye + 0.02, 0.2, 0.2, 0.02, -0.08, 0.1), _Crease(0.55, 0.33, 0.17, 0.08, 0.045)]
-        case 7:
-            pulls = [_Pull(eye, a.eye_open + 0.03, 0.18, 0.065, -0.1, -1), _Pull(eye, -a.eye_open, 0.17, 0.05, 0, 0.4)]
-            creases = [
-                _Crease(eye, a.eye_open + 0.05, 0.17, 0.03, 0.07),
-                _Crease(eye, a.eye_open + 0.12, 0.17, 0.02, -0.1),
-            ]
-            creases += [_Crease(eye + a.eye_w + 0.04, 0.02, 0.045, 0.02, -0.08)]
-        case 9:
-            pulls = [_Pull(0.14, 0.3, 0.12, 0.2, 0, -1), _Pull(0.15, brow + 0.03, 0.14, 0.1, -0.2, 0.4)]
-            creases = [_Crease(0.0, k, 0.1, 0.016, -0.1) for k in (-0.06, 0.03, 0.12)]
-            creases += [_Crease(0.16, 0.25, 0.018, 0.1, -0.09, -0.4)]
-        case 10:
-            pulls = [_Pull(0.2, mouth - 0.11, 0.17, 0.1, 0, -1), _Pull(a.nose_w, nose, 0.1, 0.12, 0.1, -0.45)]
-            creases = [_Crease(fold[0] - 0.05, fold[1] - 0.06, 0.022, 0.13, -0.09, -0.55)]
-            creases += [_Crease(0.3, nose + 0.05, 0.1, 0.06, 0.04), _Crease(0.0, mouth - 0.06, 0.22, 0.03, 0.05)]
-        case 12:
-            pulls = [_Pull(corner, mouth, 0.14, 0.13, 0.65, -0.8), _Pull(0.55, nose - 0.05, 0.2, 0.2, 0.15, -0.4)]
-            creases = [_Crease(*fold, 0.022, 0.17, -0.1, -0.6), _Crease(0.58, nose - 0.1, 0.15, 0.1, 0.05)]
-            creases += [_Crease(corner + 0.05, mouth - 0.04, 0.035, 0.03, -0.09)]
-        case 14:
-            pulls = [_Pull(corner - 0.05, mouth, 0.1, 0.09, 0.9, -0.1), _Pull(corner + 0.2, mouth, 0.09, 0.13, -0.7, 0)]
-            creases = [_Crease(corner + 0.1, mouth + 0.01, 0.03, 0.075, -0.17, 0.1)]
-            creases += [
-                _Crease(corner + 0.19, mouth, 0.05, 0.1, 0.06),
-                _Crease(corner - 0.02, mouth + 0.09, 0.07, 0.03, 0.05),
-            ]
-        case 15:
-            pulls = [
-                _Pull(corner, mouth + 0.02, 0.13, 0.11, 0.1, 1),
-                _Pull(corner + 0.02, mouth + 0.2, 0.14, 0.14, 0, 0.5),
-            ]
-            creases = [_Crease(corner + 0.03, mouth + 0.1, 0.022, 0.08, -0.13, 0.3)]
-            creases += [
-                _Crease(corner - 0.05, mouth + 0.2, 0.1, 0.05, 0.05),
-                _Crease(corner, mouth + 0.03, 0.03, 0.025, -0.08),
-            ]
-        case 17:
-            pulls = [_Pull(0.0, chin - 0.27, 0.24, 0.15, 0, -1), _Pull(0.0, mouth + 0.08, 0.22, 0.07, 0, -0.75)]
-            creases = [
-                _Crease(0.0, mouth + a.lip_low + 0.07, 0.2, 0.03, -0.16),
-                _Crease(0.0, chin - 0.2, 0.16, 0.08, 0.06),
-            ]
-            creases += [_Crease(0.11, chin - 0.23, 0.035, 0.03, -0.07), _Crease(0.05, chin - 0.15, 0.035, 0.025, -0.07)]
-        case 20:
-            pulls = [_Pull(corner, mouth + 0.01, 0.15, 0.1, 1, 0.15)]
-            creases = [_Crease(corner + 0.12, mouth + 0.03, 0.02, 0.11, -0.08, 0.1)]
-        case 24:
-            pulls = [_Pull(0.0, mouth - 0.06, 0.26, 0.045, 0, 0.8), _Pull(0.0, mouth + 0.08, 0.26, 0.05, 0, -1)]
-            creases = [_Crease(0.0, mouth, 0.28, 0.02, -0.09), _Crease(0.0, mouth + a.lip_low + 0.03, 0.2, 0.03, 0.05)]
-        case 25:
-            pulls = [_Pull(0.0, mouth - 0.04, 0.22, 0.04, 0, -0.5), _Pull(0.0, mouth + 0.07, 0.22, 0.06, 0, 1)]
-            creases = [_Crease(0.0, mouth + 0.01, 0.2, 0.016, -0.3)]
-        case 26:
-            pulls = [_Pull(0.0, chin - 0.1, 0.45, 0.24, 0, 1), _Pull(0.0, mouth + 0.09, 0.24, 0.08, 0, 0.6)]
-            creases = [_Crease(0.0, mouth + 0.01, 0.18, 0.014, -0.2)]
-        case -1:  # both eyes the same way: see `field`
-            pulls, creases = [_Pull(eye, 0.0, a.iris * 0.9, a.eye_open * 0.7, 1, 0)], []
-        case -2:
-            pulls, creases = [_Pull(0.0, chin - 0.15, 0.5, 0.3, 0, 1)], []
-        case -3:
-            pulls, creases = [_Pull(a.nose_w, nose - 0.06, 0.07, 0.08, 1, -0.2)], []
-        case _:
-            raise ValueError(f"au={au} is none of the rendered action units {sorted(k for k in AMPLITUDE if k > 0)}")
-    return pulls, creases
+@lru_cache(maxsize=1)
+def landmarks() -> dict[str, int]:
+    """The vertex of each landmark."""
+    mesh, seen = head.load(), _seen()
+    found = {}
+    for unit in (name for starred in LANDMARKS for name in _sided(starred)):
+        index, shift = mesh.targets[unit]
+        found[unit] = int(index[np.argmax(np.linalg.norm(shift, axis=1) * seen[index])])
+    return found
 
 
-def field(au: int, a: Anatomy, u: Array, v: Array, left: float = 1.0, right: float = 1.0) -> Move:
-    """The motion of one AU at strength 1.
+@lru_cache(maxsize=1)
+def corners() -> Array:
+    """Vertices at the corners of the eyes [2, 2]: of the person's right eye, on the image's left, then of the left."""
+    mesh, points = head.load(), base_points()
+    shown = np.isin(mesh.part, (head.SKIN, head.EYE))
+    triangles, part = mesh.triangles[shown], mesh.part[shown]
+    which = rasterise(points[:, :2] * (8, -8) + (500, 150), points[:, 2], triangles, (300, 1000)).which
+    eye = ((which >= 0) & (part[which] == head.EYE)).astype(np.uint8)
+    rim = (cv2.dilate(eye, np.ones((3, 3), np.uint8)) > 0) & (eye == 0)
+    index = np.unique(triangles[which[rim]])
+    x = points[index, 0]
+    return np.array([[index[np.where(side * x > 0, way * x, np.inf).argmin()] for way in (1, -1)] for side in (-1, 1)])
+
+
+def moved(units: dict[str, float], peak: float) -> Array:
+    """Displacement [n, 3] in mm by face units ("*": of both sides), such that the skin in sight moves by `peak`."""
+    shift = head.load().moved({name: w for unit, w in units.items() for name in _sided(unit)})
+    return np.asarray(shift * (peak / np.linalg.norm(shift[_seen()], axis=1).max()))
+
+
+def displacement(au: int, left: float = 1.0, right: float = 1.0) -> Array:
+    """Displacement [n, 3] of every vertex in mm by one AU at strength 1.
 
     Args:
         au: a key of `AMPLITUDE`.
-        a: the face.
-        u, v: positions in R [H, W].
         left, right: strength of either side, 0..1.  Left is the person's own left, which is right in the image.
 
     Raises:
         ValueError: an AU that is not rendered.
     """
-    pulls, creases = _table(au, a)
-    shift = np.zeros((*u.shape, 2), np.float32)
-    shade = np.zeros(u.shape, np.float32)
-    for side, share in ((1, left), (-1, right)):
-        half = ramp(side * u, 0.08) * np.float32(share)
-        if not half.any():
-            continue
-        for pull in pulls:
-            at = bump(u, v, (side * pull.x, pull.y), (pull.wide, pull.high), side * pull.turn) * half
-            shift[..., 0] += (pull.out if au == -1 else side * pull.out * (pull.x > 0)) * at
-            shift[..., 1] += pull.down * at
-        for crease in creases:
-            at = bump(u, v, (side * crease.x, crease.y), (crease.wide, crease.high), side * crease.turn) * half
-            shade += crease.gain * at
-    # One pull's own peak is the unit, so that the strength of a side does not depend on the other one's.
-    peak = max(float(np.hypot(pull.out, pull.down)) for pull in pulls)
-    return Move(shift * np.float32(AMPLITUDE[au] / peak), shade)
+    if au not in AMPLITUDE:
+        raise ValueError(f"au={au} is none of the rendered action units {sorted(AMPLITUDE)}")
+    t = np.clip(base_points()[:, :1] / 10 + 0.5, 0, 1)
+    return moved(_UNITS[au], AMPLITUDE[au]) * (right + (left - right) * t * t * (3 - 2 * t))

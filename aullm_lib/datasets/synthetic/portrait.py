@@ -1,294 +1,341 @@
-"""A neutral synthetic face painted from identity parameters: the still half of the synthetic releases.
+"""The picture of a person before a camera: a mesh rendered once, skin, eyes, hair and clothes painted by procedure.
 
-Nothing here comes from a photograph or a model of real faces: a head is an ellipsoid-like relief with a nose, sockets,
-lips and so on added as smooth bumps, lit by one lamp (Lambert with an ambient share), over an albedo of skin, brows,
-lips and hair.  Units as in `anatomy`; positions are open grids, `u` [1, W] and `v` [H, 1].  Images are BGR float32 in
-grey levels 0..255.
+No photograph is used.  Colour is a function of the place on the base mesh, so that lips, brows and beard lie where the
+head's makers put them, of noise, and of the light on the surface's own normals.
 """
 
-import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, bump, outline, ramp
+from aullm_lib.datasets.synthetic import head
+from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, base_points, eyeballs
+from aullm_lib.datasets.synthetic.raster import Raster, rasterise
+
+CAMERA = 1000.0  # mm from the eyes
+_IRIS, _PUPIL = 0.39, 0.15  # radius of the iris and of the pupil, in radii of the eyeball
+_BACK = -160.0  # depth of the wall as far as shadows go, mm
+Box = tuple[slice, slice]
+
+
+class Lamp(NamedTuple):
+    """Where a lamp stands, seen from the face (to the image's right, up, front), and its share of the light."""
+
+    place: tuple[float, float, float]
+    share: float
+
+    @property
+    def direction(self) -> Array:
+        """Unit vector [3], float32."""
+        return np.asarray(np.array(self.place) / np.linalg.norm(self.place), dtype=np.float32)
+
+    @property
+    def mirror(self) -> Array:
+        """The normal [3] of a surface that shows the lamp to the camera."""
+        half = self.direction + np.array((0, 0, 1), np.float32)
+        return np.asarray(half / np.linalg.norm(half))
 
 
 @dataclass(frozen=True)
-class Portrait:
-    """A painted face: `image` float32 [H, W, 3]; `lids`, an eye each, what a blink needs to shut it.
+class Studio:
+    """Lamps, light from everywhere (a face turned to the camera gets about 1 in all), and the grey of the wall."""
 
-    A lid is `(slice, shut, height)`: the patch of `image`, the same patch with the eye closed [h, w, 3], and the
-    height in the opening [h, w]: 0 at the upper lid's edge, 1 at the lower one's.
+    lamps: tuple[Lamp, ...]
+    ambient: float
+    wall: float
+
+    def light(self, normal: Array) -> Array:
+        """Light on a surface with unit normals [..., 3]."""
+        total = self.ambient + 0.1 * normal[..., 1]  # the ceiling is brighter than the floor
+        for lamp in self.lamps:
+            total = total + lamp.share * np.clip((normal @ lamp.direction + 0.25) / 1.25, 0, None)  # skin lets it round
+        return np.asarray(total)
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera: frames of `shape`, the middle between the eyeballs at `centre` (x, y), `scale` pixels per mm there."""
+
+    shape: tuple[int, int]
+    centre: tuple[float, float]
+    scale: float
+
+    def places(self, points: Array) -> Array:
+        """Pixels [n, 2] of points [n, 3] in mm, relative to the middle between the eyeballs."""
+        near = (self.scale * CAMERA / (CAMERA - points[:, 2]))[:, None]
+        return np.asarray(points[:, :2] * near * (1, -1) + self.centre)
+
+    def twice(self) -> "View":
+        """The same at twice the resolution; pixel centres lie at half steps of the finer grid."""
+        return View(
+            (2 * self.shape[0], 2 * self.shape[1]), (2 * self.centre[0] + 0.5, 2 * self.centre[1] + 0.5), 2 * self.scale
+        )
+
+    def part(self, box: Box) -> "View":
+        """A part of it."""
+        rows, columns = box
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        return View(shape, (self.centre[0] - columns.start, self.centre[1] - rows.start), self.scale)
+
+    def raster(self, points: Array, triangles: Array) -> Raster:
+        """What its pixels show."""
+        return rasterise(self.places(points), points[:, 2], triangles, self.shape)
+
+
+def vector(*values: float) -> Array:
+    """A few numbers as float32, such as a colour (blue, green, red)."""
+    return np.array(values, np.float32)
+
+
+def ramp(x: Array, width: float) -> Array:
+    """0 below -width/2, 1 above width/2, smooth between."""
+    t = np.clip(x / width + 0.5, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
+
+
+def bump(x: Array, y: Array, at: tuple[float, float], size: tuple[float, float], turn: float = 0.0) -> Array:
+    """A Gaussian of height 1 at a place, with these standard deviations, turned by `turn` radians."""
+    dx, dy = x - at[0], y - at[1]
+    c, s = np.cos(turn), np.sin(turn)
+    return np.asarray(
+        np.exp(-0.5 * (((c * dx + s * dy) / size[0]) ** 2 + ((c * dy - s * dx) / size[1]) ** 2)), np.float32
+    )
+
+
+def normals(points: Array, triangles: Array) -> Array:
+    """Unit normals of the vertices [n, 3]: sums over their triangles, weighted by area."""
+    p = points[triangles]
+    n = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+    total = np.stack([np.bincount(triangles.ravel(), np.repeat(n[:, k], 3), len(points)) for k in range(3)], 1)
+    return np.asarray(total / (np.linalg.norm(total, axis=1, keepdims=True) + 1e-9))
+
+
+def _hair(person: Anatomy, base: Array) -> Array:
+    """How far inside the hair, in mm, places of the base mesh [..., 3] are."""
+    x, y, z = np.moveaxis(base, -1, 0)
+    front = y - (person.hairline - 0.0042 * x**2)
+    return np.asarray(np.maximum(front, np.minimum(-56 - z, y + 10)))
+
+
+def _ear(base: Array) -> Array:
+    x, y, z = np.moveaxis(base, -1, 0)
+    return np.asarray((np.abs(x) > 67) & (z > -128) & (y < 16) & (y > -60))
+
+
+def _below_collar(base: Array) -> Array:
+    """How far below the edge of the clothes, in mm."""
+    x, y, _ = np.moveaxis(base, -1, 0)
+    return np.asarray(np.minimum(np.abs(x) * 0.42, 42) - 172 - y)
+
+
+def dressed(person: Anatomy) -> Array:
+    """The person's vertices [n, 3] with hair and clothes on: pushed out along the normals."""
+    mesh, base = head.load(), base_points()
+    out = normals(person.points, mesh.triangles[mesh.part == head.SKIN])
+    hair = person.volume * ramp(_hair(person, base) - 12, 26) * (0.35 + 0.65 * ramp(base[:, 1] - 45, 60)) * ~_ear(base)
+    return np.asarray(person.points + out * (hair + 6 * ramp(_below_collar(base), 8))[:, None])
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, int], size: float) -> Array:
+    """Smooth noise of variance 1 with structures of `size` pixels."""
+    coarse = rng.standard_normal([int(k / size) + 3 for k in shape], dtype=np.float32)
+    noise = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(noise / noise.std())
+
+
+def _streaks(rng: np.random.Generator, shape: tuple[int, int], length: float, turn: float) -> Array:
+    """Noise of variance 1 in streaks `length` pixels long, `turn` radians against the x axis."""
+    size = max(3, int(length) | 1)
+    reach = (size // 2) * np.array([np.cos(turn), -np.sin(turn)])
+    kernel = np.zeros((size, size), np.float32)
+    ends = [np.rint(size // 2 + k * reach).astype(int).tolist() for k in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 1)
+    noise = cv2.filter2D(rng.standard_normal(shape, dtype=np.float32), -1, kernel)
+    return np.asarray(noise / noise.std())
+
+
+class Layers(NamedTuple):
+    """A picture in two layers, of a part of the frame.
+
+    `skin` float32 [H, W, 3]: BGR 0 to 255 of skin, hair, clothes and wall, black in the openings of the eyes.  `alpha`
+    float32 [H, W]: 0 there, 1 elsewhere.  `eyes`: BGR of the eyeballs, as far as they would be seen without lids.
     """
 
-    image: Array
-    lids: tuple[tuple[tuple[slice, slice], Array, Array], ...]
+    skin: Array
+    alpha: Array
+    eyes: Array
 
 
-def _patch(u: Array, v: Array, across: tuple[float, float], down: tuple[float, float]) -> tuple[slice, slice]:
-    """Rows and columns of the grid between two u and two v: small things are painted in small patches."""
-    rows, columns = np.searchsorted(v[:, 0], down), np.searchsorted(u[0], across)
-    return slice(int(rows[0]), int(rows[1])), slice(int(columns[0]), int(columns[1]))
-
-
-def _shape(u: Array, v: Array) -> tuple[int, int]:
-    return v.shape[0], u.shape[1]
-
-
-def _noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> Array:
-    """Smooth noise of unit deviation: a coarse grid `cells` (rows, columns) stretched over `shape`."""
-    coarse = rng.standard_normal((max(cells[0], 2), max(cells[1], 2))).astype(np.float32)
-    return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), dtype=np.float32)
-
-
-def _blend(image: Array, colour: Array | tuple[float, ...], mask: Array) -> None:
-    image += (np.asarray(colour, dtype=np.float32) - image) * mask[..., None]
-
-
-def _relief(u: Array, v: Array, a: Anatomy, inside: Array) -> Array:
-    """Height of the face towards the camera, in R [H, W]."""
-    z = 0.95 * np.sqrt(np.clip(inside, 0.0, None) * (2 - np.clip(inside, 0, 1)) + 1e-4)
-    z += 0.07 * bump(u, v, (0, -0.62), (0.6, 0.3))
-    for side in (-1, 1):
-        z += 0.07 * bump(u, v, (side * a.eye_x, a.brow_v + 0.06), (0.3, 0.09), side * 0.1)
-        z -= 0.12 * bump(u, v, (side * 0.38, 0.0), (0.24, 0.16))
-        z += 0.07 * bump(u, v, (side * a.eye_x, 0.01), (0.17, 0.1))
-        z += 0.09 * bump(u, v, (side * 0.55, 0.42), (0.24, 0.2), side * 0.5)
-        z += 0.085 * bump(u, v, (side * a.nose_w * 0.72, a.nose_v - 0.07), (0.07, 0.075))
-        z -= 0.035 * bump(u, v, (side * (a.nose_w + 0.17), a.nose_v + 0.16), (0.035, 0.2), side * -0.55)
-        z -= 0.03 * bump(u, v, (side * (a.mouth_w + 0.05), a.mouth_v + 0.02), (0.06, 0.06))
-    along = np.clip((v + 0.1) / (a.nose_v + 0.02), 0, 1)
-    bridge = along**1.3 * ramp(a.nose_v + 0.02 - v, 0.13) * ramp(v + 0.15, 0.2)
-    z += a.nose_high * bridge * np.exp(-0.5 * (u / (0.075 + 0.05 * along)) ** 2)
-    z += 0.1 * bump(u, v, (0, a.nose_v - 0.1), (0.11, 0.09))
-    z += 0.05 * bump(u, v, (0, a.mouth_v), (0.4, 0.22))
-    shape = np.clip(1 - (np.abs(u) / a.mouth_w) ** 2, 0, 1)
-    z += 0.05 * shape * bump(0 * u, v, (0, a.mouth_v - a.lip_up * 0.6), (1, a.lip_up * 0.55))
-    z += 0.07 * shape * bump(0 * u, v, (0, a.mouth_v + a.lip_low * 0.55), (1, a.lip_low * 0.5))
-    z -= 0.05 * bump(u, v, (0, a.mouth_v + a.lip_low + 0.09), (0.22, 0.06))
-    z += 0.09 * bump(u, v, (0, a.chin_v - 0.2), (0.2, 0.14))
-    z -= 0.022 * bump(u, v, (0, a.nose_v + 0.14), (0.035, 0.1))
-    return np.asarray(z, dtype=np.float32)
-
-
-def _shade(z: Array, a: Anatomy, per_unit: float) -> Array:
-    """Light on a relief [H, W], about 1 where it faces the camera."""
-    z = cv2.GaussianBlur(z, (0, 0), 0.012 * per_unit)
-    dx, dy = (cv2.Sobel(z, cv2.CV_32F, *d, ksize=3, scale=per_unit / 8) for d in ((1, 0), (0, 1)))
-    norm = 1 / np.sqrt(1 + dx * dx + dy * dy)
-    low = math.cos(a.light_up)
-    lamp = (math.sin(a.light_side) * low, -math.sin(a.light_up), math.cos(a.light_side) * low)
-    facing = (lamp[2] - lamp[0] * dx - lamp[1] * dy) * norm
-    light = a.ambient * (0.55 + 0.45 * norm) + (1.02 - a.ambient) * np.clip((facing + 0.25) / 1.15, 0, None)
-    hollow = cv2.GaussianBlur(z, (0, 0), 0.09 * per_unit) - z  # > 0 in a hollow: less of the room's light comes in
-    return np.asarray(light * (1 - np.clip(1.6 * hollow, -0.08, 0.3)), dtype=np.float32)
-
-
-def _hair(u: Array, v: Array, a: Anatomy, inside: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Hair behind the head, hair over the forehead (both masks), and its shade [H, W]."""
-    crown = outline(u * 0.95, np.minimum(v * 0.955, 0.2), a) + 0.006 * _noise(rng, _shape(u, v), (30, 60))
-    behind = ramp(crown, 0.02) * (v < 0.6)
-    if a.long_hair:
-        round_top = np.sqrt(np.clip(1 - np.clip(-v / 1.6, 0, 1) ** 2.3, 0, 1))
-        width = 1.16 * round_top - 0.04 + 0.06 * np.clip(v, 0, 2) + 0.03 * np.sin(4 * v + a.parting) * ramp(v, 0.5)
-        behind = ramp(width - np.abs(u) + 0.006 * _noise(rng, _shape(u, v), (40, 60)), 0.02) * ramp(2.6 - v, 0.3)
-    else:
-        behind = behind * ramp(0.0 - v, 0.05)
-    part = a.hairline + 0.2 * np.clip(np.abs(u - 0.35 * a.parting), 0, 1.3) ** 2.2
-    ragged = 0.012 * _noise(rng, _shape(u, v), (5, 110)) + 0.02 * _noise(rng, _shape(u, v), (3, 24))
-    edge = (0.86 if a.long_hair else 0.9) + 0.1 * np.clip(v + 0.5, 0, 1)
-    temple = ramp(np.abs(u) - edge + ragged, 0.035) * ramp((1.5 if a.long_hair else 0.12) - v, 0.12)
-    front = np.maximum(ramp(part + ragged - v, 0.05), temple) * np.maximum(behind, ramp(inside, 0.02))
-    angle = np.arctan2(u - 0.35 * a.parting, 1.2 - np.clip(v, -2, 0.3))
-    strands = _noise(rng, (64, 720), (6, 300))
-    row = np.broadcast_to(np.clip((v + 1.8) * 17, 0, 63), angle.shape)
-    where = np.stack([(angle + math.pi) * (719 / (2 * math.pi)), row], -1).astype(np.float32)
-    strand = cv2.remap(strands, where, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    gloss = bump(u, v, (0.5 * a.light_side, -1.18), (0.7, 0.14))
-    return behind, front, np.asarray(0.9 + 0.16 * strand + 0.9 * gloss, dtype=np.float32)
-
-
-def _lids(u: Array, v: Array, a: Anatomy, side: int) -> tuple[Array, Array, Array]:
-    """Distance across the eye (-1 inner .. 1 outer corner), and the edges of the upper and the lower lid in R."""
-    s = (u * side - a.eye_x) / a.eye_w
-    t = np.clip(np.abs(s), 0, 1)
-    skew = s + 0.18
-    line = -a.eye_tilt * s
-    upper = line - 1.12 * a.eye_open * (1 - t**2.4) * (1 - 0.12 * np.clip(skew, -1, 1))
-    lower = line + 0.8 * a.eye_open * (1 - t**2.2)
-    return s, upper, lower
-
-
-def _paint_eye(image: Array, u: Array, v: Array, a: Anatomy, side: int, px: float) -> tuple[Array, Array]:
-    """Paint one eye into `image`; return the same patch with the eye shut and the height in the opening."""
-    s, upper, lower = _lids(u, v, a, side)
-    span = ramp(1.04 - np.abs(s), 0.1)
-    fold = np.exp(-0.5 * ((v - upper + 0.055 * (1.15 - 0.3 * np.abs(s))) / 0.014) ** 2) * ramp(1.12 - np.abs(s), 0.25)
-    image *= 1 - (0.26 * a.crease * fold)[..., None]
-    bag = np.exp(-0.5 * ((v - lower - 0.085) / 0.02) ** 2) * ramp(1.0 - np.abs(s + 0.1), 0.5)
-    image *= 1 - (0.07 * bag)[..., None]
-    shut = image.copy()
-    shut *= (1 + 0.05 * bump(s, v, (0, -0.03), (0.6, 0.05)))[..., None]
-    seam = np.exp(-0.5 * ((v - lower) / 0.017) ** 2) * span
-    _blend(shut, (30, 30, 38), 0.75 * seam)
-
-    inside = ramp(np.minimum(v - upper, lower - v), 1.3 * px) * (np.abs(s) < 1)
-    ball = 0.86 - 0.3 * np.abs(s) ** 2.5 - 0.32 * np.exp(-0.5 * ((v - upper) / 0.032) ** 2)
-    _blend(image, np.array((188, 194, 204), dtype=np.float32) * ball[..., None], inside)
-    x, y = u - side * a.eye_x, v + 0.012
-    r = np.sqrt(x * x + y * y)
-    rim = 0.75 + 0.55 * np.clip(r / a.iris, 0, 1) * (y > -0.02) * 0.6 - 0.5 * ramp(r - 0.85 * a.iris, 0.012)
-    shadow = 1 - 0.45 * np.exp(-0.5 * ((v - upper) / 0.035) ** 2)
-    iris = np.array((26, 40, 62), dtype=np.float32) * (rim * shadow)[..., None]
-    _blend(image, iris, inside * ramp(a.iris - r, 1.5 * px))
-    _blend(image, (10, 10, 12), inside * ramp(0.42 * a.iris - r, 1.5 * px))
-    glint = bump(x, y, (0.03 * math.copysign(1, a.light_side), -0.03), (0.014, 0.014))
-    _blend(image, (250, 250, 250), inside * np.clip(1.3 * glint, 0, 0.95))
-    lash = np.exp(-0.5 * ((v - upper + 0.008) / (0.013 + 0.005 * np.clip(s, -1, 1))) ** 2) * span
-    _blend(image, (20, 20, 24), 0.9 * lash)
-    _blend(image, (70, 75, 105), 0.35 * np.exp(-0.5 * ((v - lower - 0.006) / 0.01) ** 2) * span)
-    height = np.where(np.abs(s) < 1.0, (v - upper) / np.maximum(lower - upper, 0.02), 9.0)  # 9: no lid there
-    return shut, np.asarray(height, dtype=np.float32)
-
-
-def _darken(image: Array, u: Array, v: Array, at: tuple[float, float], size: tuple[float, float], by: float) -> None:
-    """Darken a soft spot by the share `by` in its middle."""
-    part = _patch(u, v, (at[0] - 4 * size[0], at[0] + 4 * size[0]), (at[1] - 4 * size[1], at[1] + 4 * size[1]))
-    image[part] *= 1 - np.float32(by) * bump(u[:, part[1]], v[part[0]], at, size)[..., None]
-
-
-def _paint_brows(image: Array, u: Array, v: Array, a: Anatomy, rng: np.random.Generator) -> None:
-    for side in (-1, 1):
-        across = (0.04, 0.9) if side > 0 else (-0.9, -0.04)
-        part = _patch(u, v, across, (a.brow_v - 0.3, a.brow_v + 0.25))
-        pu, pv = u[:, part[1]], v[part[0]]
-        x = (pu * side - 0.16) / 0.58  # 0 at the inner end, 1 at the outer
-        on = np.clip(x, 0, 1)
-        arch = a.brow_v - a.brow_arch * np.sin(math.pi * on**1.25) + 0.06 * on**3
-        thick = a.brow_thick * (1.05 - 0.6 * on**1.5)
-        hairs = 1 + 0.14 * _noise(rng, _shape(pu, pv), (16, 90))
-        body = np.exp(-((np.abs(pv - arch) / thick) ** 2.4)) * ramp(x, 0.1) * ramp(1.0 - x, 0.14)
-        colour = np.asarray(a.hair, dtype=np.float32) * 0.9 + 12
-        _blend(image[part], colour, np.clip(a.brow_dark * body * hairs, 0, 0.95))
-
-
-def _paint_nose(image: Array, u: Array, v: Array, a: Anatomy) -> None:
-    part = _patch(u, v, (-0.6, 0.6), (a.nose_v - 0.35, a.nose_v + 0.3))
-    pu, pv, under = u[:, part[1]], v[part[0]], image[part]
-    for side in (-1, 1):
-        hole = bump(pu, pv, (side * a.nose_w * 0.46, a.nose_v - 0.005), (0.06, 0.024), side * 0.3)
-        _blend(under, (36, 38, 60), 0.85 * np.clip(1.25 * hole, 0, 1))
-        under *= 1 - 0.2 * bump(pu, pv, (side * a.nose_w, a.nose_v - 0.06), (0.018, 0.075), side * -0.2)[..., None]
-    under *= 1 - 0.1 * bump(pu, pv, (0, a.nose_v + 0.045), (0.2, 0.05))[..., None]  # the nose's shadow
-
-
-def _paint_mouth(image: Array, u: Array, v: Array, a: Anatomy, rng: np.random.Generator) -> None:
-    part = _patch(u, v, (-0.62, 0.62), (a.mouth_v - 0.25, a.mouth_v + 0.25))
-    u, v, image = u[:, part[1]], v[part[0]], image[part]
-    t = np.clip(np.abs(u) / a.mouth_w, 0, 1)
-    bow = 0.72 + 0.28 * np.exp(-(((t - 0.26) / 0.2) ** 2)) - 0.16 * np.exp(-((t / 0.1) ** 2))
-    line = a.mouth_v + 0.012 * np.cos(3 * math.pi * t) * (1 - t) + 0.012 * t**2
-    top = line - a.lip_up * bow * (1 - t**2.2)
-    bottom = line + a.lip_low * (1 - t**2.4) ** 0.9
-    lips = ramp(np.minimum(v - top, bottom - v), 0.02) * ramp(1 - np.abs(u) / a.mouth_w, 0.05)
-    red = np.asarray((0.80, 0.70, 0.93)) * a.lip_red + np.asarray((0.92, 0.86, 0.96)) * (1 - a.lip_red)
-    tone = red * np.where(v < line, 0.88, 1.02)[..., None] * (1 + 0.03 * _noise(rng, _shape(u, v), (2, 80)))[..., None]
-    image *= 1 + lips[..., None] * (tone.astype(np.float32) - 1)
-    seam = np.exp(-0.5 * ((v - line) / 0.013) ** 2) * ramp(1.03 - np.abs(u) / a.mouth_w, 0.08)
-    _blend(image, (42, 40, 72), 0.8 * seam)
-    for side in (-1, 1):
-        _darken(image, u, v, (side * (a.mouth_w + 0.01), a.mouth_v + 0.012), (0.032, 0.028), 0.22)
-
-
-def _paint_skin(u: Array, v: Array, a: Anatomy, rng: np.random.Generator) -> Array:
-    """Albedo of the skin [H, W, 3]: blotches, flush, pores and a few moles, which is what shows a warp."""
-    shape = _shape(u, v)
-    albedo = np.ones((*shape, 3), np.float32) * np.asarray(a.skin, dtype=np.float32)
-    tone = 0.018 * _noise(rng, shape, (14, 11)) + 0.012 * _noise(rng, shape, (60, 46))
-    pores = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 1.3)
-    albedo *= (1 + tone + 0.035 * pores)[..., None]
-    flush = sum(bump(u, v, (s * 0.58, 0.45), (0.22, 0.2)) for s in (-1, 1)) + 0.8 * bump(
-        u, v, (0, a.nose_v - 0.1), (0.13, 0.1)
-    )
-    albedo *= 1 - np.asarray(flush)[..., None] * np.asarray((0.09, 0.075, 0.0), dtype=np.float32)
-    for _ in range(int(rng.integers(3, 9))):
-        at = (float(rng.uniform(-0.75, 0.75)), float(rng.uniform(-0.75, 1.35)))
-        size = float(rng.uniform(0.008, 0.018))
-        _darken(albedo, u, v, at, (size, size), float(rng.uniform(0.12, 0.4)))
-    return albedo
-
-
-def _paint_neck(image: Array, albedo: Array, u: Array, v: Array, a: Anatomy) -> None:
-    """Neck and ears, which the head hides in part."""
-    part = _patch(u, v, (-1.2, 1.2), (0.4, 9))
-    pu, pv = u[:, part[1]], v[part[0]]
-    neck = ramp(0.68 + 0.06 * (pv - a.chin_v) - np.abs(pu), 0.03) * ramp(pv - 0.6, 0.2)
-    turn = np.clip(1 - (np.abs(pu) / 0.85) ** 2, 0, 1) ** 0.5
-    cast = 0.52 + 0.3 * ramp(pv - a.chin_v - 0.38, 0.35)
-    _blend(image[part], albedo[part] * (cast * (0.6 + 0.4 * turn))[..., None], neck)
-    for side in () if a.long_hair else (-1, 1):
-        part = _patch(u, v, (side - 0.3, side + 0.3), (-0.2, 0.65))
-        pu, pv = u[:, part[1]], v[part[0]]
-        ear = np.hypot((pu - side) / 0.13, (pv - 0.22 + 0.1 * (pu * side - 1)) / 0.29)
-        tone = 0.78 - 0.25 * np.exp(-(((ear - 0.45) / 0.22) ** 2)) + 0.08 * side * math.sin(a.light_side)
-        _blend(image[part], albedo[part] * tone[..., None], ramp(1 - ear, 0.08))
-
-
-def _paint_clothes(image: Array, u: Array, v: Array, a: Anatomy, rng: np.random.Generator) -> None:
-    part = _patch(u, v, (-99, 99), (a.chin_v, 9))
-    v = v[part[0]]
-    shoulder = ramp(v - (a.chin_v + 0.42 + 0.13 * np.abs(u) ** 1.5), 0.03) * (np.abs(u) > 0.6)
-    collar = ramp(v - (a.chin_v + 0.62 - 0.9 * np.clip(np.abs(u) - 0.3, 0, 0.5) ** 1.2), 0.02)
-    folds = 0.9 + 0.06 * _noise(rng, _shape(u, v), (3, 18)) - 0.06 * np.abs(u)
-    _blend(image[part], np.asarray(a.cloth, dtype=np.float32) * folds[..., None], np.maximum(shoulder, collar))
-
-
-def paint(a: Anatomy, shape: tuple[int, int], centre: tuple[float, float], radius: float) -> Portrait:
-    """Paint a neutral, frontal face.
+class Portrait:
+    """Paints one person before one camera.
 
     Args:
-        a: who.
-        shape: height and width of the image in pixels.
-        centre: x and y in pixels of the point midway between the eyes.
-        radius: R in pixels.
+        person: who.
+        view: the camera; pictures have its resolution.
+        studio: the light.
     """
-    rng = np.random.default_rng(a.texture)
-    u = ((np.arange(shape[1], dtype=np.float32) - centre[0]) / radius)[None]
-    v = ((np.arange(shape[0], dtype=np.float32) - centre[1]) / radius)[:, None]
-    wall = 1 + 0.05 * math.sin(a.light_side) * u - 0.03 * v + 0.008 * _noise(rng, shape, (5, 6))
-    picture = wall[..., None] * np.asarray(a.wall, dtype=np.float32)
-    head = _patch(u, v, (-1.6, 1.6), (-2.0, 3.0))
-    hu, hv, image = u[:, head[1]], v[head[0]], picture[head]  # all but wall and clothes is painted in this part
 
-    inside = outline(hu, hv, a)
-    behind, front, strand = _hair(hu, hv, a, inside, rng)
-    hair = np.asarray(a.hair, dtype=np.float32) * strand[..., None] + 8
-    _blend(image, hair * 0.75, behind)
-    albedo = _paint_skin(hu, hv, a, rng)
-    _paint_neck(image, albedo, hu, hv, a)
-    _paint_clothes(picture, u, v, a, rng)
-    light = _shade(_relief(hu, hv, a, inside), a, radius)
-    face = albedo * light[..., None]
-    face += 60 * np.clip(light - 0.98, 0, 0.5)[..., None]
-    _paint_brows(face, hu, hv, a, rng)
-    _paint_nose(face, hu, hv, a)
-    _paint_mouth(face, hu, hv, a, rng)
-    eyes = []
-    for side in (-1, 1):
-        across = sorted(side * k for k in (a.eye_x - 0.3, a.eye_x + 0.3))
-        part = _patch(hu, hv, (across[0], across[1]), (-0.24, 0.24))
-        eyes.append((part, *_paint_eye(face[part], hu[:, part[1]], hv[part[0]], a, side, 1 / radius)))
-    _blend(image, face, ramp(inside, 0.018))
-    shadow = 1 - 0.35 * cv2.GaussianBlur(front, (0, 0), 0.05 * radius) * ramp(inside, 0.05)
-    image *= shadow[..., None]
-    _blend(image, hair, front)
-    np.clip(picture, 0, 255, out=picture)
-    lids = []
-    for (rows, columns), shut, height in eyes:
-        shut = np.clip(shut * shadow[rows, columns][..., None], 0, 255)
-        y, x = head[0].start, head[1].start
-        at = (slice(rows.start + y, rows.stop + y), slice(columns.start + x, columns.stop + x))
-        lids.append((at, shut, height))
-    return Portrait(picture, tuple(lids))
+    def __init__(self, person: Anatomy, view: View, studio: Studio) -> None:
+        self.person, self.view, self.studio = person, view, studio
+        self.points = dressed(person)
+        mesh = head.load()
+        shown = np.isin(mesh.part, (head.SKIN, head.EYE))
+        self._triangles, self._part, self._uv = mesh.triangles[shown], mesh.part[shown], mesh.uv[shown]
+        self._base = base_points().astype(np.float32)
+        rng, shape, mm = np.random.default_rng(person.texture), view.shape, view.scale
+        self._noise = {size: _noise(rng, shape, size * mm) for size in (0.4, 0.6, 1.2, 3.0, 9.0, 25.0)}
+        self._brows = {turn: _streaks(rng, shape, 4.5 * mm, turn) for turn in (0.55, 1.3, np.pi - 1.3, np.pi - 0.55)}
+        polar = cv2.GaussianBlur(rng.standard_normal((64, 2000), dtype=np.float32), (0, 0), 0.7, sigmaY=2.0)
+        self._strands = polar / polar.std()
+        self._rays = rng.standard_normal(181).astype(np.float32)
+        self._spots = rng.uniform((-58, -110, 0.4, 0.1), (58, 60, 1.1, 0.5), (person.spots, 4))
+
+    def paint(self, points: Array, box: Box) -> Layers:
+        """A part of the picture, with the vertices at `points` [n, 3]: `Portrait.points`, or these with the lids shut."""
+        view = self.view.part(box)
+        raster = view.raster(points, self._triangles)
+        solid, part = raster.which >= 0, self._part[raster.which]
+        open_ = solid & (part == head.EYE)
+        base = raster.of(self._base, self._triangles)
+        normal = raster.of(normals(points, self._triangles).astype(np.float32), self._triangles)
+        depth = np.where(solid, raster.of(points[:, 2].astype(np.float32), self._triangles), np.float32(_BACK))
+        shadow = np.zeros(view.shape, np.float32)  # what is near takes light away
+        for size, share in ((2.0, 0.05), (6.0, 0.02), (16.0, 0.006)):
+            shadow += share * np.clip(cv2.GaussianBlur(depth, (0, 0), size * view.scale) - depth, 0, 12)
+        shadow = np.clip(shadow, 0, 1.2)
+        skin = self._skin(base, normal, shadow, raster, box)
+        wall = self._wall(box)
+        gap = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((25, 25), np.uint8)) > 0  # lips apart
+        skin = np.where(solid[..., None], skin, np.where(gap[..., None], vector(26, 24, 44), wall))
+        skin = self._lashes(points, view, np.clip(skin, 0, 255), box)
+        soft = cv2.GaussianBlur(np.where(open_, np.float32(0), np.float32(1)), (0, 0), 0.35 * view.scale)
+        return Layers(skin * soft[..., None], soft, self._eyes(points, view, shadow))
+
+    def _skin(self, base: Array, normal: Array, shadow: Array, raster: Raster, box: Box) -> Array:
+        """Skin, brows, hair and clothes in their light, BGR."""
+        person, mm = self.person, self.view.scale
+        noise = {size: k[box] for size, k in self._noise.items()}
+        x, y, z = np.moveaxis(base, -1, 0)
+        ax = np.abs(x)
+        tone = np.array(person.skin, np.float32)
+        lips = self._lips(raster)
+        # colour
+        colour = tone * (1 + (0.5 * noise[9.0] + 0.3 * noise[3.0])[..., None] * vector(0.02, 0.018, 0.01))
+        colour *= 1 + 0.018 * noise[0.4][..., None]
+        red = 0.5 * bump(ax, y, (42, -34), (16, 13)) + 0.6 * bump(ax, y, (6, -40), (11, 9))
+        red += 0.7 * ramp(ax - 70, 6) * (y < 25) * (y > -60) + 0.25 * bump(ax, y, (8, -104), (14, 8))
+        colour *= 1 - red[..., None] * vector(0.1, 0.12, 0.0)
+        under = (0.1 + 0.1 * person.old) * bump(ax, y, (31, -13), (13, 4.5)) + 0.1 * bump(ax, y, (32, 9), (15, 4))
+        colour *= 1 - under[..., None] * vector(0.7, 1.0, 0.9)
+        mouth = tone * vector(0.72, 0.62, 0.88) * np.float32(0.55 + 0.45 * tone.mean() / 170)
+        colour += (person.lip * lips)[..., None] * (mouth * (1 + 0.05 * noise[0.6])[..., None] - colour)
+        jaw = ramp(-44 - y - 0.35 * np.maximum(ax - 20, 0) + 0.014 * np.maximum(ax - 30, 0) ** 2, 14) * ramp(
+            y + 128, 20
+        )
+        stubble = person.beard * jaw * (1 - bump(ax, y, (0, -66), (27, 9))) * np.clip(0.3 + 0.15 * noise[0.4], 0, 0.8)
+        colour *= 1 - stubble[..., None] * vector(0.75, 0.95, 1.0)
+        for sx, sy, size, dark in self._spots:
+            spot = dark * bump(x, y, (sx, sy), (size, size)) * (z > -60)
+            colour *= 1 - spot[..., None] * vector(1, 0.9, 0.7)
+        # light, which goes further in red, on pores and fine lines
+        relief = 0.006 * noise[0.6] + 0.012 * noise[1.2]
+        rough = normal.copy()
+        rough[..., 0] -= cv2.Sobel(relief, -1, 1, 0, scale=0.5)
+        rough[..., 1] += cv2.Sobel(relief, -1, 0, 1, scale=0.5)
+        rough /= np.linalg.norm(rough, axis=-1, keepdims=True) + 1e-6
+        light = self.studio.light(rough).astype(np.float32)
+        shade = np.stack([cv2.GaussianBlur(light, (0, 0), k * mm) for k in (0.3, 0.5, 1.0)], -1)
+        shade *= np.exp(-shadow[..., None] * vector(1.15, 1.05, 0.8))
+        oily = 0.5 + 0.5 * bump(ax, y, (0, 20), (18, 60)) + 1.2 * lips
+        for lamp in self.studio.lamps:
+            colour += (20 * lamp.share * oily * np.clip(rough @ lamp.mirror, 0, 1) ** 28)[..., None]
+        picture = colour * shade
+        # brows
+        hair = np.array(person.hair, np.float32)
+        half, dense, arch = person.brow
+        along = (ax - 9) / 43  # 0 at the inner end, 1 at the outer
+        middle = (
+            14
+            + 5.5 * np.sin(np.clip(along, 0, 1.1) * 2.2)
+            + arch * np.sin(np.clip(along, 0, 1) * np.pi)
+            - 3.5 * along**2
+        )
+        width = half * np.interp(along, [0, 0.15, 0.6, 1.0], [0.75, 1.0, 0.8, 0.25])
+        brow = (
+            ramp(1.25 - np.abs(y - middle) / width, 1.2)
+            * ramp(along + 0.02, 0.16)
+            * ramp(1.0 - along, 0.16)
+            * (z > -75)
+        )
+        flat, steep = (np.where(x > 0, self._brows[a][box], self._brows[np.pi - a][box]) for a in (0.55, 1.3))
+        strands = flat + ramp(0.25 - along, 0.3) * (steep - flat)
+        cover = np.clip(brow * dense * (0.8 + 0.4 * strands), 0, 0.88)[..., None]
+        picture += cover * (hair * 1.15 * shade.mean(-1, keepdims=True) - picture)
+        # hair, combed back from the forehead
+        angle, far = (np.arctan2(x, y + 30) / (2 * np.pi) + 0.5).astype(np.float32), np.hypot(x, y + 30)
+        strands = 0.0
+        for number, length, share in ((1999, 9.0, 0.6), (700, 14.0, 0.4)):
+            where = (angle * np.float32(number), (far / length % 63).astype(np.float32))
+            strands = strands + share * cv2.remap(self._strands, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        edge = ramp(_hair(person, base) + 2.0 * strands + 1.5 * noise[3.0] - 1, 9) * ~_ear(base)
+        plain, dim = self.studio.light(normal), np.exp(-shadow)
+        sheen = np.clip(normal[..., 1] * 0.5 + normal[..., 2] * 0.75, 0, 1) ** 10
+        combed = hair * (plain * dim * (0.85 + 0.18 * strands))[..., None] + (sheen * (12 + 8 * strands))[..., None]
+        picture += edge[..., None] * (combed - picture)
+        # clothes
+        weave = 1 + 0.03 * noise[0.6] + 0.03 * noise[25.0]
+        cloth = np.array(person.cloth, np.float32) * (plain * dim * weave)[..., None]
+        return np.asarray(picture + ramp(_below_collar(base), 3)[..., None] * (cloth - picture), dtype=np.float32)
+
+    def _lips(self, raster: Raster) -> Array:
+        """How much of the red of the lips each pixel shows, 0 to 1."""
+        uv = raster.corners(self._uv) * np.float32(head.load().lips.shape[0]) - np.float32(0.5)
+        lips = cv2.remap(head.load().lips, uv, np.empty(0), cv2.INTER_LINEAR) / np.float32(255)
+        lips *= (raster.which >= 0) & (self._part[raster.which] == head.SKIN)
+        return cv2.GaussianBlur(lips, (0, 0), 0.35 * self.view.scale)
+
+    def _wall(self, box: Box) -> Array:
+        height, width = self.view.shape
+        y, x = (np.arange(k.start, k.stop, dtype=np.float32) for k in box)
+        fall = 1 - 0.4 * (x / width - 0.5) ** 2 - 0.1 * (y[:, None] / height - 0.5) ** 2
+        return np.repeat((self.studio.wall * fall + 0.6 * self._noise[25.0][box])[..., None], 3, -1)
+
+    def _lashes(self, points: Array, view: View, picture: Array, box: Box) -> Array:
+        mesh = head.load()
+        both = mesh.triangles[mesh.part == head.LASHES]
+        lashes = view.raster(points, np.concatenate([both, both[:, ::-1]])).which >= 0  # seen from either side
+        cover = cv2.GaussianBlur(lashes.astype(np.float32), (0, 0), 0.25 * view.scale)
+        cover *= np.clip(0.55 + 0.2 * self._brows[1.3][box], 0, 0.9)
+        return np.asarray(picture * (1 - cover[..., None]) + cover[..., None] * vector(18, 18, 20))
+
+    def _eyes(self, points: Array, view: View, shadow: Array) -> Array:
+        """The eyeballs, BGR; black beside them."""
+        person, mesh = self.person, head.load()
+        balls = mesh.triangles[mesh.part == head.EYE]
+        places = view.places(points[np.unique(balls)])
+        low, high = (np.clip(k, 0, view.shape[::-1]).astype(int) for k in (places.min(0), places.max(0) + 2))
+        at = slice(low[1], high[1]), slice(low[0], high[0])
+        raster, shadow = view.part(at).raster(points, balls), shadow[at]
+        centres, index = eyeballs(points), np.unique(balls)
+        left = mesh.points[index, 0] > 0
+        radius = np.linalg.norm(points[index] - np.where(left[:, None], centres[1], centres[0]), axis=1).max()
+        place = raster.of(points.astype(np.float32), balls)
+        away = (place - np.where(place[..., :1] > 0, centres[1], centres[0]).astype(np.float32)) / np.float32(radius)
+        normal = away / (np.linalg.norm(away, axis=-1, keepdims=True) + np.float32(1e-6))
+        away[..., 1] += 0.07  # people look a little down, at the screen
+        far = np.hypot(away[..., 0], away[..., 1])
+        colour = vector(188, 196, 206) - np.clip(np.abs(away[..., :1]) - 0.45, 0, 0.6) * vector(70, 70, 15)
+        turn = (np.arctan2(away[..., 1], away[..., 0]) + np.pi) / (2 * np.pi) * 180
+        iris = np.array(person.iris, np.float32) * (1 + 0.14 * np.interp(turn, np.arange(181), self._rays))[..., None]
+        iris *= (1 + 0.5 * ramp(0.28 - far, 0.25))[..., None] * (1 - 0.65 * ramp(far - _IRIS + 0.05, 0.1))[..., None]
+        colour = colour + ramp(_IRIS - far, 0.07)[..., None] * (iris - colour)
+        colour *= (1 - 0.95 * ramp(_PUPIL - far, 0.05))[..., None]
+        picture = colour * (self.studio.light(normal) * np.exp(-np.clip(2.2 * shadow, 0, 1.5)))[..., None]
+        for lamp in self.studio.lamps:
+            glint = np.exp(-np.sum((normal - lamp.mirror) ** 2, -1) / (2 * 0.06**2))
+            picture += (min(1.0, 2.2 * lamp.share) * 170 * glint)[..., None]
+        whole = np.zeros((*view.shape, 3), np.float32)
+        whole[at] = np.where((raster.which >= 0)[..., None], np.clip(picture, 0, 255), 0)
+        return whole

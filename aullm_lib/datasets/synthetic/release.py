@@ -19,16 +19,19 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from aullm_lib.datasets import croissant
+from aullm_lib.datasets.synthetic import truth
 from aullm_lib.datasets.synthetic.anatomy import Array, draw_anatomy
 from aullm_lib.datasets.synthetic.film import Face, Film
 from aullm_lib.datasets.synthetic.layouts import CROP, LAYOUTS, Layout, Row, write_sheet
 from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
 from aullm_lib.datasets.synthetic.plan import PlannedClip, plan, stream
+from aullm_lib.datasets.synthetic.portrait import View
 from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SUBJECTS
 from aullm_lib.support.cores import cores
 
 VERSION = 2  # of the pictures: raise it whenever the same settings would give other bytes
 JPEG_QUALITY = 90
+_HALF_FACE = 72.0  # mm, of a typical person: the layouts give it in pixels
 # Columns of faces.csv (one row per clip) and clips.csv (one row per clip and AU).
 _FACE_COLUMNS = "subject clip image x y width height eye_left_x eye_left_y eye_right_x eye_right_y"
 _CLIP_COLUMNS = "subject clip onset apex offset au side left right strength amplitude_px"
@@ -147,8 +150,8 @@ def write(
 ) -> None:
     """Write the sheet, the frames and the truth of a plan, the clips subject by subject; `release.json` last."""
     write_sheet(root, layout.sheet, rows)
-    truth = root / "SYNTHETIC"
-    truth.mkdir()
+    beside = root / "SYNTHETIC"
+    beside.mkdir()
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the clips share the cores, not the rows of each picture
     pool = ThreadPoolExecutor(min(cores(), 8))
@@ -167,16 +170,16 @@ def write(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
-    _write_csv(truth / "faces.csv", _FACE_COLUMNS, faces_rows)
-    scale = {subject: seat_of(settings, subject)[1] for subject in subjects}
+    _write_csv(beside / "faces.csv", _FACE_COLUMNS, faces_rows)
+    scale = {subject: view_of(settings, subject).scale for subject in subjects}
     occurrences = []
     for clip in clips:
         for action in clip.actions:
             peak = AMPLITUDE[action.au] * scale[clip.subject] * max(action.left, action.right) * action.strength
             how = (action.au, action.side, action.left, action.right, action.strength, peak * settings["intensity"])
             occurrences.append((layout.name(clip.subject), clip.name, clip.onset, clip.apex, clip.offset, *how))
-    _write_csv(truth / "clips.csv", _CLIP_COLUMNS, occurrences)
-    (truth / "release.json").write_text(json.dumps(settings, indent=2) + "\n")
+    _write_csv(beside / "clips.csv", _CLIP_COLUMNS, occurrences)
+    (beside / "release.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def _write_csv(path: Path, header: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -186,20 +189,19 @@ def _write_csv(path: Path, header: str, rows: Iterable[Sequence[Any]]) -> None:
         writer.writerows([round(k, 4) if isinstance(k, float) else k for k in row] for row in rows)
 
 
-def seat_of(settings: dict[str, Any], subject: int) -> tuple[tuple[float, float], float]:
-    """Where a subject sits in the frame (x, y of the point between the eyes) and R, in pixels."""
+def view_of(settings: dict[str, Any], subject: int) -> View:
+    """How the camera sees a subject.  Where they sit depends on the seed and the number alone."""
     x, y, size = (float(k) for k in stream(settings, subject, 0, 6).uniform(-1, 1, 3))
     seat = LAYOUTS[settings["release"]]
     centre = (seat.centre[0] + seat.sway[0] * x, seat.centre[1] + seat.sway[1] * y)
-    return centre, seat.radius + seat.spread * size
+    return View(seat.shape, centre, (seat.radius + seat.spread * size) / _HALF_FACE)
 
 
 def seat(settings: dict[str, Any], subject: int) -> Face:
     """A subject before the camera.  Who it is depends on the seed and the number alone."""
-    anatomy = draw_anatomy(stream(settings, subject, 0, 7))
-    centre, radius = seat_of(settings, subject)
-    seat = LAYOUTS[settings["release"]]
-    return Face(anatomy, seat.shape, centre, radius, seat.grey)
+    layout = LAYOUTS[settings["release"]]
+    person = draw_anatomy(stream(settings, subject, 0, 7), layout.people)
+    return Face(person, view_of(settings, subject), layout.studio, layout.grey)
 
 
 def _registration(eyes: Array) -> Array:
@@ -237,6 +239,7 @@ def write_clip(
             kinds["masks_cropped"] = cv2.warpAffine(mask, crop, CROP[::-1], flags=cv2.INTER_NEAREST)
         for kind, picture in kinds.items():
             write_image(root / "SYNTHETIC" / kind / subject / clip.name / f"AU{action.au}.png", picture)
+    truth.write(film, root / "SYNTHETIC" / "motion" / subject / f"{clip.name}.npz")
     image_path = layout.path(layout.frames, clip, clip.onset)
     return [subject, clip.name, image_path, *film.face_box, *film.eyes.ravel().tolist()]
 
