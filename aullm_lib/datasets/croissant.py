@@ -119,7 +119,8 @@ def synthetic(root: Path, settings: Mapping[str, Any], layout: Any) -> dict[str,
                 _file(root, f"{MARKER}/{LISTING}", "The SHA-256 of every file of the release.", "text/plain"),
                 *_frames(layout, crops=True),
                 _set("motion", "The true displacement of the skin, landmarks and the head's posture in every frame, "
-                     "as aullm_lib.datasets.synthetic.motion reads them.", f"{MARKER}/motion/*/*.npz", "application/zip"),
+                     "as aullm_lib.datasets.synthetic.motion reads them.",
+                     f"{MARKER}/motion/*/*.npz", "application/zip"),
                 *(
                     _set(name, text, f"{MARKER}/{name}/*/*/*.png")
                     for name, text in masks.items()
@@ -133,8 +134,8 @@ def synthetic(root: Path, settings: Mapping[str, Any], layout: Any) -> dict[str,
             "rai:hasSyntheticData": True,
             "rai:dataLimitations": [
                 "Rendered faces: shapes and facial motion are those of MakeHuman's CC0 head; skin, light and the "
-                "courses of motion are the kit's own. How well a detector does on them does not tell how well it does on real "
-                "ones.",
+                "courses of motion are the kit's own. How well a detector does on them does not tell how well it does "
+                "on real ones.",
                 "Labels are exact but for the onset and apex frames, which are as inexact as annotations are.",
                 "How often action units occur and co-occur follows published counts, not any release's clips.",
             ],

@@ -193,7 +193,7 @@ class Portrait:
         self._spots = rng.uniform((-58, -110, 0.4, 0.1), (58, 60, 1.1, 0.5), (person.spots, 4))
 
     def paint(self, points: Array, box: Box) -> Layers:
-        """A part of the picture, with the vertices at `points` [n, 3]: `Portrait.points`, or these with the lids shut."""
+        """A part of the picture, with its vertices at `points` [n, 3]: `Portrait.points`, or with shut lids."""
         view = self.view.part(box)
         raster = view.raster(points, self._triangles)
         solid, part = raster.which >= 0, self._part[raster.which]
