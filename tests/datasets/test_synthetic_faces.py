@@ -237,7 +237,7 @@ def test_the_table_of_combinations_has_the_published_counts(release: str, total:
 @pytest.mark.parametrize(("subjects", "clips"), [(1, 1), (1, 12), (3, 4), (2, 20), (3, 10), (8, 8), (26, 10)])
 def test_labels_are_dealt_to_every_size_of_release(release: str, subjects: int, clips: int) -> None:
     for seed in range(12):
-        grid = deal(release, subjects, clips, np.random.default_rng(seed))
+        grid = deal(release, [clips] * subjects, np.random.default_rng(seed))
         assert [len(row) for row in grid] == [clips] * subjects
         total = subjects * clips
         least = 3 if total >= 30 else 1 if total >= 12 else 0

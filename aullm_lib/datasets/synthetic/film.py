@@ -342,7 +342,8 @@ class Film:
     def face_box(self) -> tuple[int, int, int, int]:
         """x, y, width, height in pixels of the face in the onset frame: temple to temple, hairline to chin."""
         x, y, z = self.face._base.T
-        face = self._places[(z > -95) & (y < self.face.person.hairline) & (y > -115) & (np.abs(x) < 72)]
+        front = (np.abs(x) < 67) & (y < self.face.person.hairline - 8) & (z > np.where(y < -80, 5, -95))
+        face = self._places[front & (y > -107)]  # where the base mesh's chin ends
         (left, top), (right, bottom) = face.min(0), face.max(0)
         return round(left), round(top), round(right - left), round(bottom - top)
 
