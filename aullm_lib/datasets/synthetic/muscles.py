@@ -13,10 +13,10 @@ from aullm_lib.datasets.synthetic.anatomy import Array, base_points
 from aullm_lib.datasets.synthetic.raster import rasterise
 
 # Peak displacement of the skin in mm at strength 1: micro-expressions move it by about a millimetre, which is one to
-# three pixels of these cameras.
+# two pixels of these cameras.
 AMPLITUDE = {
-    1: 1.7, 2: 1.7, 4: 1.6, 5: 1.1, 6: 1.3, 7: 1.1, 9: 1.2, 10: 1.3, 12: 1.8, 14: 1.4, 15: 1.4, 17: 1.6, 20: 1.4,
-    24: 1.1, 25: 1.1, 26: 1.6,
+    1: 1.0, 2: 1.0, 4: 0.9, 5: 0.7, 6: 0.85, 7: 0.8, 9: 0.8, 10: 0.85, 12: 1.1, 14: 0.95, 15: 1.0, 17: 1.1,
+    20: 0.95, 24: 0.8, 25: 0.8, 26: 1.1,
 }  # fmt: skip
 # The face units of each AU and their weights; "*" stands for Left and Right.
 _UNITS: dict[int, dict[str, float]] = {
