@@ -154,9 +154,9 @@ def rows(number: int, results: Sequence[Result]) -> list[Row]:
     out, missing = [], []
     for method in published.BASELINES:
         if row := published.baseline(number, method):
-            same = [Row(label(name), notebook, name, row[0]) for run, name in ran if run == method]
+            same = [Row(label(name), notebook, name, row) for run, name in ran if run == method]
             out += same
-            missing += [] if same else [row[1]]
+            missing += [] if same else [row]
     if missing:
         every = ", ".join(missing)
         line = every if len(missing) < 3 else f"{len(missing)} {'other ' * bool(out)}baselines"
