@@ -330,9 +330,7 @@ def test_no_baseline_yet_is_one_line_and_a_single_missing_one_its_name(record, l
         if method != "at":
             record(release="casme2", method=method)
     rows = group(tables.per_release(1, load()), "ours, ")
-    assert list(rows)[:10] == [row for row in published.table(1).index[:10] if "AT" not in row] + [
-        "AT"
-    ]
+    assert list(rows)[:10] == [row for row in published.table(1).index[:10] if "AT" not in row] + ["AT"]
     assert all(cell.why.startswith("no run of AT on CASME II") for cell in rows["AT"])
 
 
