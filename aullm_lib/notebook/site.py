@@ -225,13 +225,13 @@ def _figures(work: Workspace, books: list[Executed]) -> list[dict]:
 
 def _figure(path: Path, folder: Path) -> tuple[document.Figure, str]:
     """A figure with its caption (``figures.save``), and what leads from the site to its folder."""
-    text = path.with_suffix(".txt")
-    caption = text.read_text(encoding="utf-8").strip() if text.is_file() else path.stem.replace("_", " ")
+    name, text = path.stem.replace("_", " "), path.with_suffix(".txt")
+    caption = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
     synthetic = executed.provenance(path).get("synthetic")
     data = DATA[frozenset() if synthetic is None else frozenset({synthetic})]
     below = path.parent.relative_to(folder).as_posix()
-    seen = caption.partition("\n")[0]
-    block = document.Figure(path.with_suffix(""), f"{path.stem.replace('_', ' ')}: {caption} ({path}, {data})", seen)
+    words = f"{name}: {caption}" if caption else f"{name}."
+    block = document.Figure(path.with_suffix(""), f"{words}\n{path}, {data}", caption.partition("\n")[0] or name)
     return block, "../" if below == "." else f"../{below}/"
 
 
