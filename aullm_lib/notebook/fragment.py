@@ -39,9 +39,8 @@ def clean(text: str) -> str:
     soup = BeautifulSoup(text, "html.parser")
     for style in soup("style"):
         style.decompose()
-    for table in soup("table"):
-        if table.find_parent("section") is None and "grid" not in table.get("class", []):  # neither of our own reports
-            _arrange(table)
+    for table in soup.select("table:not(section table, .grid)"):  # those of our own reports are arranged
+        _arrange(table)
     for words in soup(string=document.HAN):
         if words.find_parent(lang=True) is None:
             words.replace_with(BeautifulSoup(document.escaped(words), "html.parser"))
