@@ -27,7 +27,7 @@ _PAD = 192  # slack of the noise tile in pixels, out of which each frame cuts at
 _NECK = np.array((0.0, -95.0, -95.0))  # mm: where a head turns
 # How a head moves, and how far in 60 frames: mm to the left, up, forwards; degrees of turning, nodding, tilting.
 MOTIONS = ("left", "up", "forward", "yaw", "pitch", "roll")
-_DRIFT = (0.5, 0.5, 0.5, 0.35, 0.35, 0.2)
+_DRIFT = (0.25, 0.25, 0.25, 0.18, 0.18, 0.1)
 _POSE = (1.5, 1.5, 6.0, 1.5, 1.5, 0.9)  # spread of a clip's own posture
 # Kinds of creases: places (x outwards, y) of each fold in mm, its standard deviations along and across, its turn; and
 # the direction in which skin is pushed together where it deepens.
