@@ -18,7 +18,7 @@ import numpy as np
 
 from aullm_lib.datasets.synthetic import head, muscles
 from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, base_points
-from aullm_lib.datasets.synthetic.portrait import Box, Portrait, Studio, View, bump, normals, ramp, vector
+from aullm_lib.datasets.synthetic.portrait import Box, Portrait, Studio, View, bump, mouth_hole, normals, ramp, vector
 
 MASK_SHARE = 0.35  # of an AU's maximum displacement: where its ground-truth mask begins
 STAGES = 6  # of a blink
@@ -117,8 +117,9 @@ class Face:
         self._triangles = mesh.triangles[shown]
         self._raster = view.part(self.box).raster(self.points, self._triangles)
         self._solid = self._raster.which >= 0
-        self.covered = self._solid & (mesh.part[shown][self._raster.which] == head.SKIN)
         self._base_map = self._raster.of(self._base.astype(np.float32), self._triangles)
+        self.covered = self._solid & (mesh.part[shown][self._raster.which] == head.SKIN)
+        self.covered &= ~mouth_hole(self.points, view.part(self.box), self._base_map, self._solid)
         self._normals = normals(self.points, self._skin)
         self._normal_map = self._raster.of(self._normals.astype(np.float32), self._triangles)
         away = cv2.distanceTransform((~self._solid).astype(np.uint8), cv2.DIST_L2, 5)
