@@ -54,6 +54,7 @@ AVERAGES = re.compile(
 FORMATS = {
     ".json": "application/json", ".csv": "text/csv", ".md": "text/markdown", ".html": "text/html",
     ".tex": "application/x-tex", ".ipynb": "application/x-ipynb+json", ".png": "image/png", ".pdf": "application/pdf",
+    ".txt": "text/plain",
 }  # fmt: skip
 PICTURES = (".png", ".pdf")
 

@@ -190,7 +190,7 @@ class Release:
             source = "Probabilities, filter and map are those" if model else "Probabilities are those"
             note = (
                 f"{source} of the fold {self.fold(clip_id)}, which did not train on this subject; a probability is no "
-                f"intensity.\n{note}"
+                f"intensity. {note}"
             )
         return View(
             title=clip_id, frame=frame, n_frames=len(stored), sample=sample, samples=len(samples),

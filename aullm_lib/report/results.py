@@ -232,13 +232,13 @@ def _unfinished(run: Run) -> str:
 
 
 def _plain_name(result: Result) -> str:
-    """As the publication's table names its row."""
+    """As the publication's table names its row, without a citation."""
     if result.variant == PLAIN:
         return "3D-CNN"
     if result.baseline:
         table = 4 if result.test_set in CROSS_DOMAIN else 2 if result.test_set == "samm" else 1
         row = published.baseline(table, result.method) or published.baseline(1, result.method)
-        return row or FURTHER.get(result.method, result.method)
+        return row[1] if row else FURTHER.get(result.method, result.method)
     printed = published.llm(result.llm)
     return printed[0] if printed else f"AU-LLM, {_short(result.llm)}"
 
@@ -323,22 +323,21 @@ def made_by(items: Iterable[Run | Result]) -> dict:
 
 
 def line(made: Mapping) -> str:
-    """The provenance (``made_by``) in one line, for under a table or a figure."""
+    """The provenance (``made_by``) in one line, for under a table or in a figure's caption."""
 
     def revision(git: dict | None) -> str:
         return f"{git['revision'][:10]}{' with changes' if git['changed'] else ''}" if git else "no git"
 
-    table = f"table by revision {revision(made['git'])}"
-    if not made["runs"]:
-        return f"Provenance: no run; {table}."
+    drawn = f"written by revision {revision(made.get('git'))}"
+    if not made.get("runs"):
+        return f"Provenance: no run; {drawn}."
     data = "; ".join(f"{title(test_set)}, {_identity(data)}" for test_set, data in made["data"].items())
     recipes = ", ".join(sorted({run["recipe"] for run in made["runs"].values()}))
     trained = sorted({revision(m["git"]) for run in made["runs"].values() for m in run["made_by"]})
     names = [Path(path).name for path in made["runs"]]
     listed = ", ".join(names if len(names) < 5 else [*names[:3], f"and {len(names) - 3} more (all in the JSON file)"])
-    return (
-        f"Provenance: runs {listed}; data {data}; recipe {recipes}; trained by revision {', '.join(trained)}; {table}."
-    )
+    by = ", ".join(trained)
+    return f"Provenance: runs {listed}; data {data}; recipe {recipes}; trained by revision {by}; {drawn}."
 
 
 def _identity(data: Mapping[str, Any]) -> str:

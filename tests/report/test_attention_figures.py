@@ -30,8 +30,9 @@ RNG = np.random.default_rng(0)
 
 
 def words(figure):
+    """Every text of a figure, and its caption."""
     figure.draw_without_rendering()
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()] + [figure.get_label()]
 
 
 def row(**changes):
@@ -78,7 +79,7 @@ def test_joined_maps_are_the_largest_of_each_scaled_to_its_top():
 
 
 def test_figure_3_shows_frames_both_models_maps_and_se_weights():
-    one, other = row(), row(mask=None, plain=np.zeros((5, 8, 8)))
+    one, other = row(), row(mask=None)
     figure = fig3.figure3([one, other], "note " + EVIL)
     assert figure.get_figwidth() == 7
     panels = [axis for axis in figure.axes if axis.images and len(axis.images[0].get_array()) == 8]
@@ -89,7 +90,7 @@ def test_figure_3_shows_frames_both_models_maps_and_se_weights():
         for clip in (one, other) for maps in (None, clip.plain, clip.ours)
     ]  # fmt: skip
     expected = [
-        np.repeat(frame[..., None] / 255, 3, 2) if maps is None else canvas.overlaid(frame, maps[t])
+        frame if maps is None else canvas.overlaid(frame, maps[t])
         for clip, maps in rows for t, frame in enumerate(clip.frames)
     ]  # fmt: skip
     assert len(shown) == len(expected) == 2 * 3 * 6
@@ -97,11 +98,13 @@ def test_figure_3_shows_frames_both_models_maps_and_se_weights():
         np.testing.assert_allclose(image, want)
     assert [bool(axis.collections) for axis in panels] == [False] * 6 + [True] * 12 + [False] * 18  # the mask's outline
     se = [axis.images[0] for axis in figure.axes if axis.images and len(axis.images[0].get_array()) == 64]
-    assert len(se) == 2 and (se[0].get_array() == one.se.T).all() and se[0].get_cmap().name == canvas.HEAT
+    assert len(se) == 2 and se[0].get_cmap().name == canvas.HEAT
+    assert (se[0].get_array() == one.se.T[np.argsort(-one.se.mean(0))]).all()  # the largest mean weight above
     text = words(figure)
     assert {"(a) frames", "(b) plain 3D-CNN", "(c) AU-LLM's backbone", "(d) SE weights over time"} <= set(text)
     assert "share of the map's maximum" in text and text.count("weight") == 2  # the colour bars
-    assert not any("dead" in t for t in text) and sum(EVIL in t for t in text) == 3
+    assert not any("dead" in t for t in text) and sum(EVIL in t for t in text) == 4  # titles, line and caption
+    assert fig3.RULE in text[-1]
 
 
 def test_figure_3_says_that_relus_are_dead_and_goes_without_se():
@@ -132,16 +135,25 @@ def test_localisation_shows_every_map_with_its_interval_and_chance():
         assert 5 in [pytest.approx(line.get_xdata()[0]) for line in lines if line.get_linestyle() == "--"]  # chance
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["0", "50", "100"]
     assert [axis.get_title() for axis in figure.axes[:3]] == ["AU4\n6 clips", "AU12\n6 clips", "all\n12 maps"]
-    assert {"pointing game (%)", "energy-based pointing game (%)"} <= set(words(figure))
-    assert not any("No interval" in text for text in words(figure))
-    rare = scores.assign(subjects=scores["subjects"].where(scores.index.get_level_values("au") != "AU4", 5))
-    assert any("No interval for AU4: fewer than 6 subjects." in text for text in words(maps.localisation(rare, "n")))
+    assert {"pointing game", "energy-based pointing game"} <= set(words(figure))
+    assert any(text.startswith("chance level") for text in words(figure))
+    assert "only in the panel of all" not in figure.get_label()
+
+
+def test_localisation_has_no_panel_of_its_own_for_an_au_of_few_subjects():
+    scores, _ = scored()
+    level = scores.index.get_level_values("au")
+    rare = maps.localisation(scores.assign(subjects=scores["subjects"].where(level != "AU4", 5)), "n")
+    assert [axis.get_title() for axis in rare.axes[:2]] == ["AU12\n6 clips", "all\n12 maps"]
+    assert "Shown by fewer than 6 subjects, and only in the panel of all: AU4." in rare.get_label()
+    pooled = maps.localisation(scores.assign(subjects=5), "n")
+    titles = ["pointing game\nall, 12 maps", "energy-based pointing game\nall, 12 maps"]
+    assert [axis.get_title() for axis in pooled.axes] == titles
 
 
 def test_curves_are_the_models_own_and_those_of_no_model():
     scores, lines = scored()
     figure = maps.curves(lines, scores, "M")
-    assert figure.get_figwidth() == 3.4
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["Grad-CAM (0.30, 0.60)", "occlusion (0.30, 0.60)", "centre (0.30, 0.60)"]
     for axis in figure.axes:
@@ -158,9 +170,9 @@ def test_a_sheet_shows_every_map_over_its_frame():
     shown = [axis.images[0].get_array() for axis in panels]
     assert len(shown) == 3 and figure.get_figwidth() == 7
     grey = frame[..., None].repeat(3, 2) / 255
-    np.testing.assert_allclose(shown[0], grey)
-    np.testing.assert_allclose(shown[2], grey)  # an empty map
-    assert np.abs(shown[1] - grey).max() > 0.1 and all(axis.collections for axis in panels)
+    np.testing.assert_allclose(shown[0], 0.6 * grey)
+    assert np.abs(shown[1] - shown[0]).max() > 0.1 and all(axis.collections for axis in panels)
+    assert shown[2].ndim == 2 and "no\nspread" in words(figure)  # an empty map
 
 
 def test_led_is_drawn_before_and_after():
@@ -206,19 +218,30 @@ def test_attention_is_coloured_as_a_multiple_of_uniform_attention():
     assert image.norm(1.0) == pytest.approx(0.5) and (image.norm.vmin, image.norm.vmax) == pytest.approx((1 / 3, 3))
     assert any("Attention is 0.3 to 2.4 times uniform attention" in " ".join(text.split()) for text in words(figure))
     assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["0.333×", "1×", "3×"]
-    nearly = maps.attention(["a", "b", VISUAL], np.array([[0.333, 0.334, 0.333]]), "n").axes[0].images[0]
-    assert (nearly.norm.vmin, nearly.norm.vmax) == pytest.approx((1 / maps.LEAST, maps.LEAST))
+
+
+def test_attention_is_drawn_only_where_it_differs_from_uniform():
+    weights = np.array([[0.25, 0.25, 0.25, 0.25], [0.25, 0.35, 0.15, 0.25]])
+    assert maps.differing(weights).tolist() == [False, True, True, False]
+    figure = maps.attention(["a", "b", "c", VISUAL], weights, "n")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["2 b", "3 c"]
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[1, 1.4], [1, 0.6]])
+    assert "2 of 4 tokens" in figure.get_label()
+    nearly = np.array([[0.333, 0.334, 0.333]])
+    assert not maps.differing(nearly).any()
+    with pytest.raises(ValueError, match="nothing to draw"):
+        maps.attention(["a", "b", VISUAL], nearly)
 
 
 def test_tokens_have_their_text_or_only_their_number_where_the_font_lacks_it():
     prompt = Recipe.released().prompt  # in Chinese
     tokens = ["<s>", *prompt[:2], PART, "$x$", " facial", " ", VISUAL]
-    figure = maps.attention(tokens, np.full((2, len(tokens)), 1 / len(tokens)), "n")
+    figure = maps.attention(tokens, RNG.dirichlet(np.ones(len(tokens)), 2), "n")
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["1 <s>", "2", "3", "4 …", "5 $x$", "6 facial", "7 ␣", f"8 {VISUAL}"]
     said = "A token that the font cannot show has only its number."
     assert any(said in " ".join(text.split()) for text in words(figure))
-    plain = maps.attention(["a", VISUAL], np.full((2, 2), 0.5), "n")
+    plain = maps.attention(["a", VISUAL], np.array([[0.4, 0.6]]), "n")
     assert not any("only its number" in " ".join(text.split()) for text in words(plain))
 
 
@@ -329,16 +352,16 @@ def test_everything_is_the_same_bytes_twice_with_embedded_fonts(tmp_path, tiny):
             {BEFORE: np.eye(6), "a": np.eye(6)}, np.arange(3), {BEFORE: np.ones(3), "a": np.ones(3)}, EVIL
         ),
         "se": lambda: maps.se(dynamics, EVIL),
-        "llm": lambda: maps.attention([EVIL, VISUAL], np.full((2, 2), 0.5), EVIL),
+        "llm": lambda: maps.attention([EVIL, VISUAL], np.array([[0.4, 0.6]]), EVIL),
     }
     for name, make in makers.items():
         one = make()
-        first = {p.name: p.read_bytes() for p in figures.save(one, tmp_path / "1" / name, {"synthetic": True})}
-        again = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "2" / name, {"synthetic": True})}
+        first = {p.name: p.read_bytes() for p in figures.save(one, tmp_path / "1" / name, {"synthetic": False})}
+        again = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "2" / name, {"synthetic": False})}
         assert first == again
         assert any(EVIL in text for text in words(one))
         assert b"/FontFile2" in first[f"{name}.pdf"] and b"/Type3" not in first[f"{name}.pdf"]
-        assert json.loads(first[f"{name}.json"]) == {"synthetic": True}
+        assert json.loads(first[f"{name}.json"]) == {"synthetic": False}
 
 
 def test_notes_stay_inside_their_figures():
@@ -362,12 +385,12 @@ def test_names_of_runs_stay_whole_in_notes(tiny):
     note, frame = f"{name}. " * 9, np.zeros((8, 8), np.uint8)
     for figure in (
         fig3.figure3([row()], note),
-        maps.attention(["a", VISUAL], np.full((2, 2), 0.5), note),
+        maps.attention(["a", VISUAL], np.array([[0.4, 0.6]]), note),
         maps.se(varied(), note),
         fig1.figure1(fig1.parts(model, torch.zeros(1, 6, 64, 64, dtype=torch.uint8)), note=note),
         maps.localisation(scores, note),
         maps.curves(lines, scores, "M", note),
         maps.side_by_side({"one": (frame, {"a": np.ones((8, 8))}, None)}, note),
     ):
-        (text,) = (text for text in words(figure) if name in text)
+        (text,) = (text for text in words(figure)[:-1] if name in text)
         assert text.split().count(f"{name}.") == 9 and "\n" in text

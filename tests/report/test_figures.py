@@ -7,7 +7,6 @@ import pytest
 from matplotlib.text import Text
 
 from aullm_lib import metrics
-from aullm_lib.metrics import thresholds
 from aullm_lib.report import figures
 from aullm_lib.report.figures import canvas, clips, fig2, scores
 
@@ -29,18 +28,15 @@ def scored(predictions):
 
 def test_figures_are_the_same_bytes_twice(scored, tmp_path):
     scored_runs, trivial = scored
-    points = pd.DataFrame(
-        {"intensity": [0.0, 0.0, 1.0, 1.0], "seed": [1, 2, 1, 2], "f1_macro": [0.45, 0.46, 0.8, 0.7]}
-    ).assign(**dict.fromkeys(scores.TRIVIAL, 0.45), fixed=0.5)
     log = pd.DataFrame({"fold": ["a", "a", "b", "b"], "epoch": [1, 2, 1, 2], "loss": [1.0, 0.5, 1.1, 0.4]})
     image = np.arange(256, dtype=np.uint8).reshape(16, 16)
     makers = {
         "per_au": lambda: scores.per_au({"x": scored_runs}, {"x": trivial["always-negative"]}, note="n"),
-        "curve": lambda: scores.intensity_curve(points, ["f1_macro", "fixed"], note="n"),
+        "curve": lambda: scores.intensity_curve(curve(), note="n"),
         "methods": lambda: scores.methods({"x": method_frame()}, {"x": {"always-negative": 45.4}}, note="n"),
         "differences": lambda: scores.differences(difference_frame(), note="n"),
         "tuning": lambda: scores.tuning(gain_frame(), {"x": 3.0}, "n"),
-        "losses": lambda: scores.losses(log, "t"),
+        "losses": lambda: scores.losses({"t": log}, "n"),
         "signal": lambda: scores.signal(signal_frame(), "t"),
         "counts": lambda: scores.au_counts({"casme2": table(AU1=[1, 1, 1], AU5=[1, 0, 0])}),
         "film": lambda: clips.film({"a": [image], "b": [image - 100.0]}, ["t"], signed=["b"]),
@@ -55,7 +51,7 @@ def test_figures_are_the_same_bytes_twice(scored, tmp_path):
         first = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "1" / name, {"a": 1})}
         again = {p.name: p.read_bytes() for p in figures.save(make(), tmp_path / "2" / name, {"a": 1})}
         assert first == again
-        assert {p.rsplit(".")[-1] for p in first} == {"pdf", "png", "json"}
+        assert {p.rsplit(".")[-1] for p in first} == {"pdf", "png", "json", "txt"}
         assert not plt.get_fignums()  # nothing shows it a second time
 
 
@@ -73,23 +69,37 @@ def lines(axis):
 # Colours
 
 
+def linear(colours):
+    """RGB [n, 3] -> linear RGB."""
+    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+
+
 def protanope(colours):
     """Linear RGB [n, 3] as seen without long-wavelength cones (Machado et al., TVCG 2009, severity 1)."""
-    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     matrix = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-    return np.clip(linear @ np.array(matrix).T, 0, 1)
+    return np.clip(linear(colours) @ np.array(matrix).T, 0, 1)
 
 
-def test_heat_maps_grow_brighter_to_protanopes_too_and_end_bright():
-    colours = plt.get_cmap(canvas.HEAT)(np.linspace(0, 1, 256))[:, :3]
-    luminance = protanope(colours) @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(luminance) > 0).all() and luminance[0] < 0.05 and luminance[-1] > 0.7
+@pytest.mark.parametrize("seen", [linear, protanope])  # luminance is what is left in grey
+@pytest.mark.parametrize("name", [canvas.HEAT, canvas.SIGNED])
+def test_heat_maps_grow_brighter_to_protanopes_and_in_grey_too_and_end_bright(name, seen):
+    colours = plt.get_cmap(name)(np.linspace(0, 1, 256))[:, :3]
+    luminance = seen(colours) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(luminance[::8]) > 0).all() and luminance[0] < 0.05 and luminance[-1] > 0.6
+
+
+@pytest.mark.parametrize("seen", [linear, protanope])
+def test_the_top_of_a_map_is_brighter_than_any_frame_under_it(seen):
+    frame = np.full((8, 8), 255, np.uint8)
+    shown = canvas.overlaid(frame, np.eye(8)).reshape(-1, 3)
+    luminance = (seen(shown) @ [0.2126, 0.7152, 0.0722]).reshape(8, 8)
+    assert luminance[np.eye(8) == 1].min() > 1.5 * luminance[np.eye(8) == 0].max()
 
 
 def test_a_map_lies_over_its_frame_the_more_opaque_the_larger_its_values():
     frame = np.array([[0, 255], [100, 200]], np.uint8)
     shown = canvas.overlaid(frame, np.array([[0.0, 0.0], [1.0, 0.5]]))
-    grey, top = frame[..., None].repeat(3, 2) / 255, np.array(plt.get_cmap(canvas.HEAT)(1.0)[:3])
+    grey, top = 0.6 * frame[..., None].repeat(3, 2) / 255, np.array(plt.get_cmap(canvas.HEAT)(1.0)[:3])
     np.testing.assert_allclose(shown[0], grey[0])
     np.testing.assert_allclose(shown[1, 0], 0.15 * grey[1, 0] + 0.85 * top)
     covered = np.abs(shown - grey).max(axis=2)
@@ -108,17 +118,36 @@ def test_scores_per_au_are_drawn_with_the_trivial_classifier(scored):
         assert list(values) == pytest.approx(100 * score["f1_macro"].astype(float))
 
 
-def test_the_intensity_curve_has_a_dot_per_seed_and_lines_through_the_means():
-    points = pd.DataFrame({"intensity": [0, 0, 1, 1], "seed": [1, 2, 1, 2], "cnn": [0.4, 0.5, 0.7, 0.8]})
-    (axis,) = scores.intensity_curve(points.assign(**{"always-negative": 0.45}), ["cnn"], ["always-negative"]).axes
+def curve():
+    points = pd.DataFrame(
+        {"intensity": [0.0, 0.0, 0.5, 1.0, 1.0], "seed": [1, 2, 1, 1, 2], "scorer": "cnn",
+         "score": [0.4, 0.5, 0.6, 0.7, 0.8], "low": [0.3, np.nan, 0.4, 0.6, 0.7], "high": [0.6, np.nan, 0.7, 0.9, 0.8]}
+    )  # fmt: skip
+    return points.assign(**dict.fromkeys(scores.TRIVIAL, 0.45))
+
+
+def test_the_intensity_curve_has_a_point_with_its_interval_per_seed_and_lines_through_the_means():
+    (axis,) = scores.intensity_curve(curve(), ["always-negative"]).axes
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines]
-    for expected in (([0, 0, 1, 1], [40, 50, 70, 80]), ([0, 1], [45, 75]), ([0, 1], [45, 45])):
+    for expected in (([0, 0.5, 1], [45, 60, 75]), ([0, 0.5, 1], [45, 45, 45])):
         assert any(x == expected[0] and y == pytest.approx(expected[1]) for x, y in drawn)
-    policies = list(thresholds.POLICIES.values())
-    figure = scores.intensity_curve(points.assign(**dict.fromkeys([*policies, *scores.TRIVIAL], 0.5)), policies)
+    seeds = [container.lines[0] for container in axis.containers]
+    assert [list(line.get_ydata()) for line in seeds] == [pytest.approx([40, 60, 70]), pytest.approx([50, 80])]
+    assert seeds[0].get_xdata()[0] < 0 < seeds[1].get_xdata()[0]  # beside each other
+    spans = [tuple(path[:, 1]) for one in axis.containers for path in one.lines[2][0].get_segments() if len(path)]
+    for span in ((30, 60), (40, 70), (60, 90), (70, 80)):
+        assert any(span == pytest.approx(one) for one in spans)
+    assert list(axis.get_xticks()) == [0, 0.5, 1]
+
+
+def test_losses_have_a_panel_per_run_with_plain_ticks_and_every_fold():
+    log = pd.DataFrame({"fold": ["a", "a", "b", "b"], "epoch": [1, 2, 1, 2], "loss": [2.0, 0.3, 1.0, 0.1]})
+    figure = scores.losses({"synthetic CASME II": log, "synthetic SAMM": log.assign(loss=log["loss"] / 2)})
+    assert [axis.get_title() for axis in figure.axes] == ["synthetic CASME II", "synthetic SAMM"]
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[2, 0.3], [1, 0.1], pytest.approx([1.5, 0.2])]
     figure.draw_without_rendering()
-    legend = figure.legends[0].get_window_extent()
-    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1  # long names fit
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert {"0.1", "0.2", "0.5", "1", "2"} <= set(labels) and not any("e" in label for label in labels)
 
 
 def signal_frame(hidden=1.0):
@@ -191,7 +220,7 @@ def test_methods_have_every_score_interval_trivial_classifier_and_published_numb
 
 def test_a_long_note_takes_nothing_from_the_panels():
     inches = []
-    for note in ("short", "short\n" + "casme2-lbp-top-seed1-e1adad1da2, " * 12):
+    for note in ("short", "casme2-lbp-top-seed1-e1adad1da2, " * 12):
         figure = scores.methods({"synthetic": method_frame()}, {}, note=note)
         figure.draw_without_rendering()
         inches.append(figure.axes[0].get_position().height * figure.get_figheight())
@@ -234,22 +263,23 @@ def test_figure_2_has_the_scores_as_bars_and_empty_slots_say_so():
     assert any(list(line.get_ydata()) == [49.9, 49.9] for line in axis.lines)
     hatches = {(bar.get_hatch(), bar.get_facecolor()) for bar in axis.patches}
     assert len(hatches) == 2
-    assert figure.get_figwidth() == 3.4
 
 
 def calibrated():
     columns = ["au", "bin", "mean_probability", "frequency", "count"]
     return pd.DataFrame(
-        [("AU1", 0, 0.1, 0.2, 9), ("AU1", 1, np.nan, np.nan, 0), ("AU4", 1, 0.7, 0.5, 3)], columns=columns
+        [("AU1", 0, 0.1, 0.2, 9), ("AU1", 1, np.nan, np.nan, 0), ("AU4", 1, 0.7, 0.5, 5), ("AU4", 2, 0.9, 0.5, 4)],
+        columns=columns,
     )
 
 
-def test_reliability_draws_the_bins_that_hold_clips():
+def test_reliability_draws_the_bins_that_hold_five_clips():
     figure = scores.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.204}))
-    assert [axis.get_title(loc="left") for axis in figure.axes[:2]] == ["AU1, error 10 %", "AU4, error 20 %"]
+    assert [axis.get_title(loc="left") for axis in figure.axes[:2]] == ["AU1, ECE 10 %", "AU4, ECE 20 %"]
     assert [list(axis.collections[0].get_offsets()[0]) for axis in figure.axes[:2]] == [[0.1, 0.2], [0.7, 0.5]]
     sizes = [axis.collections[0].get_sizes()[0] - 4 for axis in figure.axes[:2]]
-    assert sizes[0] / sizes[1] == pytest.approx(9 / 3)  # areas as clips
+    assert sizes[0] / sizes[1] == pytest.approx(9 / 5)  # areas as clips
+    assert len(figure.axes[1].collections[0].get_offsets()) == 1  # of two bins one holds fewer than five clips
     assert any("up to 9 clips" in text for text in words(figure))
 
 
@@ -390,6 +420,24 @@ def test_text_from_data_is_drawn_as_it_is(tmp_path):
         assert not any(text.get_parse_math() for text in shown)
 
 
+def test_a_caption_lies_beside_the_figure_with_its_provenance(tmp_path):
+    figure = clips.film({"synthetic": [np.zeros((8, 8))]}, ["t"], note="who holds it\nwhat\nand how")
+    made = {"synthetic": True, "git": {"revision": "0123456789abcdef", "changed": True}}
+    figures.save(figure, tmp_path / "film", made)
+    caption = (tmp_path / "film.txt").read_text(encoding="utf-8").splitlines()
+    assert caption[:3] == ["who holds it", "what", "and how"]
+    assert caption[3:] == ["Provenance: no run; written by revision 0123456789 with changes."]
+    assert "who holds it" in words(figure) and not any("and how" in text for text in words(figure))
+
+
+def test_what_is_synthetic_says_so_or_is_not_written(tmp_path):
+    figure = scores.reliability(calibrated(), pd.Series({"AU1": 0.1, "AU4": 0.2}), "CASME II\nsynthetic")
+    with pytest.raises(ValueError, match="reliability: drawn from synthetic data"):
+        figures.save(figure, tmp_path / "reliability", {"synthetic": True})
+    assert not list(tmp_path.glob("reliability*"))
+    assert figures.save(figure, tmp_path / "reliability", {"synthetic": False})
+
+
 def test_notes_are_wrapped_inside_their_figure():
     note = "who holds the copyright " * 20 + "\nand a line of its own"
     for figure in (scores.lengths({"x": table(n_frames=[9])}, note), clips.contact_sheet(
@@ -398,3 +446,15 @@ def test_notes_are_wrapped_inside_their_figure():
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.x1
         assert box.y0 >= 0
+
+
+def test_clips_with_a_blink_are_no_examples():
+    """Of eight clips two shut the eyes by 80 grey levels for a while; an AU moves the mouth by as much."""
+    rng = np.random.default_rng(0)
+    frames = {f"c{k}": 120 + rng.normal(0, 2, (20, 64, 64)) for k in range(8)}
+    for k in (2, 5):
+        frames[f"c{k}"][8:11, 18:24, 12:26] += 80
+    frames["c3"][5:15, 44:50, 24:40] += 80
+
+    store = type("Store", (dict,), {"ids": tuple(frames), "frames": np.zeros((160, 64, 64))})
+    assert clips.unblinking(store(frames)) == ["c0", "c1", "c3", "c4", "c6", "c7"]

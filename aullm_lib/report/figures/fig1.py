@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from aullm_lib.led import LED
 from aullm_lib.model import AULLM
 from aullm_lib.report.figures.canvas import Canvas
-from aullm_lib.report.figures.style import BLUE, GREY, ORANGE, PAGE, PALE, SMALL, probability_bars, styled
+from aullm_lib.report.figures.style import BLUE, GREY, NOTE, ORANGE, PAGE, PALE, STYLE, probability_bars, styled
 
-WIDTHS = {"clip": 0.74, "LED": 0.6, "3D-CNN": 1.22, "3D-CNN with SE": 1.22, "LLM": 0.92, "head": 0.56}  # inches
+WIDTHS = {"clip": 0.74, "LED": 0.6, "3D-CNN": 1.34, "3D-CNN with SE": 1.34, "LLM": 0.92, "head": 0.56}  # inches
 ARROW: Any = {"arrowstyle": "-|>", "color": GREY, "lw": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 6}
 
 
@@ -125,12 +125,12 @@ def _short(count: int) -> str:
     return str(count)
 
 
-@styled(SMALL)
+@styled(STYLE)
 def figure1(
     model_parts: Sequence[Part], *, frames: np.ndarray | None = None, probabilities: pd.Series | None = None,
     truth: Sequence[str] = (), note: str = "",
 ) -> Figure:  # fmt: skip
-    """The paper's Figure 1, two columns of a page wide, with a note of what its colours mean.
+    """The paper's Figure 1, two columns of a page wide; its line says what its colours mean.
 
     Args:
         model_parts: of ``parts``.
@@ -143,14 +143,13 @@ def figure1(
     levels = 0.66 if any("F_mid" in part.out for part in model_parts) else 0.0
     last = 0.0 if probabilities is None else 0.8
     gap = (PAGE - 0.07 - sum(widths) - levels - last) / (len(model_parts) - (last == 0))
-    legend = "Orange boxes are trained; grey ones hold frozen weights. Blue: what a part returns."
-    legend += " Orange bars: annotated AUs." * (probabilities is not None)
-    canvas = Canvas(PAGE, height, f"{legend}\n{note}")
+    bars = ", orange bars: annotated" * (probabilities is not None)
+    canvas = Canvas(PAGE, height, f"Orange boxes: trained, grey: frozen, blue: what a part returns{bars}. {note}")
     page = canvas.axes(0, 0, PAGE, canvas.height, xlim=(0, PAGE), ylim=(canvas.height, 0))  # y downwards, in inches
     page.set_axis_off()
 
     def write(x: float, y: float, text: str, **options: Any) -> None:
-        style: dict[str, Any] = {"fontsize": 5.6, "ha": "center", "va": "center", "linespacing": 1.3}
+        style: dict[str, Any] = {"fontsize": NOTE, "ha": "center", "va": "center", "linespacing": 1.3}
         page.text(x, y, text, **style | options)
 
     def box(x: float, y: float, w: float, h: float, face: str, edge: str) -> None:
@@ -161,7 +160,7 @@ def figure1(
         centre = x + w / 2
         if part.name == "clip":
             _stack(canvas, frames, part.out[""], x, middle, w)
-            write(centre, bottom + 0.06, f"clip\n{_by(part.out[''])}", va="top", fontsize=6)
+            write(centre, bottom + 0.06, f"clip\n{_by(part.out[''])}", va="top")
         else:
             page.annotate("", (x, middle), (x - gap, middle), arrowprops=ARROW)
             box(x, top, w, tall, *(("#eeeeee", GREY) if part.frozen else ("#fdf0e6", ORANGE)))
@@ -215,8 +214,8 @@ def _tokens(page: Axes, tokens: Sequence[bool], left: float, w: float, top: floa
             colour = ORANGE if token else PALE
             page.add_patch(Rectangle((x + 0.1 * step, top - 0.22), 0.8 * step, 0.09, lw=0, fc=colour))
         else:
-            page.text(x + step / 2, top - 0.16, "…", ha="center", va="center", fontsize=6)
+            page.text(x + step / 2, top - 0.16, "…", ha="center", va="center", fontsize=NOTE)
     words = [f"{len(tokens) - 1} prompt tokens", "visual token"]
     words = words[::-1] if tokens[0] else words
-    page.text(left + w / 2, top - 0.25, ", ".join(words), ha="center", va="bottom", fontsize=5.6)
+    page.text(left + w / 2, top - 0.25, ", ".join(words), ha="center", va="bottom", fontsize=NOTE)
     page.annotate("", (left + w / 2, top), (left + w / 2, top - 0.12), arrowprops=ARROW)

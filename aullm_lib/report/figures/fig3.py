@@ -13,11 +13,15 @@ from aullm_lib import explain
 from aullm_lib.clips import ClipStore
 from aullm_lib.explain import localisation, probes
 from aullm_lib.llm import Loaded
-from aullm_lib.report.figures.canvas import GAP, HEAT, Canvas
-from aullm_lib.report.figures.style import PAGE, SMALL, styled
+from aullm_lib.report.figures.canvas import GAP, HEAT, Canvas, shares
+from aullm_lib.report.figures.style import NOTE, PAGE, STYLE, styled
 from aullm_lib.runs import Run
 
 WANTED = ((12,), (4, 15, 17))  # the AUs of the paper's two rows
+RULE = (
+    "Of the clips without a blink: the first that shows AU12 alone, and the first that shows AU4, AU15 and AU17 alone, "
+    "as in the paper; where there is none, the first of those that show most of these AUs and fewest others."
+)
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,12 @@ class Row:
 
 
 def chosen(table: pd.DataFrame, aus: Sequence[int], subjects: Collection[str]) -> dict[str, list[int]]:
-    """The clips for Figure 3, in the order of the table's: clip id -> the AUs that it shows of those given.
+    """The clips for Figure 3 by ``RULE``: clip id -> the AUs that it shows of those given.
 
-    The first clip that shows exactly what the paper's row shows (AU12; AU4+15+17), or the closest: most of those AUs,
-    then fewest others. Fewer than two rows where there are not enough clips.
+    AUs that the models do not predict count for nothing. Fewer than two rows where there are not enough clips.
 
     Args:
-        table: of the release.
+        table: of the release's clips without a blink (``clips.unblinking``).
         aus: AU numbers that the models predict.
         subjects: those whose faces may be drawn.
     """
@@ -93,14 +96,15 @@ def joined(maps: np.ndarray) -> np.ndarray:
     return np.max(maps / np.where(top > 0, top, 1), axis=0)
 
 
-@styled(SMALL)
+@styled(STYLE)
 def figure3(rows: Sequence[Row], note: str = "") -> Figure:
     """The paper's Figure 3: (a) frames, (b) the plain 3D-CNN's heat maps, (c) AU-LLM's, (d) SE's weights over time.
 
     Two lines of frames per clip, two columns of a page wide. A map is drawn over its frames as a share of its maximum;
-    frame 0 has none. A blue line surrounds where the AUs act. The note also gives the share of dead steps of SE
-    (``probes.dead_relus``).
+    frame 0 has none. A blue line surrounds where the AUs act. SE's channels are in the order of their mean weight over
+    the clip. The caption also gives ``RULE`` and the share of dead steps of SE (``probes.dead_relus``).
     """
+    note += f"\n{RULE} Frame 0 has no map. SE's channels are in the order of their mean weight over the clip."
     weights = [row.se for row in rows if row.se is not None]
     dead = [probes.dead_relus(torch.from_numpy(se)) for se in weights]
     if any(dead):
@@ -113,30 +117,33 @@ def figure3(rows: Sequence[Row], note: str = "") -> Figure:
     canvas = Canvas(PAGE, end + 0.42, note)
     headings = ["(a) frames", "(b) plain 3D-CNN", "(c) AU-LLM's backbone", "(d) SE weights over time"]
     for j, heading in enumerate(headings[: 4 if weights else 3]):
-        canvas.text(0.05 + j * group, 0.13, heading, fontsize=8, weight="bold")
+        canvas.text(0.05 + j * group, 0.13, heading, fontsize=7.5, weight="bold")
     low, high = (float(min(se.min() for se in weights)), float(max(se.max() for se in weights))) if weights else (0, 1)
     if low == high:
         low, high = 0, 1
-    left = 0.05 + 3 * group + 0.24  # where SE's panels begin
+    left = 0.05 + 3 * group + 0.2  # where SE's panels begin
     for i, row in enumerate(rows):
         y = top + i * (block + head) + head
         canvas.text(0.05, y - 0.05, row.title, fontsize=7)
         for j, maps in enumerate((None, row.plain, row.ours)):
-            heat = np.zeros(row.frames.shape)
-            if maps is not None and maps.max() > 0:
-                heat[1:] = maps / maps.max()
+            heat = None
+            if maps is not None:
+                share = shares(maps)
+                heat = [np.zeros_like(maps[0]), *(share if share is not None else [None] * len(maps))]
             mask = row.mask if j else None
             canvas.film(0.05 + j * group, y, side, row.frames, heat=heat, mask=mask, across=across)
         if row.se is not None:
-            axis = canvas.axes(left, y, PAGE - 0.64 - left, block)
-            axis.imshow(row.se.T, aspect="auto", cmap=HEAT, interpolation="nearest", vmin=low, vmax=high)
+            axis = canvas.axes(left, y, PAGE - 0.74 - left, block)
+            order = row.se.mean(0).argsort(kind="stable")[::-1]
+            axis.imshow(row.se.T[order], aspect="auto", cmap=HEAT, interpolation="nearest", vmin=low, vmax=high)
             steps, channels = row.se.shape
             axis.set_xticks([0, steps - 1], ["1, 2", f"{steps}, {steps + 1}"])
-            axis.set_yticks([0, channels - 1], ["1", str(channels)])
-            axis.set_ylabel("channel", labelpad=-6)
+            axis.set_yticks([])
+            axis.set_ylabel(f"{channels} channels, sorted", fontsize=NOTE)
             axis.tick_params(length=1.5, pad=1.5)
-            canvas.colour_bar(PAGE - 0.58, y, 0.07, block, "weight", low=low, high=high)
+            canvas.colour_bar(PAGE - 0.68, y, 0.07, block, "weight", low=low, high=high,
+                              names=[f"{value:.2f}" for value in (low, (low + high) / 2, high)])  # fmt: skip
     canvas.colour_bar(0.05 + group, end + 0.08, 1.5, 0.07, "share of the map's maximum")
     if weights:
-        canvas.text((left + PAGE - 0.64) / 2, end + 0.2, "frames seen", ha="center", fontsize=6)
+        canvas.text((left + PAGE - 0.74) / 2, end + 0.2, "frames seen", ha="center", fontsize=NOTE)
     return canvas.figure

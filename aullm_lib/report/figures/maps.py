@@ -1,6 +1,6 @@
 """What the parts of a model do, drawn: heat maps and how well they localise, LED's filter, the LLM's attention.
 
-Each figure takes a ``note``, the small print below it.
+Each figure takes a ``note``: its first line is the small print below the panels, the whole the figure's caption.
 """
 
 import textwrap
@@ -19,22 +19,23 @@ from aullm_lib.explain.localisation import NO_MODEL, RANDOMISED
 from aullm_lib.explain.probes import BEFORE
 from aullm_lib.explain.sanity import ALL
 from aullm_lib.metrics.significance import FEWEST
-from aullm_lib.report.figures.canvas import GAP, SIGNED, Canvas
+from aullm_lib.report.figures.canvas import GAP, SIGNED, Canvas, shares
 from aullm_lib.report.figures.style import (
     BLUE,
     COLUMN,
     GREEN,
     GREY,
     MARKERS,
+    NOTE,
     ORANGE,
     PAGE,
     PALETTE,
-    SMALL,
+    STYLE,
     caption,
     styled,
 )  # fmt: skip
 
-LEAST = 1.05  # times more or less than uniform attention at which colours end at the earliest
+LEAST = 1.05  # times more or less than uniform attention: what differs by less is not drawn
 
 
 def label(model: str, method: str, *, short: bool = False) -> str:
@@ -43,7 +44,7 @@ def label(model: str, method: str, *, short: bool = False) -> str:
     return method + of + (", randomised weights" if model.endswith(RANDOMISED) else "")
 
 
-@styled(SMALL)
+@styled(STYLE)
 def side_by_side(
     rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], np.ndarray | None]], note: str = ""
 ) -> Figure:
@@ -62,41 +63,46 @@ def side_by_side(
     end = top + len(rows) * (side + head)
     canvas = Canvas(PAGE, end + 0.38, note)
     for j, title in enumerate(titles):
-        canvas.text(0.05 + j * (side + GAP) + side / 2, 0.03, title, ha="center", va="top", fontsize=6)
+        canvas.text(0.05 + j * (side + GAP) + side / 2, 0.03, title, ha="center", va="top", fontsize=NOTE)
     for i, (title, (frame, maps, mask)) in enumerate(rows.items()):
         y = top + i * (side + head) + head
         canvas.text(0.05, y - 0.04, title, fontsize=6.5)
-        heat = [np.zeros(frame.shape)]
-        heat += [values / (np.quantile(values, 0.995) or values.max() or 1) for values in maps.values()]
+        heat = [np.zeros(frame.shape), *(shares(values, 0.995) for values in maps.values())]
         canvas.film(0.05, y, side, [frame] * len(names), heat=heat, mask=mask)
     share = "evidence, as a share of the map's 99.5th percentile"
     canvas.colour_bar(0.1, end + 0.06, 2.4, 0.07, share)
     return canvas.figure
 
 
-@styled(SMALL | {"axes.grid.axis": "x"})
+@styled(STYLE | {"axes.grid.axis": "x"})
 def localisation(scores: pd.DataFrame, note: str = "") -> Figure:
-    """Both pointing games of every map, a panel per AU, with intervals over subjects; a dashed line at chance level.
+    """Both pointing games of every map over all AUs, with intervals over subjects and a dashed line at chance level.
 
-    The note says what the marks are, and names AUs without an interval.
+    AUs that at least ``significance.FEWEST`` subjects show have a panel each; the caption names the others.
 
     Args:
         scores: ``sanity.summary``.
     """
-    note += "\nDashed: chance level. Hollow: randomised weights. Grey: controls without a model."
-    few = dict.fromkeys(scores.index[scores["subjects"] < FEWEST].get_level_values("au"))
+    note += (
+        "\nPointing game: how many maps have their maximum where the AU acts; energy-based pointing game: how much of "
+        "a map lies there. Hollow: randomised weights. Grey: controls without a model."
+    )
+    enough = scores["subjects"].groupby(level="au", sort=False).min() >= FEWEST
+    few = [au for au in enough.index[~enough] if au != ALL]
     if few:
-        note += f"\nNo interval for {', '.join(few)}: fewer than {FEWEST} subjects."
+        note += f" Shown by fewer than {FEWEST} subjects, and only in the panel of all: {', '.join(few)}."
     keys = list(dict.fromkeys(scores.index.droplevel("au")))
     order = sorted(keys, key=lambda key: (key[0] == NO_MODEL, key[0].endswith(RANDOMISED)))  # stable
-    aus = list(dict.fromkeys(scores.index.get_level_values("au")))
+    aus = [au for au in enough.index if enough[au] or au == ALL]
     models = list(dict.fromkeys(model.removesuffix(RANDOMISED) for model, _ in order))
     kinds = [(key[0] == NO_MODEL, key[0].endswith(RANDOMISED)) for key in order]
     breaks = [y - 0.5 for y in range(1, len(order)) if kinds[y] != kinds[y - 1]]
-    size = (PAGE, 0.8 + 0.26 * len(order))
-    figure, axes = plt.subplots(2, len(aus), figsize=size, sharey=True, sharex=True, squeeze=False)
-    games = {"pointing_game": "pointing game (%)", "energy_pointing_game": "energy-based pointing game (%)"}
-    for line, (measure, game) in zip(axes, games.items(), strict=True):
+    games = {"pointing_game": "pointing game", "energy_pointing_game": "energy-based pointing game"}
+    # Beside each other where there is one panel each, else below each other.
+    shape = (1, 2) if len(aus) == 1 else (2, len(aus))
+    size = (PAGE, 0.55 + (0.13 * len(order) + 0.25) * shape[0])
+    figure, axes = plt.subplots(*shape, figsize=size, sharey=True, sharex=True, squeeze=False)
+    for line, (measure, game) in zip(axes.reshape(2, -1), games.items(), strict=True):
         for axis, au in zip(line, aus, strict=True):
             part = 100 * scores.xs(au, level="au").loc[order]
             for y, ((model, _), row) in enumerate(zip(order, part.to_dict("records"), strict=True)):
@@ -105,20 +111,24 @@ def localisation(scores: pd.DataFrame, note: str = "") -> Figure:
                 axis.plot([row[f"{measure}_low"], row[f"{measure}_high"]], [y, y], color=colour, lw=1)
                 axis.plot(row[measure], y, MARKERS[index % 7], color=colour, ms=3.2, mew=0.8, clip_on=False,
                           mfc="white" if model.endswith(RANDOMISED) else colour, zorder=3)  # fmt: skip
-            axis.axvline(part["area"].iloc[0], color="black", lw=0.8, ls="--", zorder=1)
+            chance = axis.axvline(part["area"].iloc[0], color="black", lw=0.8, ls="--", zorder=1)
             axis.hlines(breaks, 0, 100, color="#bbbbbb", lw=0.5)
-            axis.set(xlim=(0, 100), ylim=(len(order) - 0.4, -0.6), xticks=(0, 50, 100))
+            axis.set(xlim=(0, 100), ylim=(len(order) - 0.4, -0.6))
+            axis.set_xticks((0, 50, 100), ("0", "50", "100" if len(aus) < 6 else ""))
             axis.tick_params(length=0, axis="y")
-            if measure == "pointing_game":
-                count = round(part["pairs"].iloc[0] / 100)
-                axis.set_title(f"{au}\n{count} {'clips' if au != ALL else 'maps'}")
+            count = round(part["pairs"].iloc[0] / 100)
+            named = f"{au}, {count} {'clips' if au != ALL else 'maps'}"
+            axis.set_title(f"{game}\n{named}" if len(aus) == 1 else named.replace(", ", "\n"))
+            axis.set_xlabel("hits (%)" if measure == "pointing_game" else "inside (%)")
         line[0].set_yticks(range(len(order)), [label(*key) for key in order])
-        line[0].set_ylabel(game)
+        if len(aus) > 1:
+            line[0].set_ylabel(game)
+    figure.legend([chance], ["chance level: the share of the picture where the AU acts"], loc="outside upper right")
     caption(figure, note)
     return figure
 
 
-@styled(SMALL)
+@styled(STYLE)
 def curves(lines: pd.DataFrame, scores: pd.DataFrame, model: str, note: str = "") -> Figure:
     """Deletion and insertion of one model: the AU's mean probability while pixels come to rest or begin to move.
 
@@ -143,14 +153,14 @@ def curves(lines: pd.DataFrame, scores: pd.DataFrame, model: str, note: str = ""
         axis.set(xlim=(0, 100), xlabel="pixels changed (%)")
     axes[0].set(ylabel="mean probability of the AU", ylim=(0, 1.06 * max(shown["probability"])))
     figure.legend(
-        axes[0].lines, names, loc="outside upper left", ncols=2, fontsize=5.8, columnspacing=1, handlelength=1.8,
-        title="map (area under deletion, insertion)", title_fontsize=5.8, alignment="left",
+        axes[0].lines, names, loc="outside upper left", ncols=2, fontsize=NOTE, columnspacing=1, handlelength=1.6,
+        title="map (area under deletion, insertion)", title_fontsize=NOTE, alignment="left",
     )  # fmt: skip
     caption(figure, note)
     return figure
 
 
-@styled(SMALL | {"axes.grid": False})
+@styled(STYLE | {"axes.grid": False})
 def led(
     matrices: Mapping[str, np.ndarray], cycles: np.ndarray, responses: Mapping[str, np.ndarray], note: str = ""
 ) -> Figure:
@@ -174,8 +184,10 @@ def led(
         image = axis.imshow(matrix, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
         for (i, j), value in np.ndenumerate(matrix):
             if j >= i:
-                colour = "white" if abs(value) > 0.6 * limit else "black"
-                axis.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=5, color=colour)
+                colour = "white" if value < 0 else "black"
+                axis.text(
+                    j, i, f"{value:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=NOTE, color=colour
+                )
         axis.set_title(title)
         axis.set(xlabel="frame it makes", xticks=range(len(matrix)), yticks=range(len(matrix)))
         axis.tick_params(length=0)
@@ -199,7 +211,7 @@ def led(
     return figure
 
 
-@styled(SMALL | {"axes.grid.axis": "both"})
+@styled(STYLE | {"axes.grid.axis": "both"})
 def se(dynamics: pd.DataFrame, note: str = "") -> Figure:
     """How much SE's weights vary over time in held-out clips, against the same clips with frames shuffled in time.
 
@@ -228,28 +240,42 @@ def se(dynamics: pd.DataFrame, note: str = "") -> Figure:
     return figure
 
 
-@styled(SMALL | {"axes.grid": False})
+def differing(weights: np.ndarray) -> np.ndarray:
+    """Of attention [layers, tokens], the tokens [tokens] bool that in some layer differ from uniform by ``LEAST``."""
+    ratio = weights * weights.shape[1]
+    return ~((ratio < LEAST) & (ratio > 1 / LEAST)).all(axis=0)
+
+
+@styled(STYLE | {"axes.grid": False})
 def attention(tokens: Sequence[str], weights: np.ndarray, note: str = "") -> Figure:
     """The attention of the LLM's last position, mean over heads: a line per token, a column per layer.
 
-    Colours give the attention as a multiple of uniform attention, white for once, with one scale for more and for
-    less. It spans at least ``LEAST``, so that small differences look small, and at most the number of tokens, which is
-    all attention on one. A token has its number and its text, or its number alone where the font lacks its characters.
+    Colours give the attention as a multiple of uniform attention, grey for once, with one scale for more and for
+    less, which spans at most the number of tokens: all attention on one. A token has its number and its text, or its
+    number alone where the font lacks its characters. Tokens whose attention is uniform in every layer are left out.
 
     Args:
         tokens: of the positions in order.
         weights: [layers, tokens].
+
+    Raises:
+        ValueError: No token's attention differs from uniform (``differing``): there is nothing to draw.
     """
     ratio = weights.T * len(tokens)
-    labels = [_token(number, token) for number, token in enumerate(tokens, 1)]
+    differs = differing(weights)
+    if not differs.any():
+        raise ValueError(f"attention is within a factor of {LEAST} of uniform: there is nothing to draw")
+    labels = [_token(number, token) for number, token in enumerate(tokens, 1) if differs[number - 1]]
     note += f"\nAttention is {ratio.min():.3g} to {ratio.max():.3g} times uniform attention."
+    if not differs.all():
+        note += f" {(~differs).sum()} of {len(tokens)} tokens, within a factor of {LEAST} of it, are left out."
     if any(name.isdigit() for name in labels):
         note += " A token that the font cannot show has only its number."
-    end = max(LEAST, min(len(tokens), max(ratio.max(), 1 / max(ratio.min(), 1 / len(tokens)))))
-    figure, axis = plt.subplots(figsize=(COLUMN, 0.6 + 0.115 * len(tokens)))
-    drawn = np.clip(ratio, 1 / end, end)
+    end = min(len(tokens), max(ratio.max(), 1 / max(ratio.min(), 1 / len(tokens))))
+    figure, axis = plt.subplots(figsize=(COLUMN, 0.7 + 0.115 * len(labels)))
+    drawn = np.clip(ratio[differs], 1 / end, end)
     image = axis.imshow(drawn, aspect="auto", cmap=SIGNED, norm=LogNorm(1 / end, end), interpolation="nearest")
-    axis.set_yticks(range(len(tokens)), labels, fontsize=5.5)
+    axis.set_yticks(range(len(labels)), labels)
     ends = [0, len(weights) - 1] if len(weights) > 1 else [0]
     axis.set_xticks(ends, [str(layer + 1) for layer in ends])
     axis.set_xlabel("layer of the LLM")

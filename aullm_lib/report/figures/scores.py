@@ -1,6 +1,6 @@
 """Figures of labels and scores: AU counts, losses, scores per AU and method, what they bear, calibration.
 
-Each takes a ``note``, the small print below it.
+Each takes a ``note``: its first line is the small print below the panels, the whole the figure's caption.
 """
 
 import textwrap
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from aullm_lib import facs
 from aullm_lib.datasets import TITLES
@@ -25,13 +25,14 @@ from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.report.figures.canvas import HEAT
 from aullm_lib.report.figures.style import (
     BLUE,
+    COLUMN,
     GREY,
     MARKERS,
+    NOTE,
     ORANGE,
     PAGE,
     PALE,
     PALETTE,
-    SMALL,
     STYLE,
     caption,
     grid,
@@ -39,6 +40,7 @@ from aullm_lib.report.figures.style import (
 )
 
 F1 = "two-class macro F1 (%)"
+FEWEST_CLIPS = 5  # of a bin of the reliability diagram
 TRIVIAL = {"always-negative": "--", CHANCE: ":", "random scores, test-tuned": "-."}  # and their lines
 
 
@@ -59,24 +61,27 @@ def per_au(panels: Mapping[str, Mapping[str, pd.DataFrame]], trivial: Mapping[st
     drawn: dict[str, Any] = {}  # name -> what stands for it in the legend
     widths = [len(next(iter(methods.values()))) for methods in panels.values()]
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(1.6 + 0.62 * sum(widths), 3.2), sharey=True, width_ratios=widths, squeeze=False
-    )
+        1, len(panels), figsize=(PAGE if sum(widths) > 6 else COLUMN, 2.3), sharey=True, width_ratios=widths,
+        squeeze=False,
+    )  # fmt: skip
     for axis, (release, methods) in zip(axes[0], panels.items(), strict=True):
         level = 100 * trivial[release]["f1_macro"]
         x = np.arange(len(level))
-        drawn["always-negative classifier"] = axis.hlines(level, x - 0.38, x + 0.38, color=GREY, lw=2, zorder=1)
+        drawn["always-negative classifier"] = axis.hlines(level, x - 0.38, x + 0.38, color=GREY, lw=1.5, zorder=1)
         for i, (method, score) in enumerate(methods.items()):
             offset = (i - (len(methods) - 1) / 2) * min(0.25, 0.7 / len(methods))
             y = 100 * score["f1_macro"]
             spread = np.clip([y - 100 * score["f1_macro_low"], 100 * score["f1_macro_high"] - y], 0, None)
             k = every.index(method) % 7
             drawn[method] = axis.errorbar(
-                x + offset, y, spread, fmt=MARKERS[k], ms=5, lw=1.2, capsize=2.5, color=PALETTE[k]
+                x + offset, y, spread, fmt=MARKERS[k], ms=3.5, lw=1, capsize=1.8, color=PALETTE[k]
             )
-        axis.set_xticks(x, [*level.index[:-1], "mean"])
+        axis.set_xticks(x, [*(au.removeprefix("AU") for au in level.index[:-1]), "mean"])
         axis.axvspan(x[-1] - 0.5, x[-1] + 0.5, color="#f2f2f2", zorder=0)
-        axis.set(title=release, ylim=(0, 103), xlim=(-0.6, x[-1] + 0.5))
+        title = textwrap.fill(release, max(16, round(20 * figure.get_figwidth() * len(level) / sum(widths))))
+        axis.set(title=title, ylim=(0, 103), xlim=(-0.6, x[-1] + 0.5))
         axis.tick_params(axis="x", length=0)
+        axis.set_xlabel("AU")
     axes[0, 0].set_ylabel(F1)
     names = ["always-negative classifier", *every]
     figure.legend([drawn[name] for name in names], names, loc="outside upper center", ncols=4)
@@ -95,7 +100,7 @@ def au_counts(
         expected: release -> AU number -> documented clips, drawn as a pointer at the bar's side and, where it differs,
             in brackets under the count. An AU missing from the table then has a bar of 0.
     """
-    figure, axes = grid(len(tables), 1, 7.2, 1.95)
+    figure, axes = grid(len(tables), 1, 1.5)
     for axis, (release, table) in zip(axes, tables.items(), strict=True):
         counts = table[au_columns(table)].sum()
         documented = {f"AU{number}": count for number, count in (expected or {}).get(release, {}).items()}
@@ -104,7 +109,7 @@ def au_counts(
         scored = {f"AU{n}" for n in facs.BENCHMARK.get(release, ())}
         bars = axis.bar(range(len(aus)), heights, 0.62, color=[BLUE if a in scored else PALE for a in aus])
         texts = [f"{n}" if documented.get(a, n) == n else f"{n}\n({documented[a]})" for a, n in heights.items()]
-        axis.bar_label(bars, texts, fontsize=7, padding=1.5)
+        axis.bar_label(bars, texts, fontsize=NOTE, padding=1.5)
         if documented:
             at = [aus.index(au) + 0.42 for au in documented]
             axis.plot(at, list(documented.values()), "<", color=ORANGE, ms=4, mew=0)
@@ -118,7 +123,7 @@ def au_counts(
     if any((expected or {}).get(release) for release in tables):
         pointer = Line2D([], [], color=ORANGE, marker="<", ls="", ms=4, mew=0)
         figure.legend([pointer], ["documented count (in brackets where it differs)"], loc="outside upper right",
-                      fontsize=8, handletextpad=0)  # fmt: skip
+                      handletextpad=0)  # fmt: skip
     caption(figure, note)
     return figure
 
@@ -141,30 +146,37 @@ def cooccurrence(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
         shown = table.reindex(columns=aus, fill_value=0).astype(int)
         pairs[release] = shown.T @ shown
     widest = max(map(len, pairs.values()))
-    cell = max(0.27, 1.8 / widest)  # inches
-    figure, axes = grid(len(pairs), 3, cell * widest + 0.7, cell * widest + 0.4)
-    for axis, (release, together) in zip(axes, pairs.items(), strict=True):
+    across = max(1, min(3, len(pairs), int(PAGE / (0.21 * widest + 0.5))))
+    room = (COLUMN if len(pairs) == 1 and 0.21 * widest + 0.5 <= COLUMN else PAGE) / across - 0.5
+    cell = min(0.34, room / widest)  # inches
+    lines = -(-len(pairs) // across)
+    figure, axes = plt.subplots(
+        lines, across, figsize=(across * (room + 0.5), lines * (cell * widest + 0.45)), squeeze=False
+    )
+    for axis in axes.flat[len(pairs) :]:
+        axis.set_axis_off()
+    for axis, (release, together) in zip(axes.flat, pairs.items(), strict=False):
         n, top = len(together), max(1, int(together.to_numpy().max(initial=0)))
         numbers = together.rename(index=lambda au: au[2:], columns=lambda au: au[2:])
         sns.heatmap(
-            numbers, ax=axis, cmap=HEAT, norm=PowerNorm(0.5, 0, top), annot=True, fmt="d", annot_kws={"size": 7.5},
+            numbers, ax=axis, cmap=HEAT, norm=PowerNorm(0.5, 0, top), annot=True, fmt="d", annot_kws={"size": NOTE},
             cbar=False, xticklabels=1, yticklabels=1,
         )  # fmt: skip
         for text in axis.texts[:: n + 1]:
             text.set_fontweight("bold")  # the diagonal
         axis.xaxis.tick_top()
         axis.tick_params(length=0, rotation=0)
-        axis.annotate("AU", (0, 0), (-5, 4), textcoords="offset points", ha="right", fontsize=8, color=GREY)
+        axis.annotate("AU", (0, 0), (-5, 4), textcoords="offset points", ha="right", fontsize=NOTE, color=GREY)
         axis.set(
             xlim=(0, widest), ylim=(widest, 0), anchor="NW", aspect="equal", xlabel="", ylabel=""
         )  # cells of one size everywhere
-        axis.set_title(f"{_title(release, tables[release])}: {len(tables[release])} clips", loc="left", y=1, pad=19)
+        axis.set_title(f"{_title(release, tables[release])}: {len(tables[release])} clips", loc="left", y=1, pad=14)
         bar = figure.colorbar(
             axis.collections[0],
             cax=axis.inset_axes((n / widest + 0.03, 1 - n / widest, 0.04, n / widest)),
             ticks=[0, top],
         )
-        bar.ax.tick_params(labelsize=7, length=2)
+        bar.ax.tick_params(length=2)
         bar.ax.minorticks_off()
     caption(figure, note)
     return figure
@@ -179,7 +191,7 @@ def lengths(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
     Args:
         tables: release -> clip table (its column ``n_frames``).
     """
-    figure, axes = grid(len(tables), 3, 3.2, 2.3)
+    figure, axes = grid(len(tables), 3, 1.6)
     for axis, (release, table) in zip(axes, tables.items(), strict=True):
         count = table["n_frames"]
         longest = int(count.max())
@@ -189,26 +201,37 @@ def lengths(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
         axis.axvline(count.median(), color=ORANGE, lw=1.6, label="median")
         axis.axvline(6, color="black", lw=1.1, ls=":", label="the six frames of a sample")
         short = int((count < 6).sum())
-        title = f"{_title(release, table)}: {len(count)} clips, median {count.median():g}"
-        axis.set_title(title + f"\n{short} shorter than six frames" * bool(short), loc="left", fontsize=9)
+        title = f"{_title(release, table)}: {len(count)} clips,\nmedian {count.median():g}"
+        axis.set_title(title + f", {short} shorter than six" * bool(short), loc="left")
         axis.set(xlabel="frames per clip", ylabel="clips", xlim=(-0.03 * longest, None))
         axis.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10), integer=True))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     caption(figure, note)
     return figure
 
 
 @styled(STYLE)
-def losses(logs: pd.DataFrame, title: str, note: str = "") -> Figure:
-    """Training loss over epochs, a thin line per fold, a thick one for their mean. logs: fold, epoch, loss."""
-    figure, axis = plt.subplots(figsize=(4.6, 2.8))
-    line = {"data": logs, "x": "epoch", "y": "loss", "color": BLUE, "ax": axis}
-    sns.lineplot(**line, units="fold", estimator=None, alpha=0.25, lw=0.8)
-    sns.lineplot(**line, errorbar=None, lw=2, label=f"mean of {logs['fold'].nunique()} folds")
-    axis.set(title=title, xlabel="epoch", ylabel="training loss per clip", yscale="log")
-    axis.yaxis.set_major_formatter(LogFormatter())
-    axis.yaxis.set_minor_formatter(LogFormatter())
-    axis.legend()
+def losses(logs: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
+    """Training loss over epochs, a panel per run: a thin line per fold, a thick one for their mean.
+
+    Args:
+        logs: title -> fold, epoch, loss.
+    """
+    figure, axes = plt.subplots(
+        1, len(logs), figsize=(COLUMN if len(logs) == 1 else PAGE, 2), sharey=True, squeeze=False
+    )
+    for axis, (title, log) in zip(axes[0], logs.items(), strict=True):
+        for _, fold in log.groupby("fold"):
+            axis.plot(fold["epoch"], fold["loss"], color=BLUE, alpha=0.25, lw=0.6)
+        mean = log.groupby("epoch")["loss"].mean()
+        axis.plot(mean.index, mean, color=BLUE, lw=1.6, label=f"mean of {log['fold'].nunique()} folds")
+        axis.set(title=textwrap.fill(title, 56, break_on_hyphens=False), xlabel="epoch", yscale="log")
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.legend()
+    low, high = axes[0, 0].get_ylim()
+    plain = LogLocator(subs=(1, 2, 5) if high / low > 3 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9))
+    axes[0, 0].yaxis.set(major_locator=plain, major_formatter="{x:g}", minor_locator=NullLocator())
+    axes[0, 0].set_ylabel("training loss per clip")
     caption(figure, note)
     return figure
 
@@ -222,14 +245,14 @@ def signal(frame: pd.DataFrame, title: str, note: str = "") -> Figure:
     Args:
         frame: ``probes.signal`` of a run.
     """
-    figure, (sizes, ratios) = plt.subplots(1, 2, figsize=(PAGE, 2.9), width_ratios=(1, 0.85))
+    figure, (sizes, ratios) = plt.subplots(1, 2, figsize=(PAGE, 2.5), width_ratios=(1, 0.85))
     folds = frame.drop(columns="fold").groupby("epoch")
     low, middle, high = folds.min(), folds.median(), folds.max()
     epochs = middle.index.to_numpy()
 
     def line(axis: Axes, column: str, label: str, **look: Any) -> None:
         unit = 100 if axis is ratios else 1
-        axis.plot(epochs, unit * middle[column], ms=4, label=label, **look)
+        axis.plot(epochs, unit * middle[column], ms=3, label=label, **look)
         axis.fill_between(epochs, unit * low[column], unit * high[column], color=look["color"], alpha=0.15, lw=0)
 
     for part, name, colour, marker in (("hidden", "hidden state", BLUE, "s"), ("token", "visual token", ORANGE, "o")):
@@ -254,37 +277,45 @@ def signal(frame: pd.DataFrame, title: str, note: str = "") -> Figure:
     sizes.set(title=title, ylabel="Euclidean norm")
     ratios.set(title="what differs between clips", ylabel="signal: spread / norm (%)")
     handles = [*sizes.get_legend_handles_labels()[0], ratios.lines[-1]]
-    figure.legend(handles=handles, loc="outside upper left", ncols=3, fontsize=7, handlelength=3)
-    caption(figure, f"Lines: the median over folds. Bands: from the lowest to the highest fold.\n{note}")
+    figure.legend(handles=handles, loc="outside upper left", ncols=3, handlelength=3)
+    caption(figure, f"{note}\nLines: the median over folds. Bands: from the lowest to the highest fold.")
     return figure
 
 
 @styled(STYLE)
-def intensity_curve(
-    points: pd.DataFrame, scored: Sequence[str], trivial: Sequence[str] = tuple(TRIVIAL), note: str = ""
-) -> Figure:
-    """Score over the synthetic release's intensity: one dot per seed, lines through the means, trivial classifiers.
+def intensity_curve(points: pd.DataFrame, trivial: Sequence[str] = tuple(TRIVIAL), note: str = "") -> Figure:
+    """Score over the synthetic release's intensity: a point with its interval per scorer and seed, lines of the means.
 
     Args:
-        points: ``intensity``, ``seed``, and the columns named by ``scored`` and ``trivial``, from 0 to 1.
-        scored: the columns of scores, by their names in the legend.
-        trivial: of ``TRIVIAL``, those to draw.
+        points: ``intensity``, ``seed``, ``scorer``, ``score``, ``low`` and ``high`` (NaN where there is no interval),
+            and the columns named by ``trivial``; scores from 0 to 1.
+        trivial: of ``TRIVIAL``, those to draw, each the mean over seeds.
     """
-    figure, axis = plt.subplots(figsize=(5.2, 3.7))
-    percent = points[["intensity"]].join(100 * points[[*scored, *trivial]])
-    line = {"data": percent, "x": "intensity", "errorbar": None, "ax": axis}
-    for name, marker, colour in zip(scored, MARKERS, PALETTE, strict=False):
-        axis.plot(percent["intensity"], percent[name], marker, color=colour, alpha=0.4, ms=4.5)
-        sns.lineplot(**line, y=name, color=colour, label=name, legend=False)
+    long = max(map(len, [*points["scorer"], *trivial])) > 30
+    entries = points["scorer"].nunique() + len(trivial)
+    figure, axis = plt.subplots(figsize=(COLUMN, 2.1 + 0.13 * (entries if long else -(-entries // 2))))
+    levels, scorers = np.sort(points["intensity"].unique()), list(points["scorer"].unique())
+    marks = points[["scorer", "seed"]].drop_duplicates()
+    step = 0.03 * (np.ptp(levels) or 1)  # so that intervals at one intensity stand beside each other
+    percent = points.assign(**{name: 100 * points[name] for name in ("score", "low", "high", *trivial)})
+    for k, ((scorer, _), rows) in enumerate(percent.groupby(["scorer", "seed"], sort=False)):
+        x, i = rows["intensity"] + (k - (len(marks) - 1) / 2) * step, scorers.index(scorer)
+        spread = np.clip([rows["score"] - rows["low"], rows["high"] - rows["score"]], 0, None)
+        axis.errorbar(x, rows["score"], spread, fmt=MARKERS[i], color=PALETTE[i], ms=3.5, lw=0.9, capsize=1.6)
+    handles: list[Line2D] = []
+    for i, scorer in enumerate(scorers):
+        mean = percent[percent["scorer"] == scorer].groupby("intensity")["score"].mean()
+        axis.plot(mean, color=PALETTE[i], lw=1, alpha=0.6)
+        handles.append(Line2D([], [], color=PALETTE[i], marker=MARKERS[i], ms=3.5, lw=1, label=scorer))
     for name in trivial:
-        sns.lineplot(**line, y=name, color=GREY, ls=TRIVIAL[name], lw=1.1, label=name, legend=False)
-    axis.set(xlabel="intensity of the synthetic AUs", ylabel=F1)
-    figure.legend(loc="outside upper left", ncols=2, fontsize=7)
-    caption(figure, f"Dots: one seed each. Lines: the mean over seeds.\n{note}")
+        handles += axis.plot(percent.groupby("intensity")[name].mean(), color=GREY, ls=TRIVIAL[name], lw=1, label=name)
+    axis.set(xlabel="intensity of the synthetic AUs", ylabel=F1, xticks=levels)
+    figure.legend(handles=handles, loc="outside upper left", ncols=1 if long else 2)
+    caption(figure, f"{note}\nPoints: one seed each, with 95 % intervals over subjects. Lines: the mean over seeds.")
     return figure
 
 
-@styled(SMALL)
+@styled(STYLE)
 def tuning(gains: pd.DataFrame, margins: Mapping[str, float], note: str = "") -> Figure:
     """What tuning on the test labels adds: by the spread of an uninformative scorer, by the offset of a skilled one.
 
@@ -313,7 +344,7 @@ def tuning(gains: pd.DataFrame, margins: Mapping[str, float], note: str = "") ->
     for axis in axes:
         axis.set_ylim(0, None)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
-    caption(figure, f"Bands: 2.5 % to 97.5 % quantiles of the simulated test sets.\n{note}")
+    caption(figure, f"{note}\nBands: 2.5 % to 97.5 % quantiles of the simulated test sets.")
     return figure
 
 
@@ -327,24 +358,23 @@ def methods(panels: Mapping[str, pd.DataFrame], trivial: Mapping[str, Mapping[st
         trivial: title -> trivial classifier (of ``TRIVIAL``) -> its score; drawn as lines.
     """
     longest = max(map(len, panels.values()))
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(0.6 + 3.4 * len(panels), 1.3 + 0.26 * longest), sharex=True, squeeze=False
-    )
+    size = (COLUMN, 1.3 + 0.17 * longest) if len(panels) == 1 else (PAGE, 0.9 + 0.17 * longest)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharex=True, squeeze=False)
     for axis, (title, frame) in zip(axes[0], panels.items(), strict=True):
         lines = range(len(frame))
         for name, value in trivial.get(title, {}).items():
             axis.axvline(value, color=GREY, ls=TRIVIAL[name], lw=1)
-        axis.hlines(lines, frame["low"], frame["high"], color=BLUE, lw=1.6)
-        axis.plot(frame["score"], lines, "o", color=BLUE, ms=5)
-        axis.plot(frame["published"], lines, "D", color=ORANGE, mfc="none", ms=5)
-        axis.set(title=title, yticks=lines, yticklabels=frame.index, ylim=(len(frame) - 0.4, -0.6))
+        axis.hlines(lines, frame["low"], frame["high"], color=BLUE, lw=1.2)
+        axis.plot(frame["score"], lines, "o", color=BLUE, ms=3.5)
+        axis.plot(frame["published"], lines, "D", color=ORANGE, mfc="none", ms=3.5)
+        axis.set(title=textwrap.fill(title, 48), yticks=lines, yticklabels=frame.index, ylim=(len(frame) - 0.4, -0.6))
         axis.set_xlabel("average two-class macro F1 (%)")
-    handles = [Line2D([], [], color=BLUE, marker="o", lw=1.6, label="ours, 95 % interval")]
+    handles = [Line2D([], [], color=BLUE, marker="o", ms=3.5, lw=1.2, label="ours, 95 % interval")]
     if any(frame["published"].notna().any() for frame in panels.values()):
-        handles += [Line2D([], [], color=ORANGE, marker="D", mfc="none", ls="", label="published")]
+        handles += [Line2D([], [], color=ORANGE, marker="D", ms=3.5, mfc="none", ls="", label="published")]
     names = dict.fromkeys(name for scores in trivial.values() for name in scores)
     handles += [Line2D([], [], color=GREY, ls=TRIVIAL[name], label=name) for name in names]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8)
+    figure.legend(handles=handles, loc="outside upper left", ncols=2 if len(panels) == 1 else len(handles))
     caption(figure, note)
     return figure
 
@@ -360,20 +390,22 @@ def differences(frame: pd.DataFrame, note: str = "") -> Figure:
     """
     panels = dict(list(frame.groupby(level=["data", "against"], sort=False)))
     lines = [len(rows) for rows in panels.values()]
+    titles = [textwrap.fill(f"{data}: method minus {against}", 44) for data, against in panels]
+    words = [title.count("\n") + 1 for title in titles]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(6.4, 0.9 + 0.65 * len(panels) + 0.22 * sum(lines)), sharex=True, squeeze=False,
-        height_ratios=[n + 0.6 for n in lines],
+        len(panels), 1, figsize=(COLUMN, 0.7 + 0.16 * len(panels) + 0.14 * sum(lines + words)), sharex=True,
+        squeeze=False, height_ratios=[n + 0.6 for n in lines],
     )  # fmt: skip
-    for axis, ((data, against), rows) in zip(axes[:, 0], panels.items(), strict=True):
+    for axis, title, rows in zip(axes[:, 0], titles, panels.values(), strict=True):
         axis.axvline(0, color="black", lw=0.9)
         for y, (_, row) in enumerate(rows.iterrows()):
             _interval(axis, y, row)
         axis.set_yticks(range(len(rows)), rows.index.get_level_values("method"))
         axis.set(ylim=(len(rows) - 0.4, -0.6))
-        axis.set_title(textwrap.fill(f"{data}: method minus {against}", 56), loc="left", fontsize=9)
+        axis.set_title(title, loc="left")
         axis.tick_params(axis="y", length=0)
-    axes[-1, 0].set_xlabel("difference of the averages, points of two-class macro F1")
-    figure.legend(handles=_support(), loc="outside upper right", ncols=2, fontsize=8)
+    axes[-1, 0].set_xlabel("points of two-class macro F1, averaged")
+    figure.legend(handles=_support(), loc="outside upper left")
     caption(figure, note)
     return figure
 
@@ -381,23 +413,23 @@ def differences(frame: pd.DataFrame, note: str = "") -> Figure:
 def _support() -> list[Line2D]:
     """The legend of ``_interval``."""
     return [
-        Line2D([], [], color=BLUE, marker="o", ms=4.5, lw=1.4, label="supported (corrected p below 0.05)"),
-        Line2D([], [], color=GREY, marker="o", ms=4.5, lw=1, mfc="white", label="not supported, or cannot be told"),
+        Line2D([], [], color=BLUE, marker="o", ms=3.5, lw=1.2, label="supported (corrected p below 0.05)"),
+        Line2D([], [], color=GREY, marker="o", ms=3.5, lw=0.9, mfc="white", label="not supported, or cannot be told"),
     ]
 
 
 def _interval(axis: Axes, y: float, row: pd.Series) -> None:
     """A difference with its interval, a line of a panel."""
     if np.isnan(row["difference"]):
-        axis.text(0.01, y, "not compared", transform=axis.get_yaxis_transform(), va="center", fontsize=7, color=GREY)
+        axis.text(0.01, y, "not compared", transform=axis.get_yaxis_transform(), va="center", fontsize=NOTE, color=GREY)
         return
     supported = row["supported"] == "yes"
     colour = BLUE if supported else GREY
-    axis.plot([row["low"], row["high"]], [y, y], color=colour, lw=1.4 if supported else 1)
-    axis.plot(row["difference"], y, "o", ms=4.5, color=colour, mfc=colour if supported else "white")
+    axis.plot([row["low"], row["high"]], [y, y], color=colour, lw=1.2 if supported else 0.9)
+    axis.plot(row["difference"], y, "o", ms=3.5, color=colour, mfc=colour if supported else "white")
 
 
-@styled(SMALL | {"axes.grid.axis": "x"})
+@styled(STYLE | {"axes.grid.axis": "x"})
 def controls(frame: pd.DataFrame, note: str = "") -> Figure:
     """Each variant's difference to the whole model with its paired interval, a panel for each data that has some.
 
@@ -416,7 +448,7 @@ def controls(frame: pd.DataFrame, note: str = "") -> Figure:
         labels += [group, *what]
         order += ["", *what.index]
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(PAGE, 0.85 + 0.145 * len(order)), sharex=True, sharey=True, squeeze=False
+        1, len(panels), figsize=(PAGE, 1.2 + 0.145 * len(order)), sharex=True, sharey=True, squeeze=False
     )
     for axis, (data, rows) in zip(axes[0], panels.items(), strict=True):
         whole, chance = (frame.xs((data, name), level=("data", "variant")).iloc[0] for name in ("all", CHANCE))
@@ -427,7 +459,8 @@ def controls(frame: pd.DataFrame, note: str = "") -> Figure:
             if len(seeds) > 1:
                 axis.plot(seeds, np.full(len(seeds), y), "|", color=GREY, ms=3.5, mew=0.7)
             _interval(axis, y, row)
-        axis.set(ylim=(len(order) - 0.4, -0.6), title=textwrap.fill(data, max(18, 60 // len(panels))), xlabel="points")
+        axis.set(ylim=(len(order) - 0.4, -0.6), title=textwrap.fill(data, max(18, 60 // len(panels))))
+        axis.set_xlabel("minus the whole model\n(points of macro F1)")
         axis.tick_params(axis="y", length=0)
     axes[0, 0].set_yticks(range(len(order)), labels)
     for variant, label in zip(order, axes[0, 0].get_yticklabels(), strict=True):
@@ -435,31 +468,32 @@ def controls(frame: pd.DataFrame, note: str = "") -> Figure:
     handles = [*_support(), Line2D([], [], color=GREY, lw=1, ls=TRIVIAL[CHANCE], label=f"chance level ({CHANCE})")]
     if variants["seeds"].max() > 1:
         handles.append(Line2D([], [], color=GREY, marker="|", ls="", ms=4, label="one seed"))
-    figure.legend(handles=handles, loc="outside upper right", ncols=4)
-    caption(figure, f"Variant minus the whole model, average two-class macro F1, 95 % interval.\n{note}")
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    caption(figure, f"{note}\nVariant minus the whole model, average two-class macro F1.")
     return figure
 
 
-@styled(SMALL)
+@styled(STYLE)
 def reliability(frame: pd.DataFrame, errors: pd.Series, note: str = "") -> Figure:
     """How often an AU is present when the model gives it a probability: a panel per AU, a dot as large as its bin.
 
     Args:
-        frame: ``calibration.reliability`` (au, bin, mean_probability, frequency, count); bins without clips are left
-            out.
-        errors: ``calibration.expected_error`` of each AU, 0 to 1.
+        frame: ``calibration.reliability`` (au, bin, mean_probability, frequency, count); bins of fewer than
+            ``FEWEST_CLIPS`` are left out.
+        errors: ``calibration.expected_error`` (ECE) of each AU over all bins, 0 to 1.
     """
     aus = list(dict.fromkeys(frame["au"]))
-    figure, axes = grid(len(aus), 4, 1.7, 1.6)
-    largest = max(1, frame["count"].max()) if len(frame) else 1
+    figure, axes = grid(len(aus), 4, 1.6)
+    filled = frame[frame["count"] >= FEWEST_CLIPS].sort_values("mean_probability")
+    largest = max([1, *filled["count"]])
     for axis, au in zip(axes, aus, strict=True):
-        rows = frame[(frame["au"] == au) & (frame["count"] > 0)].sort_values("mean_probability")
+        rows = filled[filled["au"] == au]
         axis.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
         axis.plot(rows["mean_probability"], rows["frequency"], color=BLUE, lw=0.9)
         axis.scatter(rows["mean_probability"], rows["frequency"], 4 + 50 * rows["count"] / largest, color=BLUE,
                      alpha=0.75, lw=0, clip_on=False)  # fmt: skip
         axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        axis.set_title(f"{au}, error {100 * errors[au]:.0f} %", loc="left")
+        axis.set_title(f"{au}, ECE {100 * errors[au]:.0f} %", loc="left")
     for axis in axes[::4]:
         axis.set_ylabel("share of clips with it")
     for axis in axes[-4:]:
@@ -469,11 +503,11 @@ def reliability(frame: pd.DataFrame, errors: pd.Series, note: str = "") -> Figur
         Line2D([], [], color=BLUE, lw=0.9, marker="o", ms=4, label=f"bins, by area up to {largest:.0f} clips"),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=2)
-    caption(figure, note)
+    caption(figure, f"{note}\nECE: expected calibration error. Bins of fewer than {FEWEST_CLIPS} clips are not drawn.")
     return figure
 
 
-@styled(SMALL | {"axes.grid.axis": "x"})
+@styled(STYLE | {"axes.grid.axis": "x"})
 def claims(frame: pd.DataFrame, note: str = "") -> Figure:
     """Every comparison of the publication's claims with its interval, a block per claim.
 
@@ -503,7 +537,7 @@ def claims(frame: pd.DataFrame, note: str = "") -> Figure:
                 row["difference"], at, mark, ms=4, color=colour, mfc=colour if row["verdict"] in colours else "white"
             )
             axis.plot(row["published"], at, "D", ms=3.2, color="black", mfc="none", mew=0.8)
-    axis.set_yticks(range(len(labels)), [textwrap.shorten(text, 64, placeholder=" …") for text, _ in labels])
+    axis.set_yticks(range(len(labels)), [textwrap.shorten(text, 78, placeholder=" …") for text, _ in labels])
     for (_, heading), label in zip(labels, axis.get_yticklabels(), strict=True):
         label.set_fontweight("bold" if heading else "normal")
     axis.set(ylim=(len(labels) - 0.4, -0.6), xlabel="full model minus control, points")
@@ -517,6 +551,6 @@ def claims(frame: pd.DataFrame, note: str = "") -> Figure:
     if shown["published"].notna().any():
         handles.append(Line2D([], [], color="black", marker="D", ms=3.5, ls="", mfc="none", label="published margin"))
     figure.legend(handles=handles, loc="outside upper right", ncols=5)
-    rehearsal = "A rehearsal on synthetic releases, no result on CASME II or SAMM.\n" * bool(shown["synthetic"].any())
+    rehearsal = "A rehearsal on synthetic releases, no result on CASME II or SAMM. " * bool(shown["synthetic"].any())
     caption(figure, rehearsal + note)
     return figure

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from aullm_lib import facs
 from aullm_lib.report.figures.canvas import GAP, Canvas, outlined
-from aullm_lib.report.figures.style import GREY, ORANGE, STYLE, probability_bars, styled
+from aullm_lib.report.figures.style import GREY, NOTE, ORANGE, PAGE, STYLE, probability_bars, styled
 
 PANELS = ("raw frame", "aligned", "LED-filtered", "heat map")
 SHOWN = ("all four", *PANELS)
@@ -88,13 +88,13 @@ def draw(view: View, shown: str = SHOWN[0], figure: Figure | None = None) -> Fig
     """
     if shown not in SHOWN:
         raise ValueError(f"shown={shown!r}: choose one of {', '.join(SHOWN)}")
-    panels, side = (PANELS, 2.0) if shown == SHOWN[0] else ((shown,), 3.4)
-    bars, top = max(1.2, 0.75 * side), 0.62  # inches
-    right = 0.1 + len(panels) * (side + GAP) + 0.8
-    canvas = Canvas(right + bars + 0.85, top + side + 0.55, view.note, figure)
-    canvas.text(0.1, 0.08, f"{view.title}: frame {view.frame + 1} of {view.n_frames}", fontsize=10, va="top")
+    panels, side = (PANELS, 1.26) if shown == SHOWN[0] else ((shown,), 4.6)
+    bars, top = 0.8, 0.42  # inches
+    right = 0.05 + len(panels) * (side + GAP) + 0.45
+    canvas = Canvas(PAGE, top + side + 0.42, view.note, figure)
+    canvas.text(0.05, 0.06, f"{view.title}: frame {view.frame + 1} of {view.n_frames}", fontsize=7.5, va="top")
     for i, panel in enumerate(panels):
-        _panel(canvas, 0.1 + i * (side + GAP), top, side, panel, view)
+        _panel(canvas, 0.05 + i * (side + GAP), top, side, panel, view)
     _bars(canvas.axes(right, top, bars, side), view)
     return canvas.figure
 
@@ -102,11 +102,11 @@ def draw(view: View, shown: str = SHOWN[0], figure: Figure | None = None) -> Fig
 def _panel(canvas: Canvas, x: float, y: float, side: float, panel: str, view: View) -> None:
     """One of ``PANELS``, or why it is missing, with the colour bar of a panel that has one below it."""
     sample = f"sample {view.sample + 1} of {view.samples}"
-    title, missing, bar = panel, view.missing.get(panel), (x + 0.1 * side, y + side + 0.06, 0.8 * side, 0.08)
+    title, missing, bar = panel, view.missing.get(panel), (x + 0.1 * side, y + side + 0.05, 0.8 * side, 0.06)
     if missing:
         (axis,) = canvas.film(x, y, side, [np.full_like(view.aligned, 235)])
         middle = (view.aligned.shape[1] - 1) / 2
-        axis.text(middle, middle, textwrap.fill(missing, 30), ha="center", va="center", fontsize=7.5, color=GREY)
+        axis.text(middle, middle, textwrap.fill(missing, 22), ha="center", va="center", color=GREY)
     elif panel == "raw frame":
         axis = canvas.axes(x, y, side, side, xticks=[], yticks=[])
         outlined(axis, view.raw, view.matrix, len(view.aligned))
@@ -120,7 +120,7 @@ def _panel(canvas: Canvas, x: float, y: float, side: float, panel: str, view: Vi
         (axis,) = canvas.film(x, y, side, [view.sampled], heat=[view.heat])
         title = f"{view.au} heat map, {sample}"
         canvas.colour_bar(*bar, "share of the clip's maximum")
-    axis.set_title(title, fontsize=8.5, y=1)
+    axis.set_title(title, fontsize=NOTE, y=1)
 
 
 def _bars(axis: Axes, view: View) -> None:
@@ -128,22 +128,22 @@ def _bars(axis: Axes, view: View) -> None:
         axis.set_axis_off()
         axis.set_xlim(0, 1)
         lines = (f"annotated: {', '.join(view.truth) or 'none'}", view.missing["probabilities"])
-        text = "\n\n".join(textwrap.fill(line, 30) for line in lines)
-        axis.text(0, 0.5, text, transform=axis.transAxes, va="center", fontsize=8)
+        text = "\n\n".join(textwrap.fill(line, 24) for line in lines)
+        axis.text(0, 0.5, text, transform=axis.transAxes, va="center")
         return
     series, positive = view.probabilities, predicted(view)
     probability_bars(axis, series, view.truth, view.threshold)
     for i, au in enumerate(series.index):
         right = (au in positive) == (au in view.truth)
         answer = ("present" if au in positive else "absent") + (" ✓" if right else " ✗")
-        axis.text(1.03, i, answer, va="center", fontsize=7.5, color=GREY if right else "black")
+        axis.text(1.03, i, answer, va="center", fontsize=NOTE, color=GREY if right else "black")
     axis.set_yticks(range(len(series)), [f"● {au}" if au in view.truth else au for au in series.index])
     for label, au in zip(axis.get_yticklabels(), series.index, strict=True):
         label.set_fontweight("bold" if au == view.au else "normal")
-    axis.set_xlabel("probability; line: threshold", fontsize=8)
+    axis.set_xlabel("probability; line: threshold", fontsize=NOTE)
     others = [au for au in view.truth if au not in series.index]
     title = "● annotated" + f" (and {', '.join(others)})" * bool(others)
-    axis.set_title(title, fontsize=8.5, color=ORANGE, y=1)
+    axis.set_title(title, fontsize=NOTE, color=ORANGE, y=1)
 
 
 def named(au: str) -> str:
