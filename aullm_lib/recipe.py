@@ -104,7 +104,9 @@ class Recipe(Settings):
     )
     # LLM
     prompt: str = setting(
-        "Analyze the facial features to classify action units:", "paper 3.3; released script: Chinese, our wording here"
+        "Analyze the facial features to classify action units:",
+        "paper 3.3; released script: Chinese, here in our words, which mean: Please analyze the fused features of the "
+        "face video and classify the facial action units:",
     )
     prompt_control: str = setting(
         "none",

@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 
 import bleach
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
+
+from aullm_lib.report import document
 
 TEMPLATES = Path(__file__).parent / "template"
 FORMATS = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain")
@@ -26,6 +28,9 @@ _TAGS = set(
     )
 )
 _ATTRIBUTES = {"alt", "class", "colspan", "height", "open", "rowspan", "scope", "start", "title", "width"}
+_PLACES = {*(f"h{level}" for level in range(1, 7)), "section", "figure", "table"}  # which links may lead to
+_NUMBERS = re.compile(r"[-–−+\d.,%\[\]()/ e]*|nan|NaN|None")
+_LONG = 40  # characters of a cell, from which on its column has lines
 _PROTOCOLS = ("http", "https", "mailto", "data")
 
 
@@ -34,6 +39,11 @@ def clean(text: str) -> str:
     soup = BeautifulSoup(text, "html.parser")
     for style in soup("style"):
         style.decompose()
+    for table in soup.select("table:not(section table, .grid)"):  # those of our own reports are arranged
+        _arrange(table)
+    for words in soup(string=document.HAN):
+        if words.find_parent(lang=True) is None:
+            words.replace_with(BeautifulSoup(document.escaped(words), "html.parser"))
     return bleach.clean(str(soup), tags=_TAGS, attributes=_allowed, protocols=_PROTOCOLS)
 
 
@@ -43,7 +53,28 @@ def _allowed(tag: str, name: str, value: str) -> bool:
         return tag == "img" and value.startswith("data:image/")
     if name == "href":
         return tag == "a" and not address.startswith("data:")
-    return name in _ATTRIBUTES or (name == "id" and re.fullmatch("h[1-6]", tag) is not None)
+    if name == "lang":
+        return re.fullmatch("[A-Za-z-]+", value) is not None
+    return name in _ATTRIBUTES or (name == "id" and tag in _PLACES)
+
+
+def _arrange(table: Tag) -> None:
+    """A data frame as one reads it: the index's names in the line of the columns' names, words at the left."""
+    lines = [line("td") for line in table("tr") if line("td")]
+    heads = [line for line in table("tr") if not line("td")]
+    width = min(map(len, lines), default=0)
+    if len(heads) > 1 and width:
+        below, above = heads[-1]("th")[:-width], heads[-2]("th")
+        if not any(cell.get_text(strip=True) for cell in [*heads[-1]("th")[-width:], *above[: len(below)]]):
+            for cell, name in zip(above, below, strict=False):
+                cell.string = name.get_text()
+            heads.pop().decompose()
+    for place in range(-width, 0):
+        cells = [line[place] for line in lines]
+        texts = [cell.get_text(strip=True) for cell in cells]
+        if not all(map(_NUMBERS.fullmatch, texts)):
+            for cell in [*cells, *(heads[-1]("th")[place:][:1] if heads else [])]:
+                cell["class"] = "words long" if max(map(len, texts)) > _LONG else "words"
 
 
 @cache
@@ -65,21 +96,28 @@ def of_notebook(book: NotebookNode) -> str:
     that has none is named, or left out if it is a progress bar.
     """
     states = book.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    cells, caption = [], ""
+    cells, caption, pictures = [], "", 0
     for cell in book.cells:
         if cell.cell_type == "markdown":
             caption = re.sub(r"[#*`]", "", cell.source).strip().partition("\n")[0] or caption
         if cell.cell_type == "code":
             outputs = (_output(output, states, caption) for output in cell.outputs)
             cell = NotebookNode(cell | {"outputs": [output for output in outputs if output]})
+            for output in cell.outputs:
+                if any(kind.startswith("image/") for kind in output.get("data", ())):
+                    pictures += 1
+                    output.metadata["place"] = f"picture-{pictures}"
         cells.append(cell)
     metadata = {key: value for key, value in book.metadata.items() if key != "widgets"}
     return _exporter().from_notebook_node(NotebookNode(book | {"cells": cells, "metadata": metadata}))[0]
 
 
 def _output(output: NotebookNode, states: dict, caption: str) -> NotebookNode | None:
-    if output.output_type == "stream":  # without what a terminal would have overwritten
-        return NotebookNode(output | {"text": re.sub(r"[^\n]*\r(?!\n)", "", output.text)})
+    if output.output_type == "stream":
+        text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)  # which a terminal would have overwritten
+        text = re.sub(r"(?m)^.*\d%\|.*\n?", "", text)  # progress bars
+        text = re.sub(r"(?m)^\S*ipykernel_\d+\S*: (\w+: .*)\n  .*\n?", r"\1\n", text)  # a warning's line of code
+        return NotebookNode(output | {"text": text}) if text.strip() else None
     if output.output_type == "error":
         return output
     data = {kind: output.data[kind] for kind in FORMATS if kind in output.data}

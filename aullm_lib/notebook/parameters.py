@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import yaml
 
 from aullm_lib import baselines, datasets, facs, model, preprocess
@@ -394,6 +395,8 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
         raise ValueError(f"{name}: the claims {', '.join(keys)} need nothing of this notebook")
     namespace |= needed
     enter_home()
+    for limit in ("max_colwidth", "max_columns", "max_rows"):
+        pd.set_option(f"display.{limit}", None)  # a table is shown whole: half a name of a run leads nowhere
     logging.basicConfig(format="%(message)s")
     logging.getLogger("aullm_lib").setLevel(logging.INFO)  # how far a training is, below its cell and in a batch's log
     return work, needed

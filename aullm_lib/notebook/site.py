@@ -17,7 +17,6 @@ from typing import Any
 import jinja2
 from bs4 import BeautifulSoup
 from markupsafe import Markup
-from PIL import Image
 
 from aullm_lib.datasets import TITLES
 from aullm_lib.notebook import executed, fragment, parameters
@@ -119,23 +118,28 @@ def _pages(work: Workspace, books: list[Executed], report: str) -> dict[str, str
         "data": DATA,
     }
     synthetic = frozenset[bool]().union(*(book.synthetic for book in books))
+    made, drawn = _tables(work), _figures(work, books)
+    places = [*(table["place"] for table in made), *(place for group in drawn for place in group["places"])]
+    contents = Markup(document.contents(["What was run", "Tables", "Figures"], places))
     pages = {
         "index": environment.get_template("overview.html.j2").render(
             here="index", before=None, after=replication.NAME, title=f"AU-LLM, profile {work.profile}",
-            label=_label(synthetic), facts=_facts(books), notebooks=books, tables=_tables(work),
+            label=_label(synthetic), facts=_facts(books), notebooks=books, tables=made, contents=contents,
             missing=[name for name in parameters.names() if name not in names], command=executed.command(work.profile),
-            figures=_figures(work, books), revision=_joined(book.revision for book in books),
+            figures=drawn, revision=_joined(book.revision for book in books),
         )
     }  # fmt: skip
     template = environment.get_template("page.html.j2")
     pages[replication.NAME] = template.render(
         here=replication.NAME, before="index", after=names[2] if books else None, title=replication.TITLE,
-        label=_label(synthetic), problem="", body=Markup(report), revision=_joined(book.revision for book in books),
+        label=_label(synthetic), problem="", contents="", body=Markup(report),
+        revision=_joined(book.revision for book in books),
     )  # fmt: skip
     for book, before, after in zip(books, names[1:], [*names[3:], None], strict=False):
+        body = fragment.of_notebook(book.book)
         pages[book.name] = template.render(
             here=book.name, before=before, after=after, title=book.title, label=_label(book.synthetic),
-            problem=book.problem, body=Markup(fragment.of_notebook(book.book)), revision=book.revision,
+            problem=book.problem, contents=_sections(body), body=Markup(body), revision=book.revision,
         )  # fmt: skip
     return pages
 
@@ -170,38 +174,65 @@ def _text(value: Any) -> str:
     return str((TITLES | {"tiny": "tiny (two layers, random weights)"}).get(value, value))
 
 
-def _tables(work: Workspace) -> list[Markup]:
-    """The tables that ``07_paper`` wrote, as sections below a heading of the page."""
-    sections = []
+def _sections(body: str) -> Markup:
+    """The list of a notebook's sections, where it has several, and of its tables that have a name."""
+    soup = BeautifulSoup(body, "html.parser")
+    sections = [heading.get_text() for heading in soup("h2", id=True) if not heading.find_parent("section")]
+    named = [(str(part["id"]), part.h2.get_text()) for part in soup("section", id=True) if part.h2]
+    return Markup(document.contents(sections, named) if len(sections) + len(named) > 1 else "")
+
+
+def _tables(work: Workspace) -> list[dict]:
+    """The tables that ``07_paper`` wrote, as sections below a heading of the page, with their files."""
+    found = []
     for path in sorted(work.figures.glob("table*.html")):
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-        for heading in soup("h2"):
-            heading.name = "h3"
-        sections += [Markup(fragment.clean(str(section))) for section in soup("section")]
-    return sections
+        ends = {".csv": "CSV", "_scores.csv": "every score", ".tex": "LaTeX", ".md": "Markdown", ".json": "provenance"}
+        beside = {name: path.with_name(path.stem + end) for end, name in ends.items()}
+        for section in soup("section"):
+            section["id"] = path.stem
+            heading = section.h2
+            if heading:
+                heading.name = "h3"
+            found.append(
+                {
+                    "content": Markup(fragment.clean(str(section))),
+                    "place": (path.stem, heading.get_text() if heading else path.stem),
+                    "files": {name: f"../{file.name}" for name, file in beside.items() if file.is_file()},
+                }
+            )
+    return found
 
 
 def _figures(work: Workspace, books: list[Executed]) -> list[dict]:
     """The figures in their printed size, by the notebook that wrote them, then the others."""
-    figures = {path: _figure(path) for path in sorted(work.figures.rglob("*.png"))}
+    figures = {path: _figure(path, work.figures) for path in sorted(work.figures.rglob("*.png"))}
     groups = []
     for book in books:
         written = [figures.pop(path) for path in map(Path, book.written) if path in figures]
-        groups.append({"title": book.title, "figures": written})
-    groups.append({"title": "Recorded by none of these notebooks", "figures": list(figures.values())})
-    return [group for group in groups if group["figures"]]
+        groups.append((book.title, written))
+    groups.append(("Recorded by none of these notebooks", list(figures.values())))
+    return [
+        {
+            "title": title,
+            "figures": [Markup(document.figure(block, base)) for block, base in written],
+            "places": [place for block, _ in written if (place := document.place(block))],
+        }
+        for title, written in groups
+        if written
+    ]
 
 
-def _figure(path: Path) -> dict:
-    with Image.open(path) as image:
-        scale = 96 / image.info.get("dpi", (96, 96))[0]
-        width, height = (round(side * scale) for side in image.size)
+def _figure(path: Path, folder: Path) -> tuple[document.Figure, str]:
+    """A figure with its caption (``figures.save``), and what leads from the site to its folder."""
+    name, text = path.stem.replace("_", " "), path.with_suffix(".txt")
+    caption = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
     synthetic = executed.provenance(path).get("synthetic")
-    return {
-        "path": path, "name": path.stem.replace("_", " "), "width": width, "height": height,
-        "content": base64.b64encode(path.read_bytes()).decode(),
-        "data": DATA[frozenset() if synthetic is None else frozenset({synthetic})],
-    }  # fmt: skip
+    data = DATA[frozenset() if synthetic is None else frozenset({synthetic})]
+    below = path.parent.relative_to(folder).as_posix()
+    words = f"{name}: {caption}" if caption else f"{name}."
+    block = document.Figure(path.with_suffix(""), f"{words}\n{path}, {data}", caption.partition("\n")[0] or name)
+    return block, "../" if below == "." else f"../{below}/"
 
 
 def main(options: Namespace) -> int:

@@ -227,7 +227,7 @@ class BestBaseline:
         number = 1 + RELEASES.index(self.test_set)
         averages = published.table(number)[published.AVERAGE]
         rows = {m: row for m in published.BASELINES if (row := published.baseline(number, m))}
-        return (max(rows, key=lambda method: averages[rows[method][0]]),)
+        return (max(rows, key=lambda method: averages[rows[method]]),)
 
     def rows(self, runs: Runs) -> Iterator[Row]:
         (method,), number = self.methods, 1 + RELEASES.index(self.test_set)
@@ -242,8 +242,7 @@ class BestBaseline:
 
 def _name(number: int, method: str) -> str:
     """A baseline as a published table names it."""
-    row = published.baseline(number, method)
-    return row[1] if row else method
+    return published.baseline(number, method) or method
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,9 @@ class Figure(NamedTuple):
     caption: str
     alt: str
 
+    def file(self, end: str) -> Path:
+        return self.path.with_name(self.path.name + end)
+
 
 Block: TypeAlias = Heading | Items | Command | Grid | Figure | Table | Text
 
@@ -81,6 +84,18 @@ Block: TypeAlias = Heading | Items | Command | Grid | Figure | Table | Text
 def anchor(heading: str) -> str:
     """The anchor of a heading, as GitHub makes it."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def place(block: Block) -> tuple[str, str] | None:
+    """The anchor of a table or figure and its first words; None for other blocks."""
+    match block:
+        case Grid():
+            return anchor(block.caption), block.caption
+        case Figure():
+            return block.path.name, re.split(r"\. |\n", block.caption)[0]
+        case Table():
+            return block.name, block.heading
+    return None
 
 
 def _headings(blocks: Iterable[Block]) -> dict[int, str]:
@@ -145,13 +160,20 @@ def _cell(text: Text) -> str:
 
 # HTML
 
+HAN = re.compile(r"[\u2e80-\u9fff\uff00-\uffef]+")
+
+
+def escaped(text: str) -> str:
+    """Text for HTML, in which Chinese says that it is: for its font, its line breaks, and those who have it read."""
+    return HAN.sub(r'<span lang="zh">\g<0></span>', html.escape(text))
+
 
 def _html(text: Text, base: str = "") -> str:
     def draw(part: str | Link | Code) -> str:
         if isinstance(part, Link):
             target = part.target if part.target.startswith("#") or "://" in part.target else base + part.target
-            return f'<a href="{html.escape(_address(target))}">{html.escape(part.text)}</a>'
-        return f"<code>{html.escape(part.text)}</code>" if isinstance(part, Code) else html.escape(part)
+            return f'<a href="{html.escape(_address(target))}">{escaped(part.text)}</a>'
+        return f"<code>{escaped(part.text)}</code>" if isinstance(part, Code) else escaped(part)
 
     return _joined(map(draw, _parts(text)))
 
@@ -163,32 +185,20 @@ def body(title: str, blocks: Sequence[Block], base: str = "") -> str:
         base: What leads from the page's folder to the document's, such as "../".
     """
     sections = _headings(blocks)
-    contents = "".join(f'<li><a href="#{anchor(text)}">{html.escape(text)}</a></li>' for text in sections.values())
-    out = [f"<h1>{html.escape(title)}</h1>"]
+    out = [f"<h1>{html.escape(title)}</h1>", contents(sections.values(), filter(None, map(place, blocks)))]
     for block in blocks:
         match block:
             case Heading():
                 text = sections.get(id(block), block.text)
-                if contents and block.level == 2:
-                    out.append(f'<ul class="contents">{contents}</ul>')
-                    contents = ""
                 out.append(f'<h{block.level} id="{anchor(text)}">{html.escape(text)}</h{block.level}>')
             case Items():
                 out.append(f"<ul>{''.join(f'<li>{_html(item, base)}</li>' for item in block.items)}</ul>")
             case Command():
                 out.append(f"<pre>{html.escape(block.text)}</pre>")
             case Grid():
-                heads = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in block.frame.columns)
-                lines = [
-                    "<tr>" + "".join(f"<td>{_html(cell, base)}</td>" for cell in row) + "</tr>"
-                    for row in block.frame.itertuples(index=False, name=None)
-                ]
-                out.append(
-                    f'<div class="grid"><table class="grid"><caption>{html.escape(block.caption)}</caption>'
-                    f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-                )
+                out.append(_grid(block, base))
             case Figure():
-                out.append(_figure(block))
+                out.append(figure(block, base))
             case Table():
                 out.append(tables.page(block).strip())
             case _:
@@ -196,19 +206,52 @@ def body(title: str, blocks: Sequence[Block], base: str = "") -> str:
     return "\n".join(out) + "\n"
 
 
-def _size(figure: Figure) -> tuple[int, int]:
+def contents(sections: Iterable[str], places: Iterable[tuple[str, str]]) -> str:
+    """The list of sections, and, folded, that of tables and figures by their anchors and names."""
+
+    def listed(lines: Iterable[tuple[str, str]]) -> str:
+        return "".join(f'<li><a href="#{target}">{escaped(text)}</a></li>' for target, text in lines)
+
+    marked = listed(places)
+    folded = f"<details><summary>Tables and figures</summary><ul>{marked}</ul></details>" if marked else ""
+    return f'<ul class="contents">{listed((anchor(text), text) for text in sections)}</ul>{folded}'
+
+
+def _grid(block: Grid, base: str) -> str:
+    """A column of long texts is so wide that they can be read; the table scrolls in its box."""
+    texts = [[len(_plain(cell)) for cell in block.frame.iloc[:, i]] for i in range(block.frame.shape[1])]
+    long = [' class="long"' * (max(lengths, default=0) > 40) for lengths in texts]
+    heads = "".join(f'<th scope="col"{wide}>{escaped(str(n))}</th>' for n, wide in zip(block.frame, long, strict=True))
+    lines = (
+        "<tr>" + "".join(f"<td>{_html(cell, base)}</td>" for cell in row) + "</tr>"
+        for row in block.frame.itertuples(index=False, name=None)
+    )
+    return (
+        f'<div class="grid"><table class="grid" id="{anchor(block.caption)}">'
+        f"<caption><span>{escaped(block.caption)}</span></caption>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _size(block: Figure) -> tuple[int, int]:
     """Width and height at the size in which it is printed, in units of 1/96 inch."""
-    with Image.open(figure.path.with_name(f"{figure.path.name}.png")) as image:
+    with Image.open(block.file(".png")) as image:
         scale = 96 / image.info.get("dpi", (96, 96))[0]
         return round(image.width * scale), round(image.height * scale)
 
 
-def _figure(block: Figure) -> str:
+def figure(block: Figure, base: str = "") -> str:
+    """A figure in its printed size, which leads to the picture itself, with links to its files. base: As ``body``."""
     width, height = _size(block)
-    content = base64.b64encode(block.path.with_name(f"{block.path.name}.png").read_bytes()).decode()
+    address = html.escape(_address(base + block.path.name))
+    content = base64.b64encode(block.file(".png").read_bytes()).decode()
+    ends = {".png": "full size", ".pdf": "PDF", ".json": "provenance"}
+    links = [f'<a href="{address}{end}">{name}</a>' for end, name in ends.items() if block.file(end).is_file()]
     return (
-        f'<figure><img src="data:image/png;base64,{content}" width="{width}" height="{height}" '
-        f'alt="{html.escape(block.alt)}"><figcaption>{html.escape(block.caption)}</figcaption></figure>'
+        f'<figure id="{html.escape(block.path.name)}"><a href="{address}.png">'
+        f'<img src="data:image/png;base64,{content}" width="{width}" height="{height}" '
+        f'alt="{html.escape(block.alt)}"></a>'
+        f"<figcaption>{escaped(block.caption)} <small>{', '.join(links)}</small></figcaption></figure>"
     )
 
 
@@ -239,11 +282,10 @@ _PREAMBLE = r"""\documentclass[a4paper]{article}
 """
 _FULL = 128  # characters of \footnotesize in a line of the page
 _WIDTH = 18 / 2.54 * 96  # of the page's text, as ``_size``
-_HAN = re.compile(r"[\u2e80-\u9fff\uff00-\uffef]+")  # of which LaTeX's own fonts have none
 
 
 def _latex(text: Text) -> str:
-    """Chinese is replaced by a remark; the Markdown and HTML forms have it."""
+    """Chinese, for which LaTeX's own fonts have no letters, is replaced by a remark; the other forms have it."""
 
     def draw(part: str | Link | Code) -> str:
         if isinstance(part, Link):
@@ -255,7 +297,7 @@ def _latex(text: Text) -> str:
         if isinstance(part, Code):
             pieces = re.sub(r"(\w{16})(?=\w)", r"\1\n", part.text).split("\n")  # where a hash may be broken
             return r"\texttt{" + r"\allowbreak{}".join(map(tex, pieces)) + "}"
-        return tex(_HAN.sub(lambda han: f"({len(han[0])} Chinese characters)", part))
+        return tex(HAN.sub(lambda han: f"({len(han[0])} Chinese characters)", part))
 
     return _joined(map(draw, _parts(text)))
 

@@ -1,4 +1,7 @@
-"""The publication's Tables 1 to 4 as printed (``published.yaml``); ``printed`` says what they alone decide."""
+"""The publication's Tables 1 to 4 as printed, but for the numbers of its references (``published.yaml``).
+
+``printed`` says what they alone decide.
+"""
 
 import re
 from functools import cache
@@ -19,16 +22,16 @@ LLMS = {
 VARIANTS = {"high": "F_high", "mid": "F_mid", "efp-": "EFP-", "prompt-learning": "Prompt Learning", "all": "all"}
 """Variant of ``model.AULLM`` -> row of Table 3."""
 BASELINES: dict[str, dict[int, str]] = {
-    "lbp-top": {1: "LBPTOP [27]", 2: "LBP-TOP [27]"},
-    "resnet18": {1: "Resnet18 [6]", 2: "ResNet18 [6]", 4: "ResNet-18 [6]"},
-    "resnet34": {1: "Resnet34 [6]", 2: "ResNet34 [6]"},
-    "fitnet": {1: "Fitnet [16]", 2: "Fit-18 [16]"},
-    "sp": {1: "SP [18]", 2: "SP-18 [18]"},
-    "at": {1: "AT [26]", 2: "AT-18 [26]"},
-    "sca": {1: "SCA [11]", 2: "SCA [11]"},
-    "dvasp": {1: "DVASP [12]", 2: "DVASP-18 [12]"},
-    "resnet18-led": {1: "Resnet18 LED [20]", 2: "Resnet18 LED [20]"},
-    "sssnet-led": {1: "SSSNet LED [20]", 2: "SSSNet LED [20]", 4: "LED SSSNet [20]"},
+    "lbp-top": {1: "LBPTOP", 2: "LBP-TOP"},
+    "resnet18": {1: "Resnet18", 2: "ResNet18", 4: "ResNet-18"},
+    "resnet34": {1: "Resnet34", 2: "ResNet34"},
+    "fitnet": {1: "Fitnet", 2: "Fit-18"},
+    "sp": {1: "SP", 2: "SP-18"},
+    "at": {1: "AT", 2: "AT-18"},
+    "sca": {1: "SCA", 2: "SCA"},
+    "dvasp": {1: "DVASP", 2: "DVASP-18"},
+    "resnet18-led": {1: "Resnet18 LED", 2: "Resnet18 LED"},
+    "sssnet-led": {1: "SSSNet LED", 2: "SSSNet LED", 4: "LED SSSNet"},
 }
 """Baseline -> its row in each table that has one, in the printed order."""
 
@@ -101,7 +104,6 @@ def llm(name: str) -> tuple[str, str] | None:
     return LLMS.get((cached[1] if cached else name.rstrip("/").split("/")[-1]).lower())
 
 
-def baseline(number: int, method: str) -> tuple[str, str] | None:
-    """A baseline's row in a table, as printed and without its citation; None where that table has none of it."""
-    row = BASELINES.get(method, {}).get(number)
-    return (row, row.rsplit(" [", 1)[0]) if row else None
+def baseline(number: int, method: str) -> str | None:
+    """A baseline's row in a table; None where that table has none of it."""
+    return BASELINES.get(method, {}).get(number)

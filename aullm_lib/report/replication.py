@@ -558,13 +558,16 @@ def _tables(profile: Profile) -> Iterator[Block]:
         measure = tables.MEASURES["f1" if table.number == 5 else "f1_macro"]  # that protocol's own
         yield dataclasses.replace(table, frame=table.frame[table.frame["measure"] == measure])
         cited = profile.cite(Path(path).name for path in table.provenance["runs"])
-        more = Link("both F1s, all threshold policies and every cell", f"{table.name}.md")
-        parts: list[Any] = [
-            f"Runs of Table {table.number}:",
-            *_flat(cited or "none"),
-            *([";", more] * bool(cited)),
-            ".",
+        ends = {".md": "Markdown", ".csv": "CSV", ".tex": "LaTeX", "_scores.csv": "every score"}
+        beside = [
+            Link(name, f"{table.name}{end}")
+            for end, name in ends.items()
+            if (profile.figures / f"{table.name}{end}").is_file()
         ]
+        whole = (
+            ["; with both F1s and all threshold policies:", *_listing([[link] for link in beside])] if beside else []
+        )
+        parts: list[Any] = [f"Runs of Table {table.number}:", *_flat(cited or "none"), *whole, "."]
         yield parts
 
 

@@ -232,13 +232,13 @@ def _unfinished(run: Run) -> str:
 
 
 def _plain_name(result: Result) -> str:
-    """As the publication's table names its row, without a citation."""
+    """As the publication's table names its row."""
     if result.variant == PLAIN:
         return "3D-CNN"
     if result.baseline:
         table = 4 if result.test_set in CROSS_DOMAIN else 2 if result.test_set == "samm" else 1
         row = published.baseline(table, result.method) or published.baseline(1, result.method)
-        return row[1] if row else FURTHER.get(result.method, result.method)
+        return row or FURTHER.get(result.method, result.method)
     printed = published.llm(result.llm)
     return printed[0] if printed else f"AU-LLM, {_short(result.llm)}"
 

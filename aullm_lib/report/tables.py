@@ -154,9 +154,9 @@ def rows(number: int, results: Sequence[Result]) -> list[Row]:
     out, missing = [], []
     for method in published.BASELINES:
         if row := published.baseline(number, method):
-            same = [Row(label(name), notebook, name, row[0]) for run, name in ran if run == method]
+            same = [Row(label(name), notebook, name, row) for run, name in ran if run == method]
             out += same
-            missing += [] if same else [row[1]]
+            missing += [] if same else [row]
     if missing:
         every = ", ".join(missing)
         line = every if len(missing) < 3 else f"{len(missing)} {'other ' * bool(out)}baselines"
@@ -535,7 +535,7 @@ def markdown(table: Table) -> str:
 def page(table: Table) -> str:
     """One HTML section whose style touches nothing outside it."""
     style = (resources.files(__package__) / "tables.css").read_text(encoding="utf-8")
-    out = [f'<section class="aullm"><style>{style}</style><h2>{html.escape(table.heading)}</h2>']
+    out = [f'<section class="aullm" id="{table.name}"><style>{style}</style><h2>{html.escape(table.heading)}</h2>']
     for heading, wide, spreads in _parts(table, HTML):
         styler = _styled(_lines(wide, spreads, HTML), wide.columns, table.stub, HTML).set_caption(html.escape(heading))
         out.append(f"<div>{styler.to_html(exclude_styles=True)}</div>")

@@ -138,7 +138,7 @@ def of_baselines(part: dict[str, Any]) -> str:
     rows = []
     for method in dict.fromkeys([*baselines.METHODS, *(row["method"] for row in part["rows"])]):
         printed = [published.baseline(number, method) for number in (1, 2)]
-        theirs = [f"{published.table(n).loc[row[0], published.AVERAGE]:.1f}" if row else "–"
+        theirs = [f"{published.table(n).loc[row, published.AVERAGE]:.1f}" if row else "–"
                   for n, row in enumerate(printed, 1)]  # fmt: skip
         ours = [cells.get((method, release)) for release in RELEASES]
         seconds = [cell["seconds"] for cell in ours if cell]

@@ -140,7 +140,7 @@ def test_motion_grows_with_intensity_and_stays_inside_the_mask(face: Face) -> No
 
 @pytest.mark.parametrize("aus", [(1, 2), (4,), (12,), (15, 17)])
 def test_the_optical_flow_between_frames_is_the_true_displacement(face: Face, aus: tuple[int, ...]) -> None:
-    clip = film(face, *(Action(au) for au in aus), intensity=2.0)
+    clip = film(face, *(Action(au) for au in aus), intensity=3.0)
     clip._blink[:] = 0
     frames = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in clip.frames()]
     # from the apex back to the onset: where what the apex shows at a pixel stood
@@ -151,7 +151,7 @@ def test_the_optical_flow_between_frames_is_the_true_displacement(face: Face, au
     moved = skin & (np.hypot(*np.moveaxis(true, -1, 0)) > 1.0)
     assert moved.sum() > 500
     error = np.linalg.norm(flow + true, axis=-1)[moved]
-    assert np.median(error) < 0.3 * np.median(np.linalg.norm(true, axis=-1)[moved])
+    assert np.median(error) < 0.4 * np.median(np.linalg.norm(true, axis=-1)[moved])
 
 
 def test_landmarks_move_with_the_field(face: Face) -> None:

@@ -31,6 +31,7 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+PROMPT = "请分析融合后的人脸视频特征，对面部动作单元进行分类："
 SCREENS = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 900}}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: make browser installs it")
@@ -77,9 +78,10 @@ def report(tmp_path_factory):
         code = (
             "import pandas as pd\nimport matplotlib.pyplot as plt\n%matplotlib inline\n"
             f"frame = pd.DataFrame({{f'column {{i}}': [{EVIL!r}, 'x' * 60] for i in range(12)}})\n"
-            "plt.plot([1, 2]);\nprint('word ' * 80)\nframe"
+            "plt.figure(figsize=(9, 2)); plt.plot([1, 2]);\nprint('word ' * 80)\n"
+            f"frame['prompt'] = {PROMPT!r} * 4\nframe"
         )
-        text = f"# A small notebook\n\nWide table, long line, picture, {EVIL}."
+        text = f"# A small notebook\n\nWide table, long line, picture, {EVIL}, {PROMPT}.\n\n## One\n\n## Two"
         nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell(text), v4.new_code_cell(code)]), source)
         target = home / "runs" / "demo" / "notebooks" / "03_small.ipynb"
         kernel.execute(source, target, {}, home)
@@ -140,6 +142,53 @@ def test_hostile_text_stays_text_and_code_unfolds_without_a_script(browser, repo
         box = watched.page.locator(".output:has(table)").bounding_box()
         assert box["width"] <= SCREENS["phone"]["width"] < watched.page.locator("table").bounding_box()["width"]
         assert watched.wrong == []
+    finally:
+        context.close()
+
+
+def test_every_link_of_the_list_leads_to_its_place_and_every_table_scrolls_in_its_box(browser, report):
+    """On a phone: sections, tables, figures and cells; no column is pushed off the page by a Chinese prompt."""
+    context = browser.new_context(viewport=SCREENS["phone"], java_script_enabled=False)
+    try:
+        page = context.new_page()
+        places = 0
+        for name in ("index", "replication", "03_small", "07_paper"):
+            page.goto((report / f"{name}.html").as_uri())
+            for link in page.locator("main a[href^='#']").all():
+                target = page.locator(f"[id='{link.get_attribute('href')[1:]}']")
+                assert target.count() == 1 and target.is_visible(), (name, link.get_attribute("href"))
+                places += 1
+            for table in page.locator("main table").all():
+                box = table.locator("xpath=ancestor::div[1]").bounding_box()
+                assert box["x"] + box["width"] <= SCREENS["phone"]["width"], name
+        assert places > 20
+        page.goto(f"{(report / 'index.html').as_uri()}#table1_casme2")
+        assert 0 <= page.locator("#table1_casme2").bounding_box()["y"] < SCREENS["phone"]["height"]
+        page.goto((report / "03_small.html").as_uri())
+        prompts = page.locator("td.words.long span[lang=zh]")
+        assert prompts.count() >= 2 and max(one.bounding_box()["width"] for one in prompts.all()) < 500
+        captions = page.goto((report / "replication.html").as_uri()) and page.locator("table.grid caption span")
+        rights = [box["x"] + box["width"] for one in captions.all() if (box := one.bounding_box())]
+        assert rights and max(rights) <= SCREENS["phone"]["width"]  # they stay where the table scrolls
+    finally:
+        context.close()
+
+
+def test_a_picture_opens_in_its_full_size(browser, report):
+    """A notebook's in its page, where it then scrolls in its box; a figure's as a file."""
+    context = browser.new_context(viewport=SCREENS["phone"], java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto((report / "03_small.html").as_uri())
+        picture = page.locator("a.full img")
+        small = picture.bounding_box()["width"]
+        assert small <= SCREENS["phone"]["width"]
+        picture.click()
+        assert picture.bounding_box()["width"] > 2 * small
+        assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS["phone"]["width"]
+        page.goto((report / "index.html").as_uri())
+        page.locator("figure a:has(img)").first.click()
+        page.wait_for_url("**/curve.png")
     finally:
         context.close()
 

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import nbformat
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from nbformat import v4
 from PIL import Image
 
@@ -142,8 +143,11 @@ def test_no_page_asks_for_anything_outside_or_can_run_anything(home):
         assert all(value.startswith("data:image/") for value in page.values("src"))
         assert page.values("href", "link") == ["data:,"]
         for address in page.values("href", "a"):
-            if name == "replication.html" and address.startswith(("../", "https://arxiv.org/abs/")):
-                continue  # files of the profile beside the site, and the paper
+            if address == "https://arxiv.org/abs/2507.21778":  # the paper
+                continue
+            if address.startswith("../"):  # files of the profile beside the site
+                assert (report / address).exists(), (name, address)
+                continue
             file, _, anchor = address.partition("#")
             assert not file or file in found, (name, address)
             assert not anchor or anchor in found[file or name].ids, (name, address)
@@ -187,12 +191,76 @@ def test_text_from_data_is_escaped_wherever_it_comes_from(home):
         ),
         ("<svg><script>alert(1)</script></svg>", "&lt;svg&gt;&lt;script&gt;alert(1)&lt;/script&gt;&lt;/svg&gt;"),
         ("<h2 id='a'>h</h2><p id='b'>p</p>", '<h2 id="a">h</h2><p>p</p>'),
+        (
+            "<figure id='a'>f</figure><section id='b'>s</section>",
+            '<figure id="a">f</figure><section id="b">s</section>',
+        ),
+        ("<p lang='zh'>分</p><p lang='\"><b>'>p</p>", '<p lang="zh">分</p><p>p</p>'),
+        (
+            "<p>x 分析 <b>&lt;类&gt;</b></p>",
+            '<p>x <span lang="zh">分析</span> <b>&lt;<span lang="zh">类</span>&gt;</b></p>',
+        ),
         ("1 < 2 & 3 > 2", "1 &lt; 2 &amp; 3 &gt; 2"),
         ("<iframe src=//x>", "&lt;iframe src=&quot;//x&quot;&gt;&lt;/iframe&gt;"),
     ],
 )
 def test_foreign_html_keeps_its_text_and_loses_its_teeth(evil, kept):
     assert fragment.clean(evil).replace("&quot;", '"') == kept.replace("&quot;", '"')
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda frame: frame.to_html(), lambda frame: frame.style.to_html(exclude_styles=True)]
+)
+@pytest.mark.parametrize(
+    ("index", "names"),
+    [(pd.Index([1, 2], name="seed"), ["seed"]), (pd.Index([1, 2]), [""]),
+     (pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["set", "seed"]), ["set", "seed"])],
+)  # fmt: skip
+def test_a_data_frame_s_index_is_named_beside_its_columns_and_words_are_at_the_left(draw, index, names):
+    prompt = "A sentence of more than forty characters, with spaces."
+    frame = pd.DataFrame(
+        {"n": [1.5, float("nan")], "span": ["1.0 [0.5, 1.5]", "–"], "w": ["x", "2"], "l": prompt}, index
+    )
+    soup = BeautifulSoup(fragment.clean(draw(frame)), "html.parser")
+    assert [[cell.get_text(strip=True) for cell in line("th")] for line in soup.thead("tr")] == [[*names, *frame]]
+    for line in soup("tr"):
+        cells = line("td") or line("th")[-4:]
+        assert [[c for c in cell.get("class", []) if c in ("words", "long")] for cell in cells] == [
+            [], [], ["words"], ["words", "long"],
+        ]  # fmt: skip
+
+
+def test_tables_and_figures_have_anchors_a_list_of_them_and_links_to_their_files(home):
+    report = example(home)
+    (home / "figures" / "demo" / "curve.txt").write_text("Rising scores over intensity.\nFrom one seed.\n")
+    site.build("demo")
+    index = BeautifulSoup((report / "index.html").read_text(encoding="utf-8"), "html.parser")
+    assert [a["href"] for a in index.select(".contents a")] == ["#what-was-run", "#tables", "#figures"]
+    listed = {a["href"]: a.get_text() for a in index.select(".contents + details a")}
+    assert listed == {
+        "#table1_casme2": f"Table 1: synthetic {EVIL}", "#curve": "curve: Rising scores over intensity."
+    }  # fmt: skip
+    assert index.select_one("section#table1_casme2 h3") and index.select_one("figure#curve img")["alt"] == (
+        "Rising scores over intensity."
+    )
+    files = {a.get_text(): a["href"] for a in index.select(".files a, figcaption a")}
+    assert files == {
+        "CSV": "../table1_casme2.csv", "LaTeX": "../table1_casme2.tex", "Markdown": "../table1_casme2.md",
+        "provenance": "../curve.json", "full size": "../curve.png", "PDF": "../curve.pdf",
+    }  # fmt: skip
+    assert index.select_one("figure#curve > a")["href"] == "../curve.png"
+    book = BeautifulSoup((report / "02_train_loso.html").read_text(encoding="utf-8"), "html.parser")
+    assert book.select_one("a.full#picture-1")["href"] == "#picture-1"
+    cells = [a["href"] for a in book.select("a.here")]
+    assert len(cells) == 1 and book.find(id=cells[0][1:]).select_one("img")
+
+
+def test_what_a_terminal_or_a_kernel_s_folder_says_is_left_out():
+    warning = "/tmp/ipykernel_30999/3684580749.py:16: UserWarning: remarks on 1 clip\n  store = build(table)\n"
+    bar = "clip.mp4:  31%|███▏      | 65/208 [00:00<00:00, 640.36it/s]\n"
+    streams = [v4.new_output("stream", name="stderr", text=text) for text in (bar + warning + "kept\n", bar)]
+    text = BeautifulSoup(fragment.of_notebook(book("t", *streams)), "html.parser")
+    assert [pre.get_text() for pre in text("pre", class_="aside")] == ["UserWarning: remarks on 1 clip\nkept\n"]
 
 
 def test_the_first_page_says_what_was_run_and_holds_every_table_and_figure(home):

@@ -33,10 +33,15 @@ def blocks(tmp_path):
 def test_html_shows_the_text_as_it_is_and_nothing_in_it_acts(blocks):
     soup = BeautifulSoup(document.page("Title <b>", blocks), "html.parser")
     assert not soup.find_all(["script", "b", "iframe"]) and soup.h1.text == "Title <b>"
-    assert soup.get_text().count("<script>alert(1)</script> a|b *c*") == 7
+    assert soup.get_text().count("<script>alert(1)</script> a|b *c*") == 9  # two of them in the list of tables
+    grid = soup.select_one("table.grid")
     assert {a["href"] for a in soup("a")} == {
-        "#1-first-of-two", "#2-second", "../a%20b/c.csv", "https://example.org/?a=1&b=2", "../runs/a_1%25#/"
+        "#1-first-of-two", "#2-second", "../a%20b/c.csv", "https://example.org/?a=1&b=2", "../runs/a_1%25#/",
+        f"#{grid['id']}", "#curve_1", "curve_1.png", "curve_1.pdf", "curve_1.json",
     }  # fmt: skip
+    assert soup.select_one("figure#curve_1 > a")["href"] == "curve_1.png"
+    assert {span.get_text() for span in soup("span", lang=True)} == {"分析"}
+    assert [bool(th.get("class")) for th in grid("th")] == [True, True]  # of long texts
     assert [h["id"] for h in soup("h2")] == ["1-first-of-two", "2-second"]
     assert soup.img["alt"] == f'alt "{EVIL}"' and soup.img["src"].startswith("data:image/png;base64,")
     assert [[td.get_text() for td in tr("td")][1] for tr in soup("tr")[1:]] == ["R1, none", "x " * 79 + "x"]
@@ -46,7 +51,7 @@ def test_html_shows_the_text_as_it_is_and_nothing_in_it_acts(blocks):
 def test_a_page_in_another_folder_finds_the_same_files(blocks):
     soup = BeautifulSoup(document.body("Title", blocks, base="../"), "html.parser")
     targets = {a["href"] for a in soup("a")}
-    assert {"../../a%20b/c.csv", "#2-second", "https://example.org/?a=1&b=2"} <= targets
+    assert {"../../a%20b/c.csv", "#2-second", "https://example.org/?a=1&b=2", "../curve_1.pdf", "#curve_1"} <= targets
 
 
 def test_markdown_has_a_list_of_sections_and_tables_of_as_many_cells_as_columns(blocks):

@@ -18,7 +18,7 @@ import numpy as np
 
 from aullm_lib.datasets.synthetic import head, muscles
 from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, base_points
-from aullm_lib.datasets.synthetic.portrait import Box, Portrait, Studio, View, bump, normals, ramp, vector
+from aullm_lib.datasets.synthetic.portrait import Box, Portrait, Studio, View, bump, mouth_hole, normals, ramp, vector
 
 MASK_SHARE = 0.35  # of an AU's maximum displacement: where its ground-truth mask begins
 STAGES = 6  # of a blink
@@ -27,7 +27,7 @@ _PAD = 192  # slack of the noise tile in pixels, out of which each frame cuts at
 _NECK = np.array((0.0, -95.0, -95.0))  # mm: where a head turns
 # How a head moves, and how far in 60 frames: mm to the left, up, forwards; degrees of turning, nodding, tilting.
 MOTIONS = ("left", "up", "forward", "yaw", "pitch", "roll")
-_DRIFT = (0.5, 0.5, 0.5, 0.35, 0.35, 0.2)
+_DRIFT = (0.25, 0.25, 0.25, 0.18, 0.18, 0.1)
 _POSE = (1.5, 1.5, 6.0, 1.5, 1.5, 0.9)  # spread of a clip's own posture
 # Kinds of creases: places (x outwards, y) of each fold in mm, its standard deviations along and across, its turn; and
 # the direction in which skin is pushed together where it deepens.
@@ -117,8 +117,9 @@ class Face:
         self._triangles = mesh.triangles[shown]
         self._raster = view.part(self.box).raster(self.points, self._triangles)
         self._solid = self._raster.which >= 0
-        self.covered = self._solid & (mesh.part[shown][self._raster.which] == head.SKIN)
         self._base_map = self._raster.of(self._base.astype(np.float32), self._triangles)
+        self.covered = self._solid & (mesh.part[shown][self._raster.which] == head.SKIN)
+        self.covered &= ~mouth_hole(self.points, view.part(self.box), self._base_map, self._solid)
         self._normals = normals(self.points, self._skin)
         self._normal_map = self._raster.of(self._normals.astype(np.float32), self._triangles)
         away = cv2.distanceTransform((~self._solid).astype(np.uint8), cv2.DIST_L2, 5)

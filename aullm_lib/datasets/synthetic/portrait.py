@@ -138,6 +138,24 @@ def dressed(person: Anatomy) -> Array:
     return np.asarray(person.points + out * (hair + 6 * ramp(_below_collar(base), 8))[:, None])
 
 
+def mouth_hole(points: Array, view: View, base: Array, solid: Array) -> Array:
+    """Pixels between lips that part, bool [H, W]: they show nothing, or the back of the mouth.
+
+    Args:
+        points: the vertices [n, 3].
+        view: the camera.
+        base: what place of the base mesh each pixel shows [H, W, 3].
+        solid: whether it shows any [H, W].
+    """
+    x, y, z = base_points().T
+    places = view.places(points[(np.abs(x) < 28) & (np.abs(y + 66) < 9) & (z > 0)])
+    ends = places.min(0), places.max(0)
+    (left, top), (right, bottom) = (np.clip(k, 0, view.shape[::-1]).astype(int) for k in ends)
+    hole = np.zeros(view.shape, bool)
+    hole[top:bottom, left:right] = (~solid | (base[..., 2] < 5))[top:bottom, left:right]
+    return hole
+
+
 def _noise(rng: np.random.Generator, shape: tuple[int, int], size: float) -> Array:
     """Smooth noise of variance 1 with structures of `size` pixels."""
     coarse = rng.standard_normal([int(k / size) + 3 for k in shape], dtype=np.float32)
@@ -205,10 +223,8 @@ class Portrait:
         for size, share in ((2.0, 0.05), (6.0, 0.02), (16.0, 0.006)):
             shadow += share * np.clip(cv2.GaussianBlur(depth, (0, 0), size * view.scale) - depth, 0, 12)
         shadow = np.clip(shadow, 0, 1.2)
-        skin = self._skin(base, normal, shadow, raster, box)
-        wall = self._wall(box)
-        gap = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((25, 25), np.uint8)) > 0  # lips apart
-        skin = np.where(solid[..., None], skin, np.where(gap[..., None], vector(26, 24, 44), wall))
+        skin = np.where(solid[..., None], self._skin(base, normal, shadow, raster, box), self._wall(box))
+        skin = self._mouth(points, view, base, normal, solid, skin)
         skin = self._lashes(points, view, np.clip(skin, 0, 255), box)
         soft = cv2.GaussianBlur(np.where(open_, np.float32(0), np.float32(1)), (0, 0), 0.35 * view.scale)
         return Layers(skin * soft[..., None], soft, self._eyes(points, view, shadow))
@@ -295,6 +311,19 @@ class Portrait:
         lips = cv2.remap(head.load().lips, uv, np.empty(0), cv2.INTER_LINEAR) / np.float32(255)
         lips *= (raster.which >= 0) & (self._part[raster.which] == head.SKIN)
         return cv2.GaussianBlur(lips, (0, 0), 0.35 * self.view.scale)
+
+    def _mouth(self, points: Array, view: View, base: Array, normal: Array, solid: Array, picture: Array) -> Array:
+        """The picture with a dark line where the lips meet: where they part, or turn inwards."""
+        hole = mouth_hole(points, view, base, solid)
+        inwards = (np.abs(base[..., 0]) < 24) & (np.abs(base[..., 1] + 66) < 6) & (normal[..., 2] < 0.3)
+        size = 0.5 * view.scale
+        whole = cv2.GaussianBlur(np.where(hole, np.float32(0), np.float32(1)), (0, 0), size)[..., None]
+        filled = cv2.GaussianBlur(np.where(hole[..., None], np.float32(0), picture), (0, 0), size) / (whole + 1e-3)
+        dark = np.clip(
+            2 * cv2.GaussianBlur(np.where(hole | inwards, np.float32(1), np.float32(0)), (0, 0), size), 0, 0.8
+        )[..., None]
+        picture = np.where(hole[..., None], filled, picture)
+        return np.asarray(picture + dark * (vector(34, 32, 60) - picture), dtype=np.float32)
 
     def _wall(self, box: Box) -> Array:
         height, width = self.view.shape

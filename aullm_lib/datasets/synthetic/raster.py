@@ -39,7 +39,7 @@ def rasterise(places: Array, depth: Array, triangles: Array, shape: tuple[int, i
     (ax, ay), (bx, by), (cx, cy) = (corner[:, k].T for k in range(3))
     area = (by - cy) * (ax - cx) + (cx - bx) * (ay - cy)
     drawn = (size > 0).all(1) & (area < -1e-9)
-    found = []
+    found = [(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64), np.empty((0, 3), np.float32))]
     side, most = 1, 0
     while most < size[drawn].max(initial=0):
         least, most = most, side
