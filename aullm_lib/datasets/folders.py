@@ -26,6 +26,7 @@ DEPTH = 5  # levels of folders, including the root, in which a workbook or a fra
 BOOKS = 20  # workbooks that are looked into where none has the release's name
 OTHERS = r"depth|flow|mask|^(?!.*micro).*macro"  # in the name of a folder of other images, which are never taken
 OTHER = "other"  # their kind
+EMOTION = r"anger|contempt|disgust|fear|happiness|negative|others?|positive|repression|sadness|surprise"  # a folder
 SEPARATOR = r"(?:[ _.,-]+|(?<=\d)(?=[a-z]))"  # of subject and clip in the name of a flattened folder
 FULL = 0.9  # of the most clips that any frame folder holds: a few missing ones do not make another kind of frames
 
@@ -94,15 +95,18 @@ def _fold(names: Iterable[str]) -> tuple[str, ...]:
 def two_deep(root: Path, subject: Callable[[str], str | None]) -> ClipFolders:
     """The clip folders of ``root/<subject>/<clip>``, or of flattened copies, ``root/<subject>_<clip>``.
 
+    Either may lie in folders by emotion.
+
     Args:
         subject: a folder's name -> its key, None for other folders.
     """
     keyed: list[tuple[tuple[str, ...], Path]] = []
-    for name, path in places(root):
+    emotions = [path for name, path in places(root) if re.fullmatch(EMOTION, name, re.IGNORECASE)]
+    for name, path in [place for folder in (root, *emotions) for place in places(folder)]:
         if (key := subject(name)) is not None:
             keyed += (((key, clip), inside) for clip, inside in places(path))
             continue
-        for mark in re.finditer(SEPARATOR, name, re.IGNORECASE):
+        for mark in re.finditer(SEPARATOR, name, re.IGNORECASE) if has_images(path) else ():
             if (key := subject(name[: mark.start()])) is not None:  # a clip's own name may begin with the subject
                 keyed += [((key, name[mark.end() :]), path), ((key, name), path)]
                 break
@@ -224,8 +228,9 @@ def find(
     ranked.sort(key=lambda candidate: (-candidate[0][0] < FULL * most, candidate[0][1:5], *candidate[:2]))
     unused = [path for path in books if path != book] + [held.root for *_, held, _ in ranked[1:]]
     unused += [folder for folder in kind_of if folder not in frame_folders]
-    passed_over = sorted(path.relative_to(root).as_posix() for path in unused)
     (rank, inside, kind, held, why), instead = ranked[0], ""
+    taken = {held.root / path.name for path in unused if re.fullmatch(EMOTION, path.name, re.IGNORECASE)}
+    passed_over = sorted(path.relative_to(root).as_posix() for path in unused if path not in taken)
     first = min(ranked, key=lambda candidate: (not candidate[0][0], order.index(candidate[2]), candidate[0][1:]))
     if first[2] != kind:
         instead = (
@@ -308,7 +313,7 @@ def _scan(root: Path, what: str, inner: str, deep: int) -> dict[Path, bool]:
             inside = subfolders(folder)
             named = [
                 {path for name, path in places(folder) if re.fullmatch(pattern, name, re.IGNORECASE)}
-                for pattern in (inner, f"(?:{inner}){SEPARATOR}.+")
+                for pattern in (f"{inner}|{EMOTION}", f"(?:{inner}){SEPARATOR}.+")
             ]
             subjects, flat = named[0], set(filter(has_images, named[1]))
             tree[folder] = bool(subjects or flat)

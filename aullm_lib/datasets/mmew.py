@@ -14,14 +14,13 @@ COLUMNS = {
     "subject": "Subject", "clip": "Filename", "onset": "OnsetFrame", "apex": "ApexFrame", "offset": "OffsetFrame",
     "aus": "Action Units", "emotion": "Estimated Emotion",
 }  # fmt: skip
-EMOTION = r"anger|disgust|fear|happiness|others?|repression|sadness|surprise"
 CLIP = r"S(\d+)-\d+-\d+"
 
 
 def load(root: Path, *, errata: bool = True) -> Release:
     """Reads MMEW. errata: whether known errors of the sheet are corrected (``errata.py``)."""
     sources = folders.find(
-        root, "MMEW", workbook=r"mmew_micro_exp.*\.xlsx", columns=COLUMNS, inner=rf"{EMOTION}|{CLIP}",
+        root, "MMEW", workbook=r"mmew_micro_exp.*\.xlsx", columns=COLUMNS, inner=CLIP,
         kinds={"cropped": r"micro"}, clips=_folders, identify=_identify,
     )  # fmt: skip
     return collect("mmew", sources, _identify, root=root, options={"errata": errata})
@@ -30,7 +29,8 @@ def load(root: Path, *, errata: bool = True) -> Release:
 def _folders(root: Path) -> folders.ClipFolders:
     keyed: list[tuple[tuple[str, ...], Path]] = []
     for name, path in folders.places(root):
-        if clip := re.fullmatch(rf"(?:(?:{EMOTION}){folders.SEPARATOR})?({CLIP})", name, re.IGNORECASE):  # flattened
+        clip = re.fullmatch(rf"(?:(?:{folders.EMOTION}){folders.SEPARATOR})?({CLIP})", name, re.IGNORECASE)
+        if clip:  # flattened
             keyed.append(((clip[1],), path))
         else:
             keyed += (((clip,), inside) for clip, inside in folders.places(path))

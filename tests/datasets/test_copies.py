@@ -272,6 +272,21 @@ def test_flattened_and_nested_clip_folders_are_found(tmp_path, name):
     assert release.table["frames"].iloc[0][0] == frames / name / "img5.jpg"
 
 
+@pytest.mark.parametrize("name", ["{}/{}/{}", "{}/{}_{}"])
+def test_folders_by_emotion_are_one_frame_folder(tmp_path, name):
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx")
+    write_frames(tmp_path / "made")
+    for emotion, subject, clip in (
+        ("Happiness", "sub01", "EP01_01"), ("others", "sub01", "EP02_01f"), ("disgust", "sub02", "EP03_02")
+    ):  # fmt: skip
+        folder = tmp_path / "Cropped" / name.format(emotion, subject, clip)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "made" / subject / clip).rename(folder)
+    shutil.rmtree(tmp_path / "made")
+    release = read(tmp_path)
+    assert len(release.table) == 3 and release.folder == "Cropped" and not (release.passed_over or release.left_out)
+
+
 @pytest.mark.parametrize("release", ["casme2", "samm", "casme", "casme3", "4dme", "mmew"])
 def test_every_release_is_read_from_one_level_of_clip_folders(tmp_path, release):
     root = datasets.synthesize(tmp_path / "made", release, subjects=2, clips_per_subject=1, seed=3)
