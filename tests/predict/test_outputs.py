@@ -309,7 +309,7 @@ def test_an_annotated_video_shows_the_frames_the_face_and_a_playhead(world, tmp_
     for number, (picture, shot) in enumerate(zip(pictures, shots, strict=True)):
         shown = picture[top : top + wide * 3 // 4, 8 : 8 + wide].astype(int)
         small = cv2.resize(shot, (wide, wide * 3 // 4), interpolation=cv2.INTER_AREA)
-        assert np.median(np.abs(shown - small)) < 12  # the frame itself
+        assert np.median(np.abs(shown - small)) < (18 if suffix == ".gif" else 12)  # the frame itself
         orange = (shown[..., 0] > 150) & (shown[..., 1] < 130) & (shown[..., 2] < 70)
         has_face = world.timeline.table["success"].to_numpy()[::3][min(max((number - 1) // 3, 0), 5)]
         assert (orange.sum() > 100) == has_face, number
