@@ -17,7 +17,7 @@ from aullm_lib.notebook.viewing import Release
 from aullm_lib.report.figures import view
 from aullm_lib.report.figures.view import SHOWN
 
-DPI = 150
+DPI = 140
 
 
 def live_front_end() -> bool:

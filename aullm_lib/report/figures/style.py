@@ -30,7 +30,7 @@ STYLE: Any = {
     "font.size": 7, "axes.titlesize": 7.5, "xtick.labelsize": NOTE, "ytick.labelsize": NOTE, "legend.fontsize": 6.5,
     "axes.linewidth": 0.6, "hatch.linewidth": 0.5, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
-    "figure.dpi": 140, "savefig.dpi": 200, "pdf.fonttype": 42, "legend.frameon": False,
+    "figure.dpi": 120, "savefig.dpi": 200, "pdf.fonttype": 42, "legend.frameon": False,
     "figure.constrained_layout.use": True, "text.parse_math": False,
 }  # fmt: skip
 
