@@ -41,6 +41,8 @@ def clean(text: str) -> str:
         style.decompose()
     for table in soup.select("table:not(section table, .grid)"):  # those of our own reports are arranged
         _arrange(table)
+    for heading in soup.select(":is(h2, h3, h4):not([id], section *)"):
+        heading["id"] = document.anchor(heading.get_text())
     for words in soup(string=document.HAN):
         if words.find_parent(lang=True) is None:
             words.replace_with(BeautifulSoup(document.escaped(words), "html.parser"))

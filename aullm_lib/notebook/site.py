@@ -49,6 +49,8 @@ FACTS = {
     "seeds": "Seeds",
 }
 """Parameter -> its name on the first page."""
+SECTIONS = ("What was run", "Tables", "Figures")
+"""Of the first page."""
 
 
 def build(profile: str) -> Path:
@@ -120,7 +122,7 @@ def _pages(work: Workspace, books: list[Executed], report: str) -> dict[str, str
     synthetic = frozenset[bool]().union(*(book.synthetic for book in books))
     made, drawn = _tables(work), _figures(work, books)
     places = [*(table["place"] for table in made), *(place for group in drawn for place in group["places"])]
-    contents = Markup(document.contents(["What was run", "Tables", "Figures"], places))
+    contents = Markup(document.contents([(document.anchor(text), text) for text in SECTIONS], places))
     pages = {
         "index": environment.get_template("overview.html.j2").render(
             here="index", before=None, after=replication.NAME, title=f"AU-LLM, profile {work.profile}",
@@ -132,14 +134,15 @@ def _pages(work: Workspace, books: list[Executed], report: str) -> dict[str, str
     template = environment.get_template("page.html.j2")
     pages[replication.NAME] = template.render(
         here=replication.NAME, before="index", after=names[2] if books else None, title=replication.TITLE,
-        label=_label(synthetic), problem="", contents="", body=Markup(report),
+        label=_label(synthetic), problem="", body=Markup(report),
         revision=_joined(book.revision for book in books),
     )  # fmt: skip
     for book, before, after in zip(books, names[1:], [*names[3:], None], strict=False):
         body = fragment.of_notebook(book.book)
+        body = body.replace("</h1>", f"</h1>{_sections(body)}", 1)
         pages[book.name] = template.render(
             here=book.name, before=before, after=after, title=book.title, label=_label(book.synthetic),
-            problem=book.problem, contents=_sections(body), body=Markup(body), revision=book.revision,
+            problem=book.problem, body=Markup(body), revision=book.revision,
         )  # fmt: skip
     return pages
 
@@ -174,12 +177,12 @@ def _text(value: Any) -> str:
     return str((TITLES | {"tiny": "tiny (two layers, random weights)"}).get(value, value))
 
 
-def _sections(body: str) -> Markup:
+def _sections(body: str) -> str:
     """The list of a notebook's sections, where it has several, and of its tables that have a name."""
     soup = BeautifulSoup(body, "html.parser")
-    sections = [heading.get_text() for heading in soup("h2", id=True) if not heading.find_parent("section")]
+    sections = [(str(heading["id"]), heading.get_text()) for heading in soup.select("h2[id]:not(section *)")]
     named = [(str(part["id"]), part.h2.get_text()) for part in soup("section", id=True) if part.h2]
-    return Markup(document.contents(sections, named) if len(sections) + len(named) > 1 else "")
+    return document.contents(sections, named) if len(sections) + len(named) > 1 else ""
 
 
 def _tables(work: Workspace) -> list[dict]:

@@ -185,7 +185,10 @@ def body(title: str, blocks: Sequence[Block], base: str = "") -> str:
         base: What leads from the page's folder to the document's, such as "../".
     """
     sections = _headings(blocks)
-    out = [f"<h1>{html.escape(title)}</h1>", contents(sections.values(), filter(None, map(place, blocks)))]
+    out = [
+        f"<h1>{html.escape(title)}</h1>",
+        contents([(anchor(text), text) for text in sections.values()], filter(None, map(place, blocks))),
+    ]
     for block in blocks:
         match block:
             case Heading():
@@ -206,15 +209,15 @@ def body(title: str, blocks: Sequence[Block], base: str = "") -> str:
     return "\n".join(out) + "\n"
 
 
-def contents(sections: Iterable[str], places: Iterable[tuple[str, str]]) -> str:
-    """The list of sections, and, folded, that of tables and figures by their anchors and names."""
+def contents(sections: Iterable[tuple[str, str]], places: Iterable[tuple[str, str]]) -> str:
+    """The list of sections, and, folded, that of tables and figures, each by its anchor and name."""
 
     def listed(lines: Iterable[tuple[str, str]]) -> str:
         return "".join(f'<li><a href="#{target}">{escaped(text)}</a></li>' for target, text in lines)
 
     marked = listed(places)
     folded = f"<details><summary>Tables and figures</summary><ul>{marked}</ul></details>" if marked else ""
-    return f'<ul class="contents">{listed((anchor(text), text) for text in sections)}</ul>{folded}'
+    return f'<ul class="contents">{listed(sections)}</ul>{folded}'
 
 
 def _grid(block: Grid, base: str) -> str:

@@ -233,6 +233,8 @@ def test_a_data_frame_s_index_is_named_beside_its_columns_and_words_are_at_the_l
 def test_tables_and_figures_have_anchors_a_list_of_them_and_links_to_their_files(home):
     report = example(home)
     (home / "figures" / "demo" / "curve.txt").write_text("Rising scores over intensity.\nFrom one seed.\n")
+    text = f"## 1. One\n\nThe first.\n\n## 2. {EVIL}"
+    write(home, "08_audit", book("Audit", text=text), parameters={}, results={}, git=None)
     site.build("demo")
     index = BeautifulSoup((report / "index.html").read_text(encoding="utf-8"), "html.parser")
     assert [a["href"] for a in index.select(".contents a")] == ["#what-was-run", "#tables", "#figures"]
@@ -249,10 +251,13 @@ def test_tables_and_figures_have_anchors_a_list_of_them_and_links_to_their_files
         "provenance": "../curve.json", "full size": "../curve.png", "PDF": "../curve.pdf",
     }  # fmt: skip
     assert index.select_one("figure#curve > a")["href"] == "../curve.png"
-    book = BeautifulSoup((report / "02_train_loso.html").read_text(encoding="utf-8"), "html.parser")
-    assert book.select_one("a.full#picture-1")["href"] == "#picture-1"
-    cells = [a["href"] for a in book.select("a.here")]
-    assert len(cells) == 1 and book.find(id=cells[0][1:]).select_one("img")
+    page = BeautifulSoup((report / "02_train_loso.html").read_text(encoding="utf-8"), "html.parser")
+    assert page.select_one("a.full#picture-1")["href"] == "#picture-1"
+    cells = [a["href"] for a in page.select("a.here")]
+    audit = BeautifulSoup((report / "08_audit.html").read_text(encoding="utf-8"), "html.parser")
+    listed = {a["href"][1:]: a.get_text() for a in audit.h1.find_next_sibling(class_="contents")("a")}
+    assert listed == {h["id"]: h.get_text() for h in audit("h2")} and list(listed.values()) == ["1. One", f"2. {EVIL}"]
+    assert len(cells) == 1 and page.find(id=cells[0][1:]).select_one("img")
 
 
 def test_what_a_terminal_or_a_kernel_s_folder_says_is_left_out():
