@@ -67,8 +67,9 @@ def example(home, profile="demo", synthetic=True):
     ]
     table = tables.Table(f"synthetic {EVIL}", pd.DataFrame(cells), number=1, provenance={"synthetic": synthetic})
     written = tables.write(folder / "table1_casme2", table)
-    points = pd.DataFrame({"intensity": [0.0, 1.0], "seed": [1, 1], "3D-CNN": [0.5, 0.7], "always-negative": 0.45})
-    curve = figures.scores.intensity_curve(points, ["3D-CNN"], ["always-negative"])
+    points = pd.DataFrame({"intensity": [0.0, 1.0], "seed": 1, "scorer": "3D-CNN", "score": [0.5, 0.7]})
+    points = points.assign(**{"low": 0.4, "high": 0.8, "always-negative": 0.45})
+    curve = figures.scores.intensity_curve(points, ["always-negative"], "Synthetic release.")
     written += figures.save(curve, folder / "curve", {"synthetic": synthetic})
     names = [str(path.relative_to(home)) for path in written]
     parameters = {
