@@ -9,7 +9,9 @@ from pathlib import Path
 
 import bleach
 from bs4 import BeautifulSoup, Tag
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from traitlets.config import Config
 
@@ -24,10 +26,13 @@ _TAGS = set(
         r"\w+",
         "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption figure footer h1 "
         "h2 h3 h4 h5 h6 header hr i img ins kbd li mark ol p pre q s samp section small span strong sub summary sup "
-        "table tbody td tfoot th thead tr u ul var wbr",
+        "table tbody td tfoot th thead tr u ul var wbr "
+        "math mfrac mi mn mo mover mpadded mroot mrow mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr "
+        "munder munderover",
     )
 )
-_ATTRIBUTES = {"alt", "class", "colspan", "height", "open", "rowspan", "scope", "start", "title", "width"}
+_MATHML = {"accent", "columnalign", "display", "fence", "form", "mathvariant", "stretchy"}
+_ATTRIBUTES = _MATHML | {"alt", "class", "colspan", "height", "open", "rowspan", "scope", "start", "title", "width"}
 _PLACES = {*(f"h{level}" for level in range(1, 7)), "section", "figure", "table"}  # which links may lead to
 _NUMBERS = re.compile(r"[-–−+\d.,%\[\]()/ e]*|nan|NaN|None")
 _LONG = 40  # characters of a cell, from which on its column has lines
@@ -79,6 +84,28 @@ def _arrange(table: Tag) -> None:
                 cell["class"] = "words long" if max(map(len, texts)) > _LONG else "words"
 
 
+class _Renderer(IPythonRenderer):
+    """Formulas become MathML, which a browser sets without a script; one that cannot be read stays as it is typed."""
+
+    def block_math(self, body: str) -> str:
+        return self._formula(body, "block") or super().block_math(body)
+
+    def inline_math(self, body: str) -> str:
+        return self._formula(body, "inline") or super().inline_math(body)
+
+    @staticmethod
+    def _formula(body: str, display: str) -> str:
+        body = re.sub(r"(\\math\w+) (\w)", r"\1{\2}", body)  # the converter needs the braces, LaTeX does not
+        try:
+            return convert(body, display=display)
+        except Exception:  # whatever it stumbles over: its errors have no base of their own
+            return ""
+
+
+def _to_html(source: str) -> str:
+    return MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(source)
+
+
 @cache
 def _exporter() -> HTMLExporter:
     exporter = HTMLExporter(
@@ -88,6 +115,7 @@ def _exporter() -> HTMLExporter:
         exclude_anchor_links=True,
     )
     exporter.register_filter("cleaned", clean)
+    exporter.register_filter("markdown2html", _to_html)
     return exporter
 
 

@@ -32,6 +32,10 @@ FLAGS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 PROMPT = "请分析融合后的人脸视频特征，对面部动作单元进行分类："
+FORMULA = (
+    r"$$\mathcal{L} = -\frac{1}{N}\sum_{i=1}^{N}\sum_{c=1}^{B} "
+    r"y_{i,c}(1-p)^{\gamma_+}\log p + (1-y_{i,c})p_m^{\gamma_-}\log(1-p_m)$$"
+)
 SCREENS = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 900}}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: make browser installs it")
@@ -81,7 +85,7 @@ def report(tmp_path_factory):
             "plt.figure(figsize=(9, 2)); plt.plot([1, 2]);\nprint('word ' * 80)\n"
             f"frame['prompt'] = {PROMPT!r} * 4\nframe"
         )
-        text = f"# A small notebook\n\nWide table, long line, picture, {EVIL}, {PROMPT}.\n\n## One\n\n## Two"
+        text = f"# A small notebook\n\nWide table, long line, {EVIL}, {PROMPT}.\n\n## One\n\n{FORMULA}\n\n## Two"
         nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell(text), v4.new_code_cell(code)]), source)
         target = home / "runs" / "demo" / "notebooks" / "03_small.ipynb"
         kernel.execute(source, target, {}, home)
@@ -170,6 +174,20 @@ def test_every_link_of_the_list_leads_to_its_place_and_every_table_scrolls_in_it
         captions = page.goto((report / "replication.html").as_uri()) and page.locator("table.grid caption span")
         rights = [box["x"] + box["width"] for one in captions.all() if (box := one.bounding_box())]
         assert rights and max(rights) <= SCREENS["phone"]["width"]  # they stay where the table scrolls
+    finally:
+        context.close()
+
+
+def test_formulas_are_set_without_a_script(browser, report):
+    """A fraction is as high as two lines, and a formula that is wider than a phone scrolls by itself."""
+    context = browser.new_context(viewport=SCREENS["phone"], java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto((report / "03_small.html").as_uri())
+        top, below = (part.bounding_box() for part in page.locator("math mfrac > *").all()[:2])
+        assert top["y"] + top["height"] <= below["y"] + 1 and abs(top["x"] - below["x"]) < 20
+        assert page.locator("math").bounding_box()["width"] <= SCREENS["phone"]["width"]
+        assert page.locator("math mo", has_text="∑").first.bounding_box()["height"] > 15
     finally:
         context.close()
 

@@ -331,18 +331,32 @@ def test_a_widget_is_shown_by_its_picture_or_named_and_a_progress_bar_is_left_ou
     assert text.count('class="output"') == 2
 
 
-def test_outputs_that_a_page_cannot_show_are_named_and_none_draws_a_formula_or_calls_a_script():
+def test_outputs_that_a_page_cannot_show_are_named_and_none_calls_a_script():
     outputs = [
         output(application_javascript="alert(1)"),
         output(**{"application_x-new": "x"}),
-        output(text_latex=r"$\frac{1}{2}$"),
         output(**{"image_svg+xml": "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"}),
     ]
-    text = fragment.of_notebook(book("t", *outputs, text="With $x^2$ in it.\n\n```mermaid\ngraph\n```"))
+    text = fragment.of_notebook(book("t", *outputs, text="```mermaid\ngraph\n```"))
     assert text.count("which a page cannot show") == 2
-    assert r"<pre>$\frac{1}{2}$</pre>" in text and "$x^2$" in text
     assert "alert(1)" not in text and "cdn" not in text
     assert "data:image/svg+xml;base64," in text  # as a picture, in which no script runs
+
+
+def test_formulas_are_mathml_and_text_in_them_stays_text():
+    """In text, as a block and as an output; one that cannot be read is shown as it is typed."""
+    written = r"With $x^2$, $\text{<script>alert(1)</script>}$ and $\frac{1}$ in it." + "\n\n$$\\sum_{i=1}^N y_i$$"
+    text = fragment.of_notebook(book("t", output(text_latex=r"$\displaystyle \frac{1}{2}$"), text=written))
+    soup = BeautifulSoup(text, "html.parser")
+    assert str(soup.math) == '<math display="inline"><mrow><msup><mi>x</mi><mn>2</mn></msup></mrow></math>'
+    assert [m.get_text() for m in soup("math", display="block")] == ["∑i=1Nyi"]
+    bold = BeautifulSoup(fragment.of_notebook(book("t", text=r"$\mathbf V\mathbf{V}$")), "html.parser")
+    assert [one.get_text() for one in bold("mi")] == ["\N{MATHEMATICAL BOLD CAPITAL V}"] * 2
+    (fraction,) = soup.select(".output mfrac")
+    assert [part.get_text() for part in fraction("mn")] == ["1", "2"]
+    assert not soup("script") and "://" not in text
+    unread = fragment.of_notebook(book("t", text=r"$x_1_2$ is none"))
+    assert "$x_1_2$ is none" in unread and "<math" not in unread
 
 
 @pytest.mark.parametrize(
