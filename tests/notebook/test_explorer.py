@@ -303,7 +303,7 @@ def test_the_figure_is_used_again_and_quick(lab):
 
 
 def test_what_cannot_be_drawn_is_said_and_escaped(lab, monkeypatch):
-    def gone(path):
+    def gone(path, rgb):
         raise images.BadImage("/x/<b>.png: no such file")
 
     monkeypatch.setattr(images, "read", gone)

@@ -222,7 +222,8 @@ def test_the_same_runs_give_the_same_bytes(profile, record):
 def test_a_figure_of_other_runs_says_so(profile, record, stale):
     record("samm", llm=QWEN2)
     path = "results/gone" if stale else str(results.load("results")[0].runs[0].path)
-    figures.save(Figure(figsize=(2, 1)), Path("figures/p/claims"), {"synthetic": False, "runs": {path: {}}})
+    made = {"synthetic": False, "data": {}, "runs": {path: {"recipe": "paper", "made_by": []}}}
+    figures.save(Figure(figsize=(2, 1)), Path("figures/p/claims"), made)
     md = written(profile())[0]
     assert ("those of this report: run 07\\_paper again" in md) is stale
     assert "](claims.png)" in md and "claims was not drawn" not in md and "fig2\\_ablations was not drawn" in md
