@@ -37,7 +37,7 @@ export TOKENIZERS_PARALLELISM := false
 NAMED := $(filter command,$(origin PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-full paper grid report crate lab test browser bench readmes lint clean
+.PHONY: help setup demo demo-llm demo-full paper grid report crate notebooks lab test browser bench readmes lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -86,6 +86,10 @@ report: $(READY) ## the replication report, and a static site with notebooks, ta
 crate: PROFILE := demo
 crate: $(READY) ## runs without weights, tables, figures and notebooks as one RO-Crate: make crate [PROFILE=demo]
 	@$(BIN)/aullm crate "$$PROFILE"
+
+notebooks: $(READY) ## put the demo's outputs, small and of synthetic data, into the notebooks of the repository
+	@$(BIN)/aullm demo
+	@$(BIN)/aullm outputs demo
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	JUPYTER_PATH= JUPYTER_PREFER_ENV_PATH=1 $(BIN)/python -m jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb

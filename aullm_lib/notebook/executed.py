@@ -1,7 +1,7 @@
 """The executed notebooks of a profile: what each one does, what it recorded, and whether it ran to its end."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,6 +111,19 @@ def command(profile: str) -> str:
     if not (parameters.SOURCE / "profiles" / f"{profile}.yaml").is_file():
         return "make grid GRID=..., of which it is a cell"
     return targets.get(profile, f".venv/bin/aullm batch {profile}")
+
+
+def not_run(profile: str, notebooks: Iterable[str], *settings: str) -> str:
+    """That something was not run, and the command that runs it, as Markdown.
+
+    Args:
+        profile: Its profile.
+        notebooks: The names of those that run and show it.
+        settings: Parameters that it takes, as ``name=value``.
+    """
+    given = " ".join([*(f"--only {name}" for name in notebooks), *(f"-p '{setting}'" for setting in settings)])
+    start = command(profile)
+    return f"*Not run. To run it:* `{start} " + (f'ARGS="{given}"`' if start.startswith("make") else f"{given}`")
 
 
 def provenance(path: Path) -> dict:

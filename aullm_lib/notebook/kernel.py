@@ -1,5 +1,6 @@
 """A notebook through papermill, in a kernel that is this interpreter and that nobody else can talk to."""
 
+import logging
 import os
 import shutil
 import signal
@@ -67,6 +68,7 @@ def execute(source: Path, target: Path, settings: Mapping[str, Any], home: Path)
         RuntimeError: The kernel died; the message says why, as far as can be known.
     """
     Kernel.status = None
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # parameters.start knows those that are in no cell
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     folder = Path(tempfile.mkdtemp(prefix="aullm-", dir=short_folder(room=30)))  # for nobody else, and for one kernel

@@ -1,8 +1,8 @@
 """Notebook parameters, checked: unknown names and wrong types are errors (papermill only warns).
 
-A notebook's ``parameters`` cell holds plain literals, which are the defaults and, by their types, the schema.
-``notebooks/profiles/*.yaml`` hold differences from them: under ``all`` for every notebook that has the parameter,
-under a notebook's name for that one.
+A notebook's ``parameters`` cell holds the few that people change, as plain literals: the defaults and, by their types,
+the schema. ``notebooks/profiles/smoke.yaml`` has the others of each notebook in the same way. The other profiles hold
+differences: under ``all`` for every notebook that has the parameter, under a notebook's name for that one.
 """
 
 import ast
@@ -73,6 +73,12 @@ def names() -> list[str]:
 
 
 def defaults(name: str) -> dict[str, Any]:
+    """A notebook's parameters: its cell's, then the others of the profile smoke. Raises as ``cell`` and ``profile``."""
+    own = cell(name)
+    return own | {key: value for key, value in (_content("smoke").get(name) or {}).items() if key not in own}
+
+
+def cell(name: str) -> dict[str, Any]:
     """The literals of a notebook's ``parameters`` cell. Raises ParameterError if there is no such notebook or cell."""
     path = SOURCE / f"{name}.ipynb"
     if not path.is_file():
@@ -116,7 +122,8 @@ def _kind(example: Any) -> Any:
 def profile(name: str) -> dict[str, dict[str, Any]]:
     """The checked parameters of every notebook under a profile. Raises ParameterError naming the file and the key."""
     content = _content(name)
-    content.pop("seconds", None)
+    for key in ("seconds", "shared"):
+        content.pop(key, None)
     shared = content.pop("all", None) or {}
     file, schemas = f"{name}.yaml", {notebook: defaults(notebook) for notebook in names()}
     for key in content:
@@ -215,6 +222,9 @@ def check(settings: Mapping) -> None:
         if settings.get(parameter, 0) < 0:
             raise ParameterError(f"{parameter} is {settings[parameter]}; expected 0 or more")
     claims.needs(settings.get("claims", ()))
+    if settings.get("models"):
+        with _named("models: "):
+            Workspace(settings["models"])
     if settings.get("backend") == "ray" and find_spec("ray") is None:
         raise ParameterError("backend is 'ray', which needs the package ray: pip install 'aullm-lib[cluster]'")
     _check_data(settings)
@@ -374,10 +384,11 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
 
     Args:
         name: The notebook's.
-        namespace: Its ``globals()``; what ``claims`` need takes the place of its lists there.
+        namespace: Its ``globals()``, in which the parameters of its cell get their checked values; what ``claims``
+            need takes the place of its lists.
 
     Returns:
-        The workspace and the parameters.
+        The workspace and all parameters.
 
     Raises:
         ParameterError: A name was injected that the notebook does not have, or a value has a wrong type.
@@ -393,7 +404,7 @@ def start(name: str, namespace: dict[str, Any]) -> tuple[Workspace, dict[str, An
     keys = settings.get("claims", [])
     if (needed := of_claims(name, settings, keys)) is None:
         raise ValueError(f"{name}: the claims {', '.join(keys)} need nothing of this notebook")
-    namespace |= needed
+    namespace |= {key: needed[key] for key in cell(name)}
     enter_home()
     for limit in ("max_colwidth", "max_columns", "max_rows"):
         pd.set_option(f"display.{limit}", None)  # a table is shown whole: half a name of a run leads nowhere

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aullm_lib import datasets, facs, preprocess
+from aullm_lib import datasets, facs
 from aullm_lib.baselines import distil, teacher
 from aullm_lib.notebook.workspace import Workspace
 
@@ -37,6 +37,5 @@ def _trained(work: Workspace, depth: int, settings: Mapping[str, Any]) -> Path:
     macro = {name: settings[f"macro_{name}"] for name in ("subjects", "clips_per_subject", "intensity")}
     macro |= {"seed": settings["data_seed"] + 1000}  # other people
     recipe = teacher.TeacherRecipe(**{"depth": depth} | settings["teacher_overrides"])
-    table = datasets.load("casme2", datasets.synthesize(work.release("casme2", **macro), "casme2", **macro))
-    store = preprocess.build(table, work.clips(table, recipe.size, rgb=True), recipe.size, rgb=True)
+    store = work.store(datasets.load("casme2", work.synthetic("casme2", **macro)), size=recipe.size, rgb=True)
     return teacher.train(store, work.teacher(recipe, store), recipe, facs.BENCHMARK["casme2"])

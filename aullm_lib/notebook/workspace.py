@@ -28,7 +28,7 @@ from typing import Any
 
 import pandas as pd
 
-from aullm_lib import preprocess
+from aullm_lib import datasets, preprocess
 from aullm_lib.clips import ClipStore, join
 from aullm_lib.recipe import Settings
 from aullm_lib.support import files
@@ -83,11 +83,19 @@ class Workspace:
         size = f"{subjects}x{clips_per_subject}"
         return self.folder / "releases" / f"{name}-{size}-intensity{intensity:g}-seed{seed}"
 
+    def synthetic(self, name: str, **size: Any) -> Path:
+        """Renders a synthetic release where it is not there; arguments and folder as ``release``."""
+        return datasets.synthesize(self.release(name, **size), name, **size)
+
     def clips(self, table: pd.DataFrame, size: int, *, align: str | None = None, rgb: bool = False) -> Path:
         """The folder of a clip store, for ``preprocess.build`` with the same arguments."""
         key = _key(preprocess.settings(table, size, align=align, rgb=rgb))
         kind = f"{size}px-rgb" if rgb else f"{size}px"
         return self.folder / "clips" / f"{table['dataset'].iloc[0]}-{len(table)}-{kind}-{key}"
+
+    def store(self, table: pd.DataFrame, **shape: Any) -> ClipStore:
+        """The clip store of a release, made if it is not there. Arguments and errors as ``preprocess.build``."""
+        return preprocess.build(table, self.clips(table, **shape), **shape)
 
     def joined(self, tables: Iterable[pd.DataFrame], *, count_missing: str = "unknown", **shape: Any) -> ClipStore:
         """Several releases in one clip store, made as far as it is not there.
@@ -100,7 +108,7 @@ class Workspace:
         Raises:
             ValueError, OSError: As ``preprocess.build`` and ``clips.join``.
         """
-        stores = [preprocess.build(table, self.clips(table, **shape), **shape) for table in tables]
+        stores = [self.store(table, **shape) for table in tables]
         names = "+".join(store.release["dataset"] for store in stores)
         identity = [store.fingerprint for store in stores] + ["absent"] * (count_missing == "absent")
         return join(stores, self.folder / "clips" / f"{names}-{_key(identity)}", count_missing=count_missing)

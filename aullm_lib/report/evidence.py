@@ -15,9 +15,11 @@ from pandas.io.formats.style import Styler
 from aullm_lib import metrics
 from aullm_lib.metrics import calibration, significance
 from aullm_lib.metrics.scores import Predictions
-from aullm_lib.metrics.trivial import CHANCE
+from aullm_lib.metrics.thresholds import POLICIES
+from aullm_lib.metrics.trivial import CHANCE, OUTSIDE
 from aullm_lib.report import tables
 from aullm_lib.report.results import CROSS_DOMAIN, RELEASES, Result, au_llm, in_words
+from aullm_lib.runs import Run
 
 THRESHOLD = 0.5
 MEASURES = {"f1_macro": "two-class macro F1", "f1": "F1 of Eq. 5"}
@@ -147,7 +149,9 @@ def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.Dat
     Returns:
         Way -> predictions. "last epoch" uses no test label. "best epoch on test (n)" is the epoch with the best pooled
         two-class macro F1 on the test clips; "best epoch per subject", common in the field, takes for each held-out
-        subject the first of the epochs with the most correct decisions on that subject's own clips.
+        subject the first of the epochs with the most correct decisions on that subject's own clips. That can only
+        raise the share of correct decisions, but may lower the pooled F1: where few AUs are present, saying "absent"
+        is mostly correct.
 
     Raises:
         ValueError: The trace lacks some of the clips in some epoch.
@@ -214,12 +218,31 @@ def spread(results: Iterable[Result]) -> pd.DataFrame:
     return pd.DataFrame(rows.values(), index=index, columns=columns).round(1)
 
 
+def by_intensity(runs: Iterable[Run]) -> pd.DataFrame:
+    """The scores of runs on synthetic releases of several intensities, beside trivial classifiers, from 0 to 1.
+
+    Returns:
+        One row per run and policy of ``thresholds.POLICIES``: ``intensity``, ``seed``; ``scorer``, the policy's label;
+        ``score`` with ``low`` and ``high``, its interval over subjects; and the trivial classifiers by their names.
+    """
+    rows = []
+    for run in runs:
+        predictions, made = run.predictions(), run.info["data"]["made"]
+        trivial = {name: frame.loc["mean", "f1_macro"] for name, frame in metrics.trivial(predictions).items()}
+        trivial.pop(OUTSIDE)  # whose F1 is that of "always-negative"
+        for policy, label in POLICIES.items():
+            mean = metrics.score(predictions, policy=policy).loc["mean"]
+            score = {"score": mean["f1_macro"], "low": mean["f1_macro_low"], "high": mean["f1_macro_high"]}
+            key = {"intensity": made["intensity"], "seed": run.experiment.seed, "scorer": label}
+            rows.append(key | score | trivial)
+    return pd.DataFrame(rows)
+
+
 def leak(points: pd.DataFrame) -> tuple[bool | None, str]:
     """Whether the scores of clips without any motion of an AU show that something else gives the labels away.
 
     Args:
-        points: One row per run; columns: ``intensity`` of the synthetic release, ``f1_macro_low``, the lower end of the
-            score's interval over subjects (NaN if it has none), and "base-rate random", that classifier's score.
+        points: Of ``by_intensity``; ``low`` is NaN where there is no interval.
 
     Returns:
         True if at intensity 0 a whole interval lies above the base-rate random classifier, False if none does, None if
@@ -228,9 +251,9 @@ def leak(points: pd.DataFrame) -> tuple[bool | None, str]:
     still = points[points["intensity"] == 0]
     if still.empty:
         return None, "not run"
-    if still["f1_macro_low"].isna().all():
+    if still["low"].isna().all():
         return None, "too few subjects to tell whether the labels leak"
-    if (still["f1_macro_low"] > still[CHANCE]).any():
+    if (still["low"] > still[CHANCE]).any():
         return True, "THE LABELS LEAK, do not trust any score of this copy of the kit"
     return False, "no sign of a leak"
 

@@ -296,6 +296,24 @@ def summary(runs: Iterable[Run | str | Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index, names=names)).round(1)
 
 
+def seen(scores: pd.DataFrame) -> str:
+    """What a ``summary`` says, in one sentence for each test set."""
+    sentences = []
+    for test_set, rows in scores.groupby(level="test set", sort=False):
+        level, best = rows["always-negative"].iloc[0], rows["two-class macro F1"].idxmax()
+        clear = (
+            "no run has an interval"
+            if rows["low"].isna().all()
+            else (f"{(rows['low'] > level).sum()} of {len(rows)} runs lie above it with their whole interval")
+        )
+        name = " ".join(part for part in best[1:5] if part)
+        sentences.append(
+            f"On {test_set} the always-negative classifier has {level:.1f}; {clear}, and the highest score is "
+            f"{rows['two-class macro F1'].max():.1f} ({name}, seed {best[5]})."
+        )
+    return " ".join(sentences)
+
+
 def _runs(items: Iterable[Run | Result]) -> list[Run]:
     return [run for item in items for run in (item.runs if isinstance(item, Result) else [item])]
 

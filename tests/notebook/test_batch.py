@@ -100,7 +100,7 @@ def test_papermill_alone_is_stopped_by_an_unknown_parameter(home):
 
 
 def test_it_prints_where_everything_is(smoke):
-    for word in ("runs/smoke/notebooks", "figures/smoke/replication.html", "make report PROFILE=smoke", "3 of 9"):
+    for word in ("runs/smoke/notebooks", "figures/smoke/replication.html", "make report PROFILE=smoke", "3 of 10"):
         assert word in smoke[1]
 
 

@@ -16,7 +16,7 @@ from aullm_lib.__main__ import main, parser
 from aullm_lib.notebook import batch, parameters
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("predict", "report", "crate", "demo", "batch", "grid")
+COMMANDS = ("predict", "report", "crate", "outputs", "demo", "batch", "grid")
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess:

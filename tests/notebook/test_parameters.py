@@ -14,6 +14,7 @@ def profiles(tmp_path, monkeypatch):
     for name in parameters.names():
         (tmp_path / f"{name}.ipynb").write_bytes((parameters.SOURCE / f"{name}.ipynb").read_bytes())
     (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "smoke.yaml").write_bytes((parameters.SOURCE / "profiles" / "smoke.yaml").read_bytes())
     monkeypatch.setattr(parameters, "SOURCE", tmp_path)
     return lambda text: (tmp_path / "profiles" / "mine.yaml").write_text(text)
 
@@ -58,7 +59,7 @@ def test_relative_folders_count_from_where_the_command_is_called(tmp_path, monke
         assert placed["more_llms"][1] == "Qwen/Qwen2-1.5B"
 
 
-@pytest.mark.parametrize("name", ["smoke", "demo", "demo-llm", "demo-full", "paper"])
+@pytest.mark.parametrize("name", ["demo", "demo-llm", "demo-full", "paper"])
 def test_shipped_profiles_are_sound_and_hold_only_differences(name):
     import yaml
 
@@ -125,9 +126,25 @@ def test_a_bad_profile_names_file_key_and_what_is_expected(profiles, text, messa
         parameters.profile("mine")
 
 
+def test_a_cell_has_the_few_parameters_that_people_change_and_smoke_the_others():
+    for name in parameters.names():
+        own, every = parameters.cell(name), parameters.defaults(name)
+        assert next(iter(own)) == "profile" and len(own) <= 6, name
+        assert list(every)[: len(own)] == list(own) and parameters.checked(name, {}) == every
+    assert "seeds" not in parameters.cell("02_train_loso") and batch.plan("smoke", {"seeds": [3]})
+
+
+def test_a_line_in_the_cell_sets_a_parameter_that_it_does_not_have(home):
+    namespace = parameters.cell("02_train_loso") | {"seeds": [1, 2]}  # as in JupyterLab
+    _, settings = parameters.start("02_train_loso", namespace)
+    assert settings["seeds"] == [1, 2] and settings["subjects"] == parameters.defaults("02_train_loso")["subjects"]
+    with pytest.raises(ParameterError, match="seeds=2: must be list, not int"):
+        parameters.start("02_train_loso", namespace | {"seeds": 2})
+
+
 def test_unknown_profiles_and_notebooks_list_the_known_ones(profiles):
     profiles("")
-    with pytest.raises(ParameterError, match=r"unknown profile 'smok'; .* holds mine"):
+    with pytest.raises(ParameterError, match=r"unknown profile 'smok'; .* holds mine, smoke"):
         parameters.profile("smok")
     with pytest.raises(ParameterError, match="no notebook '99'; there are 00_quickstart"):
         parameters.defaults("99")
@@ -244,6 +261,7 @@ WRONG = [
     ({"curve_intensities": [0.0, 9.0]}, "curve_intensity=9.0"),
     ({"macro_intensity": -1.0}, "macro_intensity=-1.0"),
     ({"data_seed": -1}, "seed=-1"),
+    ({"models": "../demo"}, "models: profile is '../demo'"),
 ]
 
 

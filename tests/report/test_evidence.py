@@ -212,6 +212,6 @@ def test_the_same_method_under_two_seeds_is_compared_with_itself(record, load):
     ],
 )
 def test_a_leak_is_claimed_only_where_intervals_can_tell(levels, lows, leaks, verdict):
-    points = pd.DataFrame({"intensity": levels, "f1_macro_low": lows, "base-rate random": 0.5})
+    points = pd.DataFrame({"intensity": levels, "low": lows, "base-rate random": 0.5})
     answer, words = evidence.leak(points)
     assert answer is leaks and words.startswith(verdict)

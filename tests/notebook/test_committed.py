@@ -1,0 +1,94 @@
+"""Outputs in the repository's notebooks: small, of their own sources, of synthetic data, without paths and times."""
+
+import base64
+import io
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat import v4
+from PIL import Image
+
+from aullm_lib.__main__ import main
+from aullm_lib.notebook import committed, parameters
+from aullm_lib.notebook.workspace import Workspace
+
+
+def code(book):
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("name", parameters.names())
+def test_the_repositorys_outputs_are_of_their_sources_and_small(name):
+    for number, cell in enumerate(code(nbformat.read(parameters.SOURCE / f"{name}.ipynb", as_version=4)), 1):
+        assert cell.execution_count == (number if cell.outputs else None)
+        assert cell.metadata.get(committed.MADE, "") == (committed.digest(cell.source) if cell.outputs else ""), cell.id
+        assert cell.outputs or "NBVAL_CHECK_OUTPUT" not in cell.source, "nbval has nothing to compare with"
+        before = [output.copy() for output in cell.outputs]
+        committed.keep(cell, cell.outputs, number)
+        assert cell.outputs == before  # nothing more is to be left out
+
+
+def picture(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.fixture
+def ran(home, tmp_path, monkeypatch):
+    """A repository with one notebook, which has run under the profile smoke."""
+    monkeypatch.setattr(parameters, "SOURCE", tmp_path / "notebooks")
+    cells = [v4.new_markdown_cell("# X"), v4.new_code_cell("data = 'synthetic'", metadata={"tags": ["parameters"]})]
+    source = v4.new_notebook(cells=[*cells, v4.new_code_cell("show()")])
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    (tmp_path / "notebooks" / "profiles" / "smoke.yaml").write_text("")
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    outputs = [
+        v4.new_output("stream", name="stderr", text="a warning"),
+        v4.new_output("stream", name="stdout", text="12 folds"),
+        v4.new_output("stream", name="stdout", text="3.2 minutes of training"),
+        v4.new_output("display_data", data={"text/plain": "runs/smoke/results/x"}),
+        v4.new_output("display_data", data={"text/plain": "PosixPath('/home/x/y')"}),
+        v4.new_output("execute_result", data={"text/plain": "1/2", "text/html": "<td>1/2</td>"}, execution_count=2),
+        v4.new_output("display_data", data={"text/plain": "Figure", "image/png": picture(noise)}),
+    ]
+    executed = source.copy()
+    executed.cells = [*cells[:1], *(cell.copy() for cell in code(source))]
+    for count, cell in enumerate(code(executed), 1):
+        cell.execution_count = count
+    executed.cells[-1].outputs = outputs
+
+    def write(changed="show()", data="synthetic"):
+        source.cells[-1].source = changed
+        nbformat.write(source, tmp_path / "notebooks" / "01_x.ipynb")
+        folder = home / "runs" / "smoke" / "notebooks"
+        folder.mkdir(parents=True, exist_ok=True)
+        nbformat.write(executed, folder / "01_x.ipynb")
+        monkeypatch.chdir(home)
+        Workspace("smoke").record("01_x", {"data": data}, files=[])
+        return tmp_path / "notebooks" / "01_x.ipynb"
+
+    return write
+
+
+def test_outputs_go_into_the_repository_without_paths_times_warnings_and_large_pictures(ran):
+    path = ran()
+    assert main(["outputs", "smoke"]) == 0
+    *_, cell = nbformat.read(path, as_version=4).cells
+    words, table, drawn = cell.outputs
+    assert words.text == "12 folds" and table.data["text/html"] == "<td>1/2</td>" and table.execution_count is None
+    raw = base64.b64decode(drawn.data["image/png"])
+    assert len(raw) <= committed.LARGEST and Image.open(io.BytesIO(raw)).width >= 200
+    assert cell.metadata[committed.MADE] == committed.digest("show()")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"changed": "show(2)"}, "was run with another source"), ({"data": "licensed"}, "synthetic data only")],
+)
+def test_outputs_of_other_sources_and_of_licensed_data_are_refused(ran, changes, message, caplog):
+    path = ran(**changes)
+    before = path.read_bytes()
+    assert main(["outputs", "smoke"]) == 2
+    assert message in caplog.text and path.read_bytes() == before
