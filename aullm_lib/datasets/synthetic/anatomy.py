@@ -75,7 +75,6 @@ class Anatomy:
     beard: float  # density of its shadow, 0 to 1
     hairline: float  # mm above the middle between the eyes
     volume: float  # thickness of the hair in mm
-    long_hair: bool
     spots: int
     creases: tuple[float, ...]  # how readily each kind of crease forms, about 1
     texture: int  # seed of pores, strands and spots
@@ -150,7 +149,6 @@ def draw_anatomy(rng: np.random.Generator, people: Population) -> Anatomy:
         beard=float(rng.uniform(0, 0.8)) * man * (0.5 if race == "asian" else 1.0),
         hairline=float(rng.normal(66, 4) + man * (3 + 14 * old * rng.random())),
         volume=float(rng.uniform(4, 11) if man else rng.uniform(7, 14)),
-        long_hair=not man and bool(rng.random() < 0.6),
         spots=int(rng.integers(2, 14)),
         creases=tuple(float(k) for k in np.exp(rng.normal(0, 0.4, 8))),
         texture=int(rng.integers(2**31)),
