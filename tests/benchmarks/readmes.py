@@ -190,6 +190,11 @@ def measured(part: dict[str, Any]) -> str:
     return _table(["", ""], [[name, str(value)] for name, value in part["values"].items()])
 
 
+def synthetic(part: dict[str, Any]) -> str:
+    """Every part under its name: counts, speed, faces, dial, tells."""
+    return "\n\n".join(f"**{name}**\n\n{markdown.drawn(rows)}" for name, rows in part["parts"].items())
+
+
 def targets(part: dict[str, Any]) -> str:
     rows = [[f"`make {name}`", _minutes(row["seconds"]), row["made"]] for name, row in part["rows"].items()]
     return _table(["after set-up", "takes", "measured"], rows)
@@ -202,7 +207,7 @@ def _minutes(seconds: float) -> str:
 DRAWN = {
     "recipes": recipes, "baselines": of_baselines, "intensity": intensity, "localisation": localisation,
     "claims": claims, "pretrained": pretrained, "training": training, "preprocess": measured, "lbp-top": measured,
-    "targets": targets,
+    "synthetic": synthetic, "targets": targets,
 }  # fmt: skip
 """Name between the markers -> what draws the table from the part of the record that has its name."""
 

@@ -43,8 +43,9 @@ from aullm_lib.experiment import Experiment
 from aullm_lib.preprocess import faces
 from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Run
-from aullm_lib.support import images, markdown
+from aullm_lib.support import files, images, markdown
 
+BENCH = Path(__file__).resolve().parents[2] / "runs" / "bench" / "synthetic.json"
 RELEASES = ("casme2", "samm")
 SECTIONS = ("speed", "faces", "dial", "tells", "counts")
 PERMUTATIONS = 999
@@ -292,7 +293,8 @@ def main() -> None:
         for part in parts:
             made = getattr(bench, part)
             levels = [float(level) for level in options.intensities.split(",")]
-            rows = made(levels, options.backbone) if part == "dial" else made()
+            rows = list(made(levels, options.backbone) if part == "dial" else made())
+            files.write_json(BENCH, {"parts": files.read_json(BENCH, missing={}).get("parts", {}) | {part: rows}})
             print(f"\n## {part}\n\n{markdown.drawn(rows)}", flush=True)
 
 
