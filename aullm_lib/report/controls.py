@@ -255,7 +255,7 @@ def _better(row: pd.Series) -> dict[str, Any]:
 
 def _at_chance(row: pd.Series, level: float) -> dict[str, Any]:
     """The verdict on the row of the blind model."""
-    clips = pd.DataFrame({"intensity": [0], "f1_macro_low": [row["score low"]], CHANCE: [level]})
+    clips = pd.DataFrame({"intensity": [0], "low": [row["score low"]], CHANCE: [level]})
     leaks, _ = evidence.leak(clips)
     apart = {end: round(row[score] - level, 1) for end, score in zip(DIFFERENCE, SCORE, strict=False)}
     return apart | {"verdict": UNDECIDED if leaks is None else LEAKS if leaks else SUPPORTED}

@@ -354,6 +354,6 @@ def test_a_users_clip_marks_what_was_annotated(world):
     figure = clips.user_clip(clip, annotated=["AU4", "AU9"])
     labels = [label.get_text() for axis in figure.axes for label in axis.get_yticklabels()]
     assert "● AU4" in labels and "AU1" in labels and "● AU1" not in labels
-    titles = [axis.get_title() for axis in figure.axes]
+    titles = [axis.get_title(loc="right") for axis in figure.axes]
     assert "does it occur?\n● annotated (and AU9)" in titles
     assert any("Grad-CAM" in axis.get_xlabel() for axis in figure.axes)  # of the colour bar
