@@ -23,10 +23,12 @@ import pandas as pd
 from benchmarks.training import machine
 
 from aullm_lib import baselines, recipe
+from aullm_lib.metrics.thresholds import POLICIES
 from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.notebook.workspace import Workspace
-from aullm_lib.report import published, results, tables
+from aullm_lib.report import evidence, published, results, tables
 from aullm_lib.report.results import RELEASES, Result
+from aullm_lib.runs import Run
 from aullm_lib.support import files, markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,8 +54,11 @@ def of_profile(profile: str) -> dict[str, Any]:
         }
     if profile == "demo-llm":
         found["pretrained"] = {"rows": [{"variant": r.variant} | _scored(r) for r in scored if r.variant in VARIANTS]}
-    if curve := files.read_json(work.folder / "records" / "00_quickstart.json", missing={}).get("results", {}):
-        found["intensity"] = {"rows": curve["curve"]}
+    if runs := [Run(path.parent) for path in sorted((work.folder / "intensity").glob("*/run.json"))]:
+        points = evidence.by_intensity(runs)
+        means = points[points["scorer"] == POLICIES["fixed"]].groupby("intensity")
+        rows = means[["score", "always-negative", CHANCE]].mean().reset_index()
+        found["intensity"] = {"rows": rows.to_dict("records")}
     if (path := work.folder / "localisation" / "scores.csv").is_file():
         scores = pd.read_csv(path).query("au == 'all'")
         columns = ["model", "method", "pairs", "pointing_game", "pointing_game_low", "pointing_game_high", "area"]
@@ -153,7 +158,7 @@ def of_baselines(part: dict[str, Any]) -> str:
 
 
 def intensity(part: dict[str, Any]) -> str:
-    rows = [[f"{row['intensity']:g}", tables.number(100 * row["f1_macro"])] for row in part["rows"]]
+    rows = [[f"{row['intensity']:g}", tables.number(100 * row["score"])] for row in part["rows"]]
     levels = ", ".join(f"{name} {tables.number(100 * part['rows'][0][name])}" for name in ("always-negative", CHANCE))
     return f"{_table(['intensity', 'two-class macro F1 (%)'], rows)}\n\nTrivial classifiers: {levels}."
 
