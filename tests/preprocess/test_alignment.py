@@ -82,7 +82,7 @@ def belong(size: int) -> np.ndarray:
 
 @needs_weights
 def test_every_synthetic_subject_is_found_and_aligned(release):
-    """99 % of frames; eyes within 5 % of their distance, and within 1.5 of 64 pixels of their place once aligned."""
+    """99 % of frames; eyes within 6 % of their distance, and within 1.5 of 64 pixels of their place once aligned."""
     found = []
     for row in truth(release).itertuples():
         frames = sorted((release / row.image).parent.iterdir())
@@ -92,7 +92,7 @@ def test_every_synthetic_subject_is_found_and_aligned(release):
         found.append(at_onset)
         assert at_onset, row.image
         apart = np.linalg.norm(row.eyes[1] - row.eyes[0])
-        assert np.linalg.norm(at_onset.eyes - row.eyes, axis=1).max() < 0.05 * apart, row.image
+        assert np.linalg.norm(at_onset.eyes - row.eyes, axis=1).max() < 0.06 * apart, row.image
         aligned = apply(alignment.level(at_onset.eyes, 64), row.eyes)
         assert np.linalg.norm(aligned - belong(64), axis=1).max() < 1.5, row.image
         left, top, width, height = at_onset.box
