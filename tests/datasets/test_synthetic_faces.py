@@ -16,6 +16,7 @@ from aullm_lib.datasets.synthetic.portrait import CAMERA, View, normals
 from aullm_lib.datasets.synthetic.raster import rasterise
 from aullm_lib.datasets.synthetic.specs import SPECS
 from aullm_lib.facs import BENCHMARK
+from aullm_lib.support import wheels
 
 # Where on the face (mm outwards and up from the middle between the eyes, on the person's left side) the middle of each
 # benchmark AU's motion has to lie, and where it goes (outwards, up) by the FACS description of the muscle.
@@ -195,7 +196,7 @@ def test_a_head_that_is_not_there_is_asked_for_with_the_command(tmp_path, monkey
     monkeypatch.setattr(head, "FOLDER", tmp_path)
     head.load.cache_clear()
     try:
-        with pytest.raises(FileNotFoundError, match=head.COMMAND):
+        with pytest.raises(FileNotFoundError, match=wheels.COMMAND):
             head.load()
         (tmp_path / "head.npz").write_bytes(b"PK\x03\x04 cut")
         with pytest.raises(ValueError, match=r"head\.npz is damaged .*: delete it"):

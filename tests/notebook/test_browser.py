@@ -127,88 +127,80 @@ def test_every_page_of_the_report_opens_cleanly_and_fits_the_screen(browser, rep
         context.close()
 
 
+@pytest.fixture
+def phone(browser):
+    """A context of a phone's size, without scripts."""
+    context = browser.new_context(viewport=SCREENS["phone"], java_script_enabled=False)
+    yield context
+    context.close()
+
+
 def brightness(colour):
     return sum(map(float, re.findall(r"[\d.]+", colour)[:3]))
 
 
-def test_hostile_text_stays_text_and_code_unfolds_without_a_script(browser, report):
-    context = browser.new_context(viewport=SCREENS["phone"], java_script_enabled=False)
-    try:
-        watched = Watched(context)
-        watched.page.goto((report / "03_small.html").as_uri())
-        code = watched.page.locator("details.code pre")
-        assert not code.is_visible()
-        watched.page.locator("details.code summary").click()
-        assert code.is_visible() and "plt.plot" in code.inner_text()
-        assert watched.page.locator("td", has_text=EVIL).count() == 12
-        assert watched.page.locator("script").count() == 0
-        # the wide table scrolls in its own box
-        box = watched.page.locator(".output:has(table)").bounding_box()
-        assert box["width"] <= SCREENS["phone"]["width"] < watched.page.locator("table").bounding_box()["width"]
-        assert watched.wrong == []
-    finally:
-        context.close()
+def test_hostile_text_stays_text_and_code_unfolds_without_a_script(phone, report):
+    watched = Watched(phone)
+    watched.page.goto((report / "03_small.html").as_uri())
+    code = watched.page.locator("details.code pre")
+    assert not code.is_visible()
+    watched.page.locator("details.code summary").click()
+    assert code.is_visible() and "plt.plot" in code.inner_text()
+    assert watched.page.locator("td", has_text=EVIL).count() == 12
+    assert watched.page.locator("script").count() == 0
+    # the wide table scrolls in its own box
+    box = watched.page.locator(".output:has(table)").bounding_box()
+    assert box["width"] <= SCREENS["phone"]["width"] < watched.page.locator("table").bounding_box()["width"]
+    assert watched.wrong == []
 
 
-def test_every_link_of_the_list_leads_to_its_place_and_every_table_scrolls_in_its_box(browser, report):
+def test_every_link_of_the_list_leads_to_its_place_and_every_table_scrolls_in_its_box(phone, report):
     """On a phone: sections, tables, figures and cells; no column is pushed off the page by a Chinese prompt."""
-    context = browser.new_context(viewport=SCREENS["phone"], java_script_enabled=False)
-    try:
-        page = context.new_page()
-        places = 0
-        for name in ("index", "replication", "03_small", "07_paper"):
-            page.goto((report / f"{name}.html").as_uri())
-            for link in page.locator("main a[href^='#']").all():
-                target = page.locator(f"[id='{link.get_attribute('href')[1:]}']")
-                assert target.count() == 1 and target.is_visible(), (name, link.get_attribute("href"))
-                places += 1
-            for table in page.locator("main table").all():
-                box = table.locator("xpath=ancestor::div[1]").bounding_box()
-                assert box["x"] + box["width"] <= SCREENS["phone"]["width"], name
-        assert places > 20
-        page.goto(f"{(report / 'index.html').as_uri()}#table1_casme2")
-        assert 0 <= page.locator("#table1_casme2").bounding_box()["y"] < SCREENS["phone"]["height"]
-        page.goto((report / "03_small.html").as_uri())
-        prompts = page.locator("td.words.long span[lang=zh]")
-        assert prompts.count() >= 2 and max(one.bounding_box()["width"] for one in prompts.all()) < 500
-        captions = page.goto((report / "replication.html").as_uri()) and page.locator("table.grid caption span")
-        rights = [box["x"] + box["width"] for one in captions.all() if (box := one.bounding_box())]
-        assert rights and max(rights) <= SCREENS["phone"]["width"]  # they stay where the table scrolls
-    finally:
-        context.close()
+    page = phone.new_page()
+    places = 0
+    for name in ("index", "replication", "03_small", "07_paper"):
+        page.goto((report / f"{name}.html").as_uri())
+        for link in page.locator("main a[href^='#']").all():
+            target = page.locator(f"[id='{link.get_attribute('href')[1:]}']")
+            assert target.count() == 1 and target.is_visible(), (name, link.get_attribute("href"))
+            places += 1
+        for table in page.locator("main table").all():
+            box = table.locator("xpath=ancestor::div[1]").bounding_box()
+            assert box["x"] + box["width"] <= SCREENS["phone"]["width"], name
+    assert places > 20
+    page.goto(f"{(report / 'index.html').as_uri()}#table1_casme2")
+    assert 0 <= page.locator("#table1_casme2").bounding_box()["y"] < SCREENS["phone"]["height"]
+    page.goto((report / "03_small.html").as_uri())
+    prompts = page.locator("td.words.long span[lang=zh]")
+    assert prompts.count() >= 2 and max(one.bounding_box()["width"] for one in prompts.all()) < 500
+    captions = page.goto((report / "replication.html").as_uri()) and page.locator("table.grid caption span")
+    rights = [box["x"] + box["width"] for one in captions.all() if (box := one.bounding_box())]
+    assert rights and max(rights) <= SCREENS["phone"]["width"]  # they stay where the table scrolls
 
 
-def test_formulas_are_set_without_a_script(browser, report):
+def test_formulas_are_set_without_a_script(phone, report):
     """A fraction is as high as two lines, and a formula that is wider than a phone scrolls by itself."""
-    context = browser.new_context(viewport=SCREENS["phone"], java_script_enabled=False)
-    try:
-        page = context.new_page()
-        page.goto((report / "03_small.html").as_uri())
-        top, below = (part.bounding_box() for part in page.locator("math mfrac > *").all()[:2])
-        assert top["y"] + top["height"] <= below["y"] + 1 and abs(top["x"] - below["x"]) < 20
-        assert page.locator("math").bounding_box()["width"] <= SCREENS["phone"]["width"]
-        assert page.locator("math mo", has_text="∑").first.bounding_box()["height"] > 15
-    finally:
-        context.close()
+    page = phone.new_page()
+    page.goto((report / "03_small.html").as_uri())
+    top, below = (part.bounding_box() for part in page.locator("math mfrac > *").all()[:2])
+    assert top["y"] + top["height"] <= below["y"] + 1 and abs(top["x"] - below["x"]) < 20
+    assert page.locator("math").bounding_box()["width"] <= SCREENS["phone"]["width"]
+    assert page.locator("math mo", has_text="∑").first.bounding_box()["height"] > 15
 
 
-def test_a_picture_opens_in_its_full_size(browser, report):
+def test_a_picture_opens_in_its_full_size(phone, report):
     """A notebook's in its page, where it then scrolls in its box; a figure's as a file."""
-    context = browser.new_context(viewport=SCREENS["phone"], java_script_enabled=False)
-    try:
-        page = context.new_page()
-        page.goto((report / "03_small.html").as_uri())
-        picture = page.locator("a.full img")
-        small = picture.bounding_box()["width"]
-        assert small <= SCREENS["phone"]["width"]
-        picture.click()
-        assert picture.bounding_box()["width"] > 2 * small
-        assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS["phone"]["width"]
-        page.goto((report / "index.html").as_uri())
-        page.locator("figure a:has(img)").first.click()
-        page.wait_for_url("**/curve.png")
-    finally:
-        context.close()
+    page = phone.new_page()
+    page.goto((report / "03_small.html").as_uri())
+    picture = page.locator("a.full img")
+    small = picture.bounding_box()["width"]
+    assert small <= SCREENS["phone"]["width"]
+    picture.click()
+    assert picture.bounding_box()["width"] > 2 * small
+    assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS["phone"]["width"]
+    page.goto((report / "index.html").as_uri())
+    page.locator("figure a:has(img)").first.click()
+    page.wait_for_url("**/curve.png")
 
 
 def test_the_report_prints(browser, report, artefacts):

@@ -14,9 +14,11 @@ from aullm_lib.predict.reading import FrameSource
 from aullm_lib.predict.windows import STILL, Window, windowing, windows
 from aullm_lib.preprocess import faces
 from aullm_lib.recipe import Recipe
-from aullm_lib.support import images
+from aullm_lib.support import images, wheels
 
-needs_weights = pytest.mark.skipif(not faces.installed(), reason=f"the face weights are not installed: {faces.COMMAND}")
+needs_weights = pytest.mark.skipif(
+    not faces.installed(), reason=f"the face weights are not installed: {wheels.COMMAND}"
+)
 
 
 def test_default_windows_last_as_long_as_the_runs_clips():

@@ -20,7 +20,9 @@ from aullm_lib.preprocess.__main__ import main
 from aullm_lib.support import images, wheels
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "face_pexels.mp4"
-needs_weights = pytest.mark.skipif(not faces.installed(), reason=f"the face weights are not installed: {faces.COMMAND}")
+needs_weights = pytest.mark.skipif(
+    not faces.installed(), reason=f"the face weights are not installed: {wheels.COMMAND}"
+)
 
 
 @pytest.fixture(scope="module", params=["casme2", "samm"])
@@ -239,7 +241,7 @@ def test_without_weights_cascades_align_and_every_clip_says_so(casme2, tmp_path,
     with pytest.warns(UserWarning) as caught:
         store = preprocess.build(table, tmp_path / "s")
     messages = [str(w.message) for w in caught]
-    assert len(messages) == 2 and "weights are missing" in messages[0] and messages[0].endswith(faces.COMMAND)
+    assert len(messages) == 2 and "weights are missing" in messages[0] and messages[0].endswith(wheels.COMMAND)
     assert "remarks on 2 of 2 clips" in messages[1]
     assert set(store.remarks.values()) == {"face found by OpenCV's cascades"}
     assert store.info["settings"]["detector"] == {
@@ -265,7 +267,7 @@ def test_weights_of_another_version_are_refused_by_name(casme2, tmp_path, monkey
     monkeypatch.setattr(faces, "_nets", type(faces._nets)())  # nothing loaded yet
     for name in faces.WEIGHTS:
         (tmp_path / name).write_bytes(b"other weights")
-    message = rf"face_detection_short_range.tflite: its sha256 begins .*fetch it again: {faces.COMMAND}"
+    message = rf"face_detection_short_range.tflite: its sha256 begins .*fetch it again: {wheels.COMMAND}"
     with pytest.raises(ValueError, match=message):
         faces.find(onset(casme2))
     table = datasets.load("casme2", casme2, images="raw_selected")
@@ -277,7 +279,7 @@ def test_weights_of_another_version_are_refused_by_name(casme2, tmp_path, monkey
 def test_set_up_goes_on_without_a_network(index, capsys, no_weights):
     assert main() == 0
     messages = capsys.readouterr().err
-    assert messages.count("\n") == 1 and "No matching distribution" in messages and faces.COMMAND in messages
+    assert messages.count("\n") == 1 and "No matching distribution" in messages and wheels.COMMAND in messages
     assert not faces.FOLDER.exists()
 
 

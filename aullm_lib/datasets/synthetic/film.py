@@ -111,17 +111,17 @@ class Face:
             inner = _twice(_within(self.eye_box, wide if stage else self.box))
             self.stages.append((self._camera(layers.skin[inner]), np.ascontiguousarray(layers.alpha[inner])))
 
-        mesh = head.load()
-        self._skin = mesh.triangles[mesh.part == head.SKIN]
-        shown = np.isin(mesh.part, (head.SKIN, head.EYE))
-        self._triangles = mesh.triangles[shown]
+        mesh = head.load().only(head.SKIN, head.EYE)
+        self._skin, self._triangles = head.load().only(head.SKIN).triangles, mesh.triangles
         self._raster = view.part(self.box).raster(self.points, self._triangles)
         self._solid = self._raster.which >= 0
         self._base_map = self._raster.of(self._base.astype(np.float32), self._triangles)
-        self.covered = self._solid & (mesh.part[shown][self._raster.which] == head.SKIN)
+        self.covered = self._solid & (mesh.part[self._raster.which] == head.SKIN)
         self.covered &= ~mouth_hole(self.points, view.part(self.box), self._base_map, self._solid)
-        self._normals = normals(self.points, self._skin)
-        self._normal_map = self._raster.of(self._normals.astype(np.float32), self._triangles)
+        still = normals(self.points, self._skin)
+        self._light = np.maximum(studio.light(still), 0.1)
+        self._normal_map = self._raster.of(still.astype(np.float32), self._triangles)
+        self._light_map = np.maximum(studio.light(self._normal_map), 0.1)
         away = cv2.distanceTransform((~self._solid).astype(np.uint8), cv2.DIST_L2, 5)
         rows, columns = (np.asarray(k) for k in np.indices(self._solid.shape))
         edge = np.minimum(np.minimum(columns, columns[:, ::-1]), np.minimum(rows, rows[::-1]))
@@ -132,13 +132,12 @@ class Face:
 
     def _shut(self, view: View) -> Array:
         """The displacement [n, 3] of the vertices that just shuts this person's eyes."""
-        mesh = head.load()
-        shown = np.isin(mesh.part, (head.SKIN, head.EYE))
+        mesh = head.load().only(head.SKIN, head.EYE)
         lids = mesh.moved({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0})
 
         def open_(share: float) -> int:
-            which = view.raster(self.points + share * lids, mesh.triangles[shown]).which
-            return int((mesh.part[shown][which] == head.EYE).sum())
+            which = view.raster(self.points + share * lids, mesh.triangles).which
+            return int((mesh.part[which] == head.EYE).sum())
 
         wide = open_(0)
         return lids * next((k for k in np.arange(0.3, 1, 0.1) if open_(k) < 0.04 * wide), 1.0)
@@ -174,8 +173,7 @@ class Face:
         slope = [cv2.Sobel(depth, -1, *k, scale=0.125) * np.float32(self.view.scale) for k in ((1, 0), (0, 1))]
         bent = self._normal_map + np.stack([slope[0], -slope[1], np.zeros_like(depth)], -1) * 0.5
         bent /= np.linalg.norm(bent, axis=-1, keepdims=True) + 1e-6
-        light = self.studio.light(self._normal_map)
-        change = (self.studio.light(bent) / np.maximum(light, 0.1) - 1) - 0.25 * depth
+        change = (self.studio.light(bent) / self._light_map - 1) - 0.25 * depth
         where = np.stack([side * across[0], np.full_like(x, -across[1])], -1).astype(np.float32)
         return (change * size * self.covered * (self._base_map[..., 2] > -80)).astype(np.float32), where
 
@@ -190,7 +188,7 @@ class Face:
         near /= cv2.GaussianBlur(skin, (0, 0), 4 * self.view.scale)[..., None] + np.float32(1e-3)
         field = np.where(self.covered[..., None], field, near) * self._fade[..., None]
         normal = normals(self.points + shift, self._skin)
-        change = self.studio.light(normal) / np.maximum(self.studio.light(self._normals), 0.1) - 1
+        change = self.studio.light(normal) / self._light - 1
         # Where lips meet, a normal may turn over: no light changes as much as the sum over both sides would.
         shade = self._raster.of(np.clip(change, -0.3, 0.2).astype(np.float32), self._triangles) * skin
         if creases:

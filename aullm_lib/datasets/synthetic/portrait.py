@@ -132,8 +132,8 @@ def _below_collar(base: Array) -> Array:
 
 def dressed(person: Anatomy) -> Array:
     """The person's vertices [n, 3] with hair and clothes on: pushed out along the normals."""
-    mesh, base = head.load(), base_points()
-    out = normals(person.points, mesh.triangles[mesh.part == head.SKIN])
+    base = base_points()
+    out = normals(person.points, head.load().only(head.SKIN).triangles)
     hair = person.volume * ramp(_hair(person, base) - 12, 26) * (0.35 + 0.65 * ramp(base[:, 1] - 45, 60)) * ~_ear(base)
     return np.asarray(person.points + out * (hair + 6 * ramp(_below_collar(base), 8))[:, None])
 
@@ -198,9 +198,8 @@ class Portrait:
     def __init__(self, person: Anatomy, view: View, studio: Studio) -> None:
         self.person, self.view, self.studio = person, view, studio
         self.points = dressed(person)
-        mesh = head.load()
-        shown = np.isin(mesh.part, (head.SKIN, head.EYE))
-        self._triangles, self._part, self._uv = mesh.triangles[shown], mesh.part[shown], mesh.uv[shown]
+        mesh = head.load().only(head.SKIN, head.EYE)
+        self._triangles, self._part, self._uv = mesh.triangles, mesh.part, mesh.uv
         self._base = base_points().astype(np.float32)
         rng, shape, mm = np.random.default_rng(person.texture), view.shape, view.scale
         self._noise = {size: _noise(rng, shape, size * mm) for size in (0.4, 0.6, 1.2, 3.0, 9.0, 25.0)}
@@ -332,8 +331,7 @@ class Portrait:
         return np.repeat((self.studio.wall * fall + 0.6 * self._noise[25.0][box])[..., None], 3, -1)
 
     def _lashes(self, points: Array, view: View, picture: Array, box: Box) -> Array:
-        mesh = head.load()
-        both = mesh.triangles[mesh.part == head.LASHES]
+        both = head.load().only(head.LASHES).triangles
         lashes = view.raster(points, np.concatenate([both, both[:, ::-1]])).which >= 0  # seen from either side
         cover = cv2.GaussianBlur(lashes.astype(np.float32), (0, 0), 0.25 * view.scale)
         cover *= np.clip(0.55 + 0.2 * self._brows[1.3][box], 0, 0.9)
@@ -341,13 +339,13 @@ class Portrait:
 
     def _eyes(self, points: Array, view: View, shadow: Array) -> Array:
         """The eyeballs, BGR; black beside them."""
-        person, mesh = self.person, head.load()
-        balls = mesh.triangles[mesh.part == head.EYE]
-        places = view.places(points[np.unique(balls)])
+        person, mesh = self.person, head.load().only(head.EYE)
+        balls, index = mesh.triangles, np.unique(mesh.triangles)
+        places = view.places(points[index])
         low, high = (np.clip(k, 0, view.shape[::-1]).astype(int) for k in (places.min(0), places.max(0) + 2))
         at = slice(low[1], high[1]), slice(low[0], high[0])
         raster, shadow = view.part(at).raster(points, balls), shadow[at]
-        centres, index = eyeballs(points), np.unique(balls)
+        centres = eyeballs(points)
         left = mesh.points[index, 0] > 0
         radius = np.linalg.norm(points[index] - np.where(left[:, None], centres[1], centres[0]), axis=1).max()
         place = raster.of(points.astype(np.float32), balls)
