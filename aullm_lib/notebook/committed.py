@@ -82,18 +82,15 @@ def _small(output: NotebookNode) -> NotebookNode | None:
 
 
 def _picture(content: str) -> str:
-    """A PNG as base64, of at most ``LARGEST`` bytes: fewer colours, then fewer pixels."""
-    raw = base64.b64decode(content)
-    image = Image.open(io.BytesIO(raw)).convert("RGB")
-    size = image.size
+    """A PNG as base64, in 256 colours and of at most ``LARGEST`` bytes: with fewer pixels where that takes it."""
+    image = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")
     for percent in range(100, 10, -10):
-        if len(raw) <= LARGEST:
-            break
-        smaller = image.resize((size[0] * percent // 100, size[1] * percent // 100), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        smaller.quantize(128).save(buffer, "PNG", optimize=True)
-        raw = buffer.getvalue()
-    return base64.b64encode(raw).decode()
+        smaller = image.resize((image.width * percent // 100, image.height * percent // 100), Image.Resampling.LANCZOS)
+        smaller.quantize(256).save(buffer, "PNG", optimize=True)
+        if buffer.tell() <= LARGEST:
+            break
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def main(options: Namespace) -> int:
