@@ -15,7 +15,7 @@ from aullm_lib.datasets.synthetic.raster import rasterise
 # Peak displacement of the skin in mm at strength 1: micro-expressions move it by about a millimetre, which is one to
 # two pixels of these cameras.
 AMPLITUDE = {
-    1: 1.2, 2: 1.2, 4: 1.1, 5: 0.9, 6: 1.0, 7: 0.95, 9: 0.95, 10: 1.0, 12: 1.3, 14: 1.15, 15: 1.2, 17: 1.3,
+    1: 1.2, 2: 1.2, 4: 1.1, 5: 0.9, 6: 1.0, 7: 0.95, 9: 0.95, 10: 1.0, 12: 1.5, 14: 1.4, 15: 1.2, 17: 1.3,
     20: 1.15, 24: 0.95, 25: 0.95, 26: 1.3,
 }  # fmt: skip
 # The face units of each AU and their weights; "*" stands for Left and Right.

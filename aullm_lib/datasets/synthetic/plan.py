@@ -16,6 +16,8 @@ from aullm_lib.datasets.synthetic.specs import SPECS, SUBJECTS
 
 # How often an AU is seen on one side alone.
 _ONE_SIDED = {2: 0.2, 4: 0.06, 6: 0.15, 7: 0.12, 10: 0.3, 12: 0.3, 14: 0.45, 15: 0.2, 20: 0.3}
+_SPREAD = 0.7  # of the logarithm of strength: many micro-expressions are hardly seen, and a few are plain
+_GRADES = (0.35, 0.6, 0.9, 1.4)  # strength from which intensity is B, C, D and E
 _KNOW_REPRESSION = ("casme2", "casme", "4dme")
 _SWAPS = 6000  # tried to bring labels to the subjects that show them; most releases need fewer
 
@@ -122,14 +124,18 @@ def deal(release: str, clips: Sequence[int], rng: np.random.Generator) -> list[l
     return [dealt[k : k + n] for k, n in zip(starts, clips, strict=True)]
 
 
-def draw_actions(aus: tuple[int, ...], rng: np.random.Generator) -> tuple[Action, ...]:
-    """How a clip's AUs are carried out: side, strength, asymmetry, delay; in the order in which they are written."""
+def draw_actions(aus: tuple[int, ...], strength: float, rng: np.random.Generator) -> tuple[Action, ...]:
+    """How a clip's AUs are carried out: side, strength, asymmetry, delay; in the order in which they are written.
+
+    strength: the median.
+    """
     actions = []
     for au in (aus[i] for i in rng.permutation(len(aus))):
         left, right = (float(k) for k in rng.uniform(0.8, 1.0, 2))
         if rng.random() < _ONE_SIDED.get(au, 0.0):
             left, right = (left, 0.0) if rng.random() < 0.5 else (0.0, right)
-        actions.append(Action(au, left, right, float(rng.uniform(0.5, 1.4)), float(rng.uniform(-0.1, 0.1))))
+        size = float(np.clip(strength * rng.lognormal(0, _SPREAD), 0.1, 2))
+        actions.append(Action(au, left, right, size, float(rng.uniform(-0.1, 0.1))))
     return tuple(actions)
 
 
@@ -142,7 +148,7 @@ def annotation(actions: tuple[Action, ...], release: str, rng: np.random.Generat
     parts = []
     for action in actions:
         prefix = "" if action.side == "both" else action.side
-        suffix = "ABCDE"[int(np.clip((action.strength - 0.5) / 0.18, 0, 4))] if graded else ""
+        suffix = "ABCDE"[int(np.searchsorted(_GRADES, action.strength))] if graded else ""
         both = action.au == 14 and action.side == "both" and rng.random() < 0.3
         parts += [f"L14{suffix}", f"R14{suffix}"] if both else [f"{prefix}{action.au}{suffix}"]
     return spec.mark + "+".join(parts)
@@ -207,7 +213,7 @@ def plan(settings: dict[str, Any]) -> list[PlannedClip]:
         for index, aus in enumerate(combinations, 1):
             # Labels and everything else come from streams of their own: length, numbers and names cannot tell labels.
             labels, rest = stream(settings, subject, index, 3), stream(settings, subject, index, 4)
-            actions = draw_actions(aus, labels)
+            actions = draw_actions(aus, spec.strength, labels)
             # Densest at the median, on either side of which half of the lengths reach to the end of the range.
             t = rest.uniform(-1, 1)
             reach = spec.longest - spec.median_length if t > 0 else spec.median_length - spec.shortest
