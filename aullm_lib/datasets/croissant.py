@@ -95,7 +95,8 @@ def synthetic(root: Path, settings: Mapping[str, Any], layout: Any) -> dict[str,
         for key in ("subjects", "clips_per_subject", "intensity", "seed")
     )
     masks = {
-        "masks": "Where each action unit of a clip moves the skin, as white pixels, in the frames.",
+        "masks": "Where each action unit of a clip moves the skin, in the frames: 255 on the person's left, 128 on "
+        "their right, 0 elsewhere.",
         "masks_cropped": "The same in the face crops.",
     }
     return _dataset(

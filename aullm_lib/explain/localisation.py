@@ -94,7 +94,8 @@ def truth(store: ClipStore, root: str | Path, pairs: pd.DataFrame) -> Tensor:
         path = Path(root) / "SYNTHETIC" / folder / clip["subject"] / clip["clip"] / f"{au}.png"
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no ground truth of {au} in {clip_id}; only a synthetic release has masks")
-        mask[:] = alignment.warp(images.read(path), store.matrix(clip_id), size) > 127
+        either = np.where(images.read(path) > 0, np.uint8(255), np.uint8(0))  # its values say the side
+        mask[:] = alignment.warp(either, store.matrix(clip_id), size) > 127
     return torch.from_numpy(masks)
 
 

@@ -96,13 +96,20 @@ def test_truth_beside_the_release(casme2: Path, samm: Path) -> None:
             frame = cv2.imread(str(root / row["image"]), cv2.IMREAD_UNCHANGED)
             x, y, width, height = (int(row[k]) for k in ("x", "y", "width", "height"))
             assert min(x, y) > 0 and x + width < frame.shape[1] and y + height < frame.shape[0]
-            for path in (root / "SYNTHETIC" / "masks" / row["subject"] / row["clip"]).glob("*.png"):
+            sides = {r["au"]: r["side"] for r in rows if (r["subject"], r["clip"]) == (row["subject"], row["clip"])}
+            for au, side in sides.items():
+                path = root / "SYNTHETIC" / "masks" / row["subject"] / row["clip"] / f"AU{au}.png"
                 mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-                assert mask.shape == frame.shape[:2] and set(np.unique(mask)) == {0, 255}
+                values = {"L": {255}, "R": {128}, "both": {128, 255}}[side]
+                assert mask.shape == frame.shape[:2] and set(np.unique(mask)) == {0} | values
                 inside = mask[y : y + height, x : x + width]
                 assert inside.sum() > 0.9 * mask.sum() and 0.002 < (inside > 0).mean() < 0.3
     cropped = list((casme2 / "SYNTHETIC" / "masks_cropped").rglob("*.png"))
-    assert cropped and all(cv2.imread(str(p), cv2.IMREAD_UNCHANGED).shape == (340, 280) for p in cropped)
+    assert cropped
+    for path in cropped:
+        mask, whole = (cv2.imread(str(p), cv2.IMREAD_UNCHANGED)
+                       for p in (path, str(path).replace("masks_cropped", "masks")))  # fmt: skip
+        assert mask.shape == (340, 280) and set(np.unique(mask)) == set(np.unique(whole))
     assert not (samm / "SYNTHETIC" / "masks_cropped").exists()
 
 

@@ -8,7 +8,7 @@ from scipy.spatial import ConvexHull
 from aullm_lib.datasets.synthetic import head, muscles
 from aullm_lib.datasets.synthetic import release as writer
 from aullm_lib.datasets.synthetic.anatomy import base_points, draw_anatomy
-from aullm_lib.datasets.synthetic.film import MOTIONS, STAGES, Action, Face, Film
+from aullm_lib.datasets.synthetic.film import MASK_SHARE, MOTIONS, STAGES, Action, Face, Film
 from aullm_lib.datasets.synthetic.layouts import LAYOUTS
 from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
 from aullm_lib.datasets.synthetic.plan import deal
@@ -137,6 +137,33 @@ def test_motion_grows_with_intensity_and_stays_inside_the_mask(face: Face) -> No
         assert np.flatnonzero(mask.any(0)).min() > clip.eyes[:, 0].mean() - 4  # their left is the image's right
     assert change[1] > 1.3 * change[0] > 0.5
     assert np.array_equal(mask, film(face, Action(12, right=0.0), intensity=0).mask(12) > 0)
+
+
+@pytest.mark.parametrize("au", [1, 4, 12, 17, 26])
+def test_a_mask_tells_the_side_that_moves(face: Face, au: int) -> None:
+    """Left in the picture of a person's own left means right of the nose's tip, wherever the head was turned to."""
+    films = [film(face, Action(au, *sides)) for sides in ((1, 1), (1, 0), (0, 1))]
+    both, left, right = (clip.mask(au) for clip in films)
+    for clip, mask, values in zip(films, (both, left, right), ({128, 255}, {255}, {128}), strict=True):
+        size = np.hypot(*np.moveaxis(clip._placed(face.covered[..., None] * clip.moves[au].shift), -1, 0))
+        agree = (mask[face.box] > 0) == (size > MASK_SHARE * size.max())  # but for rounding along an edge
+        assert set(np.unique(mask)) == {0} | values and (~agree).sum() < 0.02 * (mask > 0).sum()
+    outwards = (np.arange(both.shape[1]) - film(face)._places[np.argmax(face.points[:, 2]), 0]) / face.view.scale  # mm
+    for mask, value, sign in ((both, 255, 1), (both, 128, -1), (left, 255, 1), (right, 128, -1)):
+        assert not (mask == value)[:, sign * outwards < -10].any()
+    assert ((both == 255) & (left == 0)).sum() < 0.1 * (both == 255).sum()  # alone, as beside the other
+    assert ((both == 128) & (right == 0)).sum() < 0.1 * (both == 128).sum()
+
+
+def test_the_corners_of_the_eyes_lie_beside_all_that_shows_the_eyeball(face: Face) -> None:
+    mesh = head.load().only(head.SKIN, head.EYE)
+    which = face.view.raster(face.points, mesh.triangles).which
+    rows, columns = np.nonzero((which >= 0) & (mesh.part[which] == head.EYE))
+    corners = face.view.places(face.points)[muscles.corners()]
+    for (first, last), own in zip(np.sort(corners[..., 0]), (columns < 320, columns > 320), strict=True):
+        assert first < columns[own].min() < columns[own].max() < last < first + 1.5 * np.ptp(columns[own])
+        heights = corners[..., 1]
+        assert rows.min() - 2 < heights.min() < heights.max() < rows.max() + 2
 
 
 @pytest.mark.parametrize("aus", [(1, 2), (4,), (12,), (15, 17)])

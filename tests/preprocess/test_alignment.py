@@ -84,8 +84,8 @@ def belong(size: int) -> np.ndarray:
 
 @needs_weights
 def test_every_synthetic_subject_is_found_and_aligned(release):
-    """99 % of frames; eyes within 6 % of their distance, and within 1.5 of 64 pixels of their place once aligned."""
-    found = []
+    """99 % of frames; eyes within 6 % of their distance, half of them 3 %, and within 1.5 of 64 pixels once aligned."""
+    found, errors = [], []
     for row in truth(release).itertuples():
         frames = sorted((release / row.image).parent.iterdir())
         for path in (frames[len(frames) // 2], frames[-1]):
@@ -94,13 +94,15 @@ def test_every_synthetic_subject_is_found_and_aligned(release):
         found.append(at_onset)
         assert at_onset, row.image
         apart = np.linalg.norm(row.eyes[1] - row.eyes[0])
-        assert np.linalg.norm(at_onset.eyes - row.eyes, axis=1).max() < 0.06 * apart, row.image
+        errors.append(np.linalg.norm(at_onset.eyes - row.eyes, axis=1).max() / apart)
+        assert errors[-1] < 0.06, row.image
         aligned = apply(alignment.level(at_onset.eyes, 64), row.eyes)
         assert np.linalg.norm(aligned - belong(64), axis=1).max() < 1.5, row.image
         left, top, width, height = at_onset.box
         assert abs(left + width / 2 - row.x - row.width / 2) < 0.05 * row.width, row.image
         assert 0.85 < width / row.width < 1.1 and 0.8 < height / row.height < 1.1, row.image
         assert abs(top + height - row.y - row.height) < 0.1 * row.height, row.image  # down to the chin
+    assert np.median(errors) < 0.03
     assert np.mean([f is not None and f.count == 1 for f in found]) >= 0.99
 
 
@@ -111,7 +113,7 @@ def test_cascades_find_every_synthetic_subject_too(release, no_weights):
     assert all(f is not None and f.eyes is not None and f.points is None for f in found)
     for row, one in zip(rows.itertuples(), found, strict=True):
         apart = np.linalg.norm(row.eyes[1] - row.eyes[0])
-        assert np.linalg.norm(one.eyes - row.eyes, axis=1).max() < 0.12 * apart, row.image
+        assert np.linalg.norm(one.eyes - row.eyes, axis=1).max() < 0.1 * apart, row.image
 
 
 @needs_weights

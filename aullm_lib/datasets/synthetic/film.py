@@ -21,6 +21,7 @@ from aullm_lib.datasets.synthetic.anatomy import Anatomy, Array, base_points
 from aullm_lib.datasets.synthetic.portrait import Box, Portrait, Studio, View, bump, mouth_hole, normals, ramp, vector
 
 MASK_SHARE = 0.35  # of an AU's maximum displacement: where its ground-truth mask begins
+MASK_VALUES = {"L": 255, "R": 128}  # of the pixels on either side, the person's own
 STAGES = 6  # of a blink
 _NO_MAP = np.empty(0)  # cv2.remap: both coordinates are in the first map
 _PAD = 192  # slack of the noise tile in pixels, out of which each frame cuts at random
@@ -360,14 +361,19 @@ class Film:
         return whole
 
     def mask(self, au: int) -> Array:
-        """Where `au` moves the skin in the onset frame: uint8 [H, W], 255 where it passes `MASK_SHARE` of its maximum.
+        """Where `au` moves the skin in the onset frame: uint8 [H, W], above 0 where it passes `MASK_SHARE` of its most.
+
+        The value says the side (`MASK_VALUES`): the midline parts an action on both; what one on a single side moves
+        beyond it is that side's, too.
 
         Raises:
             KeyError: an AU that the film does not have.
         """
         size = self._placed(np.hypot(*np.moveaxis(self.moves[au].shift, -1, 0)) * self.face.covered)
+        side = {action.au: action.side for action in self.actions}[au]
+        left = self._placed(self.face._base_map[..., 0]) > {"L": -np.inf, "R": np.inf, "both": 0.0}[side]
         mask = np.zeros(self.face.view.shape, np.uint8)
-        mask[self.face.box][size > MASK_SHARE * size.max()] = 255
+        mask[self.face.box] = np.where(left, MASK_VALUES["L"], MASK_VALUES["R"]) * (size > MASK_SHARE * size.max())
         return mask
 
     def frames(self) -> Iterator[Array]:

@@ -5,7 +5,6 @@ The face units are named as ARKit's blend shapes; which of them make an AU follo
 
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
 from aullm_lib.datasets.synthetic import head
@@ -46,6 +45,9 @@ HABITS: tuple[tuple[dict[str, float], float], ...] = (
     ({"eyeSquint*": 1.0}, 0.2),
     ({"browInnerUp": 1.0, "browOuterUp*": 0.7}, 0.25),
 )
+# Inner and outer canthus of the left eye on the base mesh, mm: where the margins of upper and lower lid meet, read off
+# its picture.  The inner one lies behind the caruncle, further in than any place that shows the eyeball.
+_CORNERS = ((17.5, -1.0, 13.5), (43.9, 0.3, 11.3))
 # Points of the face, each the vertex that a face unit moves most.
 LANDMARKS = (
     "browInnerUp", "browOuterUp*", "browDown*", "eyeWide*", "eyeSquint*", "cheekSquint*", "noseSneer*", "mouthUpperUp*",
@@ -81,13 +83,8 @@ def landmarks() -> dict[str, int]:
 @lru_cache(maxsize=1)
 def corners() -> Array:
     """Vertices at the corners of the eyes [2, 2]: of the person's right eye, on the image's left, then of the left."""
-    mesh, points = head.load().only(head.SKIN, head.EYE), base_points()
-    which = rasterise(points[:, :2] * (8, -8) + (500, 150), points[:, 2], mesh.triangles, (300, 1000)).which
-    eye = ((which >= 0) & (mesh.part[which] == head.EYE)).astype(np.uint8)
-    rim = (cv2.dilate(eye, np.ones((3, 3), np.uint8)) > 0) & (eye == 0)
-    index = np.unique(mesh.triangles[which[rim]])
-    x = points[index, 0]
-    return np.array([[index[np.where(side * x > 0, way * x, np.inf).argmin()] for way in (1, -1)] for side in (-1, 1)])
+    places = np.array(_CORNERS) * [[[-1, 1, 1]], [[1, 1, 1]]]
+    return np.asarray(np.linalg.norm(base_points() - places[:, :, None], axis=-1).argmin(-1))
 
 
 def moved(units: dict[str, float], peak: float) -> Array:
