@@ -83,10 +83,10 @@ def _small(output: NotebookNode) -> NotebookNode | None:
 
 def _picture(content: str) -> str:
     """A PNG as base64, in 256 colours and of at most ``LARGEST`` bytes: with fewer pixels where that takes it."""
-    image = Image.open(io.BytesIO(base64.b64decode(content)))
-    if image.mode == "P":  # has been through here: 256 colours chosen anew would be others
+    opened = Image.open(io.BytesIO(base64.b64decode(content)))
+    if opened.mode == "P":  # has been through here: 256 colours chosen anew would be others
         return content
-    image = image.convert("RGB")
+    image = opened.convert("RGB")
     for percent in range(100, 10, -10):
         buffer = io.BytesIO()
         smaller = image.resize((image.width * percent // 100, image.height * percent // 100), Image.Resampling.LANCZOS)
