@@ -134,7 +134,7 @@ def draw_actions(aus: tuple[int, ...], strength: float, rng: np.random.Generator
         left, right = (float(k) for k in rng.uniform(0.8, 1.0, 2))
         if rng.random() < _ONE_SIDED.get(au, 0.0):
             left, right = (left, 0.0) if rng.random() < 0.5 else (0.0, right)
-        size = float(np.clip(strength * rng.lognormal(0, _SPREAD), 0.1, 2))
+        size = float(np.clip(strength * rng.lognormal(0, _SPREAD), 0.1, 1.6))
         actions.append(Action(au, left, right, size, float(rng.uniform(-0.1, 0.1))))
     return tuple(actions)
 
