@@ -139,6 +139,6 @@ class Canvas:
         colours = ScalarMappable(Normalize(low, high), SIGNED if signed else HEAT)
         bar = self.figure.colorbar(colours, cax=axis, orientation="horizontal" if w > h else "vertical")
         ticks = (low, (low + high) / 2, high)
-        bar.set_ticks(ticks, labels=names or [f"{tick:.3g}".replace("-", "−") for tick in ticks])
+        bar.set_ticks(ticks, labels=names or [f"{float(f'{tick:.2g}'):g}".replace("-", "−") for tick in ticks])
         bar.set_label(label, fontsize=NOTE)
         axis.tick_params(length=2, pad=1.5)

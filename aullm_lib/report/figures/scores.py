@@ -537,7 +537,7 @@ def claims(frame: pd.DataFrame, note: str = "") -> Figure:
                 row["difference"], at, mark, ms=4, color=colour, mfc=colour if row["verdict"] in colours else "white"
             )
             axis.plot(row["published"], at, "D", ms=3.2, color="black", mfc="none", mew=0.8)
-    axis.set_yticks(range(len(labels)), [textwrap.shorten(text, 78, placeholder=" …") for text, _ in labels])
+    axis.set_yticks(range(len(labels)), [textwrap.shorten(text, 90, placeholder=" …") for text, _ in labels])
     for (_, heading), label in zip(labels, axis.get_yticklabels(), strict=True):
         label.set_fontweight("bold" if heading else "normal")
     axis.set(ylim=(len(labels) - 0.4, -0.6), xlabel="full model minus control, points")
