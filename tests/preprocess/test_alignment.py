@@ -113,7 +113,7 @@ def test_cascades_find_every_synthetic_subject_too(release, no_weights):
     assert all(f is not None and f.eyes is not None and f.points is None for f in found)
     for row, one in zip(rows.itertuples(), found, strict=True):
         apart = np.linalg.norm(row.eyes[1] - row.eyes[0])
-        assert np.linalg.norm(one.eyes - row.eyes, axis=1).max() < 0.1 * apart, row.image
+        assert np.linalg.norm(one.eyes - row.eyes, axis=1).max() < 0.12 * apart, row.image
 
 
 @needs_weights
