@@ -248,7 +248,7 @@ def figure(block: Figure, base: str = "") -> str:
     width, height = _size(block)
     address = html.escape(_address(base + block.path.name))
     content = base64.b64encode(block.file(".png").read_bytes()).decode()
-    ends = {".png": "full size", ".pdf": "PDF", ".json": "provenance"}
+    ends = {".png": "full size", ".pdf": "PDF", ".csv": "CSV", ".txt": "caption", ".json": "provenance"}
     links = [f'<a href="{address}{end}">{name}</a>' for end, name in ends.items() if block.file(end).is_file()]
     return (
         f'<figure id="{html.escape(block.path.name)}"><a href="{address}.png">'

@@ -250,6 +250,7 @@ def test_tables_and_figures_have_anchors_a_list_of_them_and_links_to_their_files
     assert files == {
         "CSV": "../table1_casme2.csv", "LaTeX": "../table1_casme2.tex", "Markdown": "../table1_casme2.md",
         "provenance": "../curve.json", "full size": "../curve.png", "PDF": "../curve.pdf",
+        "caption": "../curve.txt",
     }  # fmt: skip
     assert index.select_one("figure#curve > a")["href"] == "../curve.png"
     page = BeautifulSoup((report / "02_train_loso.html").read_text(encoding="utf-8"), "html.parser")

@@ -37,9 +37,14 @@ def test_html_shows_the_text_as_it_is_and_nothing_in_it_acts(blocks):
     grid = soup.select_one("table.grid")
     assert {a["href"] for a in soup("a")} == {
         "#1-first-of-two", "#2-second", "../a%20b/c.csv", "https://example.org/?a=1&b=2", "../runs/a_1%25#/",
-        f"#{grid['id']}", "#curve_1", "curve_1.png", "curve_1.pdf", "curve_1.json",
+        f"#{grid['id']}", "#curve_1", "curve_1.png", "curve_1.pdf", "curve_1.json", "curve_1.txt",
     }  # fmt: skip
     assert soup.select_one("figure#curve_1 > a")["href"] == "curve_1.png"
+    figure = next(block for block in blocks if isinstance(block, Figure))
+    figure.file(".txt").unlink()
+    figure.file(".csv").write_text("a,b\n")
+    links = BeautifulSoup(document.figure(figure), "html.parser").select("figcaption a")
+    assert [a.get_text() for a in links] == ["full size", "PDF", "CSV", "provenance"]  # what is there
     assert {span.get_text() for span in soup("span", lang=True)} == {"分析"}
     assert [bool(th.get("class")) for th in grid("th")] == [True, True]  # of long texts
     assert [h["id"] for h in soup("h2")] == ["1-first-of-two", "2-second"]
