@@ -203,27 +203,6 @@ def test_faces_are_measured(tmp_path, monkeypatch):
 # Synthetic releases
 
 
-def test_pairs_within_subjects_are_those_of_a_loop():
-    """Subjects' base rates and levels are no use; ties count half; the error is that of shuffled labels."""
-    rng = np.random.default_rng(0)
-    subject = np.repeat(np.arange(12), rng.integers(1, 9, 12))
-    label = rng.random(len(subject)) < 0.4
-    value = rng.integers(0, 6, len(subject)) + label + 50.0 * subject
-    area, error = synthetic.within_subjects(value, label, subject)
-    wins = [
-        (value[i] > value[j]) + 0.5 * (value[i] == value[j])
-        for i in np.flatnonzero(label)
-        for j in np.flatnonzero(~label & (subject == subject[i]))
-    ]
-    assert area == pytest.approx(np.mean(wins))
-    shuffled = []
-    for _ in range(4000):
-        order = np.lexsort((rng.random(len(subject)), subject))  # within each subject
-        shuffled.append(synthetic.within_subjects(value, label[order], subject)[0])
-    assert np.mean(shuffled) == pytest.approx(0.5, abs=0.01) and np.std(shuffled) == pytest.approx(error, rel=0.05)
-    assert np.isnan(synthetic.within_subjects(value, subject > 5, subject)).all()  # nobody has both
-
-
 def test_faces_that_tell_who_shows_an_au_are_noticed():
     rng = np.random.default_rng(0)
     p = [synthetic.between_subjects(rng.normal(size=(26, 40)), rng.random(26)) for _ in range(200)]
@@ -258,8 +237,3 @@ def test_a_synthetic_release_is_measured(tmp_path, monkeypatch):
     assert found[:3] == ["casme2", "45", "100.0 %"] and float(found[3].removesuffix(" %")) < 10
     assert len(heads) == len(dialled) == 6 and all(20 < float(text.split()[0]) <= 100 for text in dialled[2:])
     assert [row[1] for row in tells[1:]] == [f"AU{au}" for au in (1, 2, 4, 7, 12, 14, 15, 17)]
-    clip = bench.store("casme2", 1.0, 128).table.iloc[-1]
-    facts = synthetic.facts(bench.store("casme2", 1.0, 128), bench.root("casme2", 1.0)).loc[clip.name]
-    folder = bench.root("casme2", 1.0) / "CASME2_RAW_selected" / clip["subject"] / clip["clip"]
-    sizes = [(folder / f"img{k}.jpg").stat().st_size for k in range(clip["onset"], clip["offset"] + 1)]
-    assert facts["length"] == len(sizes) and facts["onset's"] == sizes[0] and facts["mean file size"] == np.mean(sizes)

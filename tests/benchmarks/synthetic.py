@@ -11,18 +11,16 @@ layouts of CASME II and SAMM. Releases and clip stores go to ``--folder``, whose
   onset to apex, 16×16 cells); on nothing but the ratio of the apex' and the onset's file sizes; with ``--backbone``,
   AU-LLM's CNN with a linear head.
 - ``tells``: whether anything but motion tells a label, at the default intensity: ROC-AUC over pairs of clips of the
-  same subject, of which one shows the AU. Subjects' base rates cannot raise it, and no training lowers it below 0.5,
-  as it does where folds are pooled. Bold are those more than three standard errors away from 0.5: of 132 values that
-  say nothing, one in three such tables has one. The last column is between subjects: whether a ridge regression on
-  their faces predicts who shows the AU how often, leaving one out; p of the correlation among permuted subjects.
+  same subject, of which one shows the AU (``report.rehearsal``). Bold are those more than three standard errors away
+  from 0.5: of 132 values that say nothing, one in three such tables has one. The last column is between subjects:
+  whether a ridge regression on their faces predicts who shows the AU how often, leaving one out; p of the correlation
+  among permuted subjects.
 - ``counts``: a release of the documented size beside what is documented. Nothing is rendered for it.
 """
 
 import argparse
-import re
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,18 +28,16 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
 from aullm_lib import baselines, datasets, engine, facs, metrics, preprocess, protocol
 from aullm_lib.baselines import flow_svm
 from aullm_lib.clips import ClipStore
-from aullm_lib.datasets import documented
-from aullm_lib.datasets.synthetic.plan import plan
 from aullm_lib.datasets.synthetic.specs import SUBJECTS
 from aullm_lib.experiment import Experiment
 from aullm_lib.preprocess import faces
 from aullm_lib.recipe import Recipe
+from aullm_lib.report import rehearsal
 from aullm_lib.runs import Run
 from aullm_lib.support import files, images, markdown
 
@@ -52,29 +48,6 @@ PERMUTATIONS = 999
 
 
 # The measures.
-
-
-def within_subjects(value: np.ndarray, label: np.ndarray, subject: np.ndarray) -> tuple[float, float]:
-    """ROC-AUC over pairs of a subject's clips with and without an AU, and its standard error where nothing tells.
-
-    The error is that of stratified rank sums, with ties (Lehmann 1975). Both are NaN without such a pair.
-
-    Args:
-        value: What may tell, one per clip.
-        label: Whether the clip shows the AU.
-        subject: Whose it is.
-    """
-    above = pairs = variance = 0.0
-    for who in np.unique(subject):
-        v, y = value[subject == who], label[subject == who].astype(bool)
-        n, m, k = len(v), int(y.sum()), int((~y).sum())
-        if not m * k:
-            continue
-        ties = sum(t**3 - t for t in Counter(v.tolist()).values())
-        above += stats.rankdata(v)[y].sum() - m * (m + 1) / 2
-        pairs += m * k
-        variance += m * k / 12 * (n + 1 - ties / (n * (n - 1)))
-    return (above / pairs, np.sqrt(variance) / pairs) if pairs else (np.nan, np.nan)
 
 
 def between_subjects(features: np.ndarray, rate: np.ndarray, seed: int = 0) -> float:
@@ -114,37 +87,6 @@ def leave_one_out(features: np.ndarray, table: pd.DataFrame, aus: Sequence[int])
     return pd.concat(parts, ignore_index=True)
 
 
-def facts(store: ClipStore, root: Path) -> pd.DataFrame:
-    """What a clip has besides motion, by clip id: of its frames as they lie in the release, full ones."""
-    rows = []
-    folders = pd.read_csv(root / "SYNTHETIC" / "faces.csv", dtype=str)
-    onsets = {root / image: place for place, image in enumerate(folders["image"])}
-    by_clip = dict(zip(zip(*_keys(folders["subject"], folders["clip"]), strict=True), onsets, strict=True))
-    number = Counter[str]()
-    for row in store.table.itertuples():
-        number[row.subject] += 1
-        frames = in_order(by_clip[next(zip(*_keys([row.subject], [row.clip]), strict=True))].parent)
-        apex = len(frames) // 2 if pd.isna(row.apex) else int(row.apex - row.onset)
-        ends = [images.read(frames[k]).mean() for k in (0, apex)]
-        sizes = np.array([path.stat().st_size for path in frames])
-        rows.append(
-            {"length": len(frames), "clip's number": number[row.subject], "onset": row.onset,
-             "apex' place": apex / (len(frames) - 1), "brightness": ends[0], "its change": ends[1] - ends[0],
-             "mean file size": sizes.mean(), "onset's": sizes[0], "apex'": sizes[apex],
-             "apex : onset": sizes[apex] / sizes[0], "largest : onset": sizes.max() / sizes[0]}
-        )  # fmt: skip
-    return pd.DataFrame(rows, index=store.table.index)
-
-
-def _keys(subjects: Sequence[str], clips: Sequence[str]) -> tuple[list[int], list[str]]:
-    return [int(re.sub(r"\D", "", str(subject))) for subject in subjects], list(clips)
-
-
-def in_order(folder: Path) -> list[Path]:
-    """The frames of a clip by their number."""
-    return sorted(folder.glob("*.jpg"), key=lambda path: int(re.findall(r"\d+", path.stem)[-1]))
-
-
 # The parts of the report.
 
 
@@ -172,7 +114,7 @@ class Bench:
                 start = time.perf_counter()
                 root = datasets.synthesize(Path(folder) / release, release, subjects=8, clips_per_subject=8)
                 spent = time.perf_counter() - start
-                frames = sum(len(in_order((root / image).parent)) for image in self._truth(root)["image"])
+                frames = sum(len(rehearsal.in_order((root / image).parent)) for image in self._truth(root)["image"])
             yield [release, "8 subjects × 8 clips", f"{spent:.1f}", f"{frames / spent:.0f}"]
 
     def _truth(self, root: Path) -> pd.DataFrame:
@@ -183,7 +125,7 @@ class Bench:
         for release in RELEASES:
             root, found, errors = self.root(release, 1.0), [], []
             for row in self._truth(root).itertuples():
-                frames = in_order((root / row.image).parent)
+                frames = rehearsal.in_order((root / row.image).parent)
                 for k in (0, len(frames) // 2, len(frames) - 1):
                     face = faces.find(images.read(frames[k], rgb=True))
                     found.append(face is not None)
@@ -204,7 +146,8 @@ class Bench:
                 experiment = Experiment(name="flow", aus=aus, recipe=recipe, method="flow-svm")
                 out = self.folder / "runs"
                 flow = flow_svm.prepare(recipe, store).features.numpy()
-                sizes = np.log(facts(store, self.root(release, level))[["apex : onset"]].to_numpy())
+                ratio = rehearsal.facts(store.table, self.root(release, level))["file size, apex : onset"]
+                sizes = np.log(ratio.to_numpy()[:, None])
                 predictions = [
                     Run(engine.run(experiment, store, out=out)).predictions(),
                     *(leave_one_out(x, store.table, aus) for x in (flow, sizes)),
@@ -221,50 +164,23 @@ class Bench:
         for release in RELEASES:
             store, root = self.store(release, 1.0, 128), self.root(release, 1.0)
             table, aus = store.table, facs.BENCHMARK[release]
-            facts_of = facts(store, root)
+            measured = rehearsal.shortcuts(table, root, aus)
             if release == RELEASES[0]:
-                yield ["layout", "AU", "standard error", *facts_of, "face, p"]
+                yield ["layout", "AU", "standard error", *measured.index.unique("fact"), "face, p"]
             subject = table["subject"].to_numpy()
             onset = [cv2.resize(store[clip][0], (16, 16), interpolation=cv2.INTER_AREA).ravel() for clip in table.index]
             shown = pd.DataFrame(np.array(onset, float)).groupby(subject).mean().to_numpy()
-            for au in aus:
-                label = table[f"AU{au}"].to_numpy(int)
-                random = np.random.default_rng(self.seed).random(len(label))  # without ties
-                cells = [f"{within_subjects(random, label, subject)[1]:.2f}"]
-                for name in facts_of:
-                    area, error = within_subjects(facts_of[name].to_numpy(float), label, subject)
-                    cells.append(f"**{area:.2f}**" if abs(area - 0.5) > 3 * error else f"{area:.2f}")
-                rate = table[f"AU{au}"].astype(float).groupby(subject).mean().to_numpy()
-                yield [release, f"AU{au}", *cells, f"{between_subjects(shown, rate):.2f}"]
+            for au, rows in measured.groupby(level="au", sort=False):
+                cells = [f"**{row.area:.2f}**" if row.shortcut else f"{row.area:.2f}" for row in rows.itertuples()]
+                rate = table[au].astype(float).groupby(subject).mean().to_numpy()
+                error = rows["error"].max()  # of a fact without ties
+                yield [release, au, f"{error:.2f}", *cells, f"{between_subjects(shown, rate):.2f}"]
 
     def counts(self) -> Iterator[list[str]]:
         yield ["layout", "", "synthetic", "documented"]
-        known = {"casme2": documented.CASME2[256], "samm": documented.OTHERS["samm"]}
-        for release, there in known.items():
-            settings = {"release": release, "subjects": there.subjects, "clips_per_subject": None}
-            clips = plan(settings | {"intensity": 1.0, "seed": self.seed})
-            shown = [{action.au for action in clip.actions} for clip in clips]
-            aus, lengths = facs.BENCHMARK[release], [clip.offset - clip.onset + 1 for clip in clips]
-            rows = {"clips": (len(clips), there.clips), "subjects": (len({c.subject for c in clips}), there.subjects)}
-            for au in aus:
-                those = [clip.subject for clip, seen in zip(clips, shown, strict=True) if au in seen]
-                rows[f"AU{au}: clips, subjects"] = (
-                    f"{len(those)}, {len(set(those))}", f"{there.positives[au]}, {there.subjects_with[au]}"
-                )  # fmt: skip
-            rows["clips with none of these"] = (sum(not seen & set(aus) for seen in shown), there.empty)
-            pairs = Counter((a, b) for seen in shown for a in aus for b in aus if a < b and {a, b} <= seen)
-            often = ", ".join(f"{a}+{b} {n}" for (a, b), n in pairs.most_common(6))
-            rows["pairs most often together"] = (often, "not documented")
-            span = {"casme2": "24, 61, 141", "samm": "30, 78, 101"}[release]
-            rows["frames: least, median, most"] = (_span(lengths), span)
-            per = Counter(clip.subject for clip in clips).values()
-            rows["clips per subject: likewise"] = (_span(per), _span(there.by_subject.values()))
-            yield from ([release, name, *map(str, row)] for name, row in rows.items())
-
-
-def _span(values: Sequence[int]) -> str:
-    values = list(values)
-    return f"{min(values)}, {np.median(values):g}, {max(values)}"
+        for release in RELEASES:
+            for row in rehearsal.counts(release, self.seed).itertuples():
+                yield [release, *row]
 
 
 def scored(predictions: pd.DataFrame) -> str:

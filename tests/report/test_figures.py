@@ -323,6 +323,19 @@ def test_cooccurrence_counts_pairs_and_keeps_aus_that_never_occur():
     assert "synthetic SAMM: 4 clips" in words(drawn)
 
 
+def test_shortcuts_are_marked_in_the_cell_of_their_au_and_fact():
+    index = pd.MultiIndex.from_product([["AU1", "AU4"], ["clip length", "brightness"]], names=["au", "fact"])
+    frame = pd.DataFrame({"area": [0.9, 0.5, np.nan, 0.25], "shortcut": [True, False, False, False]}, index)
+    drawn = scores.shortcuts({"casme2": frame, "samm": frame.loc[["AU4"]]}, "n")
+    first, second, bar = drawn.axes
+    assert [text.get_text() for text in first.texts] == ["0.90*", "0.50", "0.25"]
+    assert [text.get_position() for text in first.texts] == [(0.5, 0.5), (1.5, 0.5), (1.5, 1.5)]
+    assert [text.get_text() for text in second.texts] == ["0.25"]
+    assert [label.get_text() for label in second.get_xticklabels()] == ["clip length", "brightness"]
+    assert {"synthetic CASME II", "synthetic SAMM", "ROC-AUC within subjects (0.5: chance level)"} <= words(drawn).keys()
+    assert drawn.get_figwidth() <= 7 and min(text.get_fontsize() for text in words(drawn).values()) >= 6
+
+
 @pytest.mark.parametrize("frames", [[3, 6, 6, 8, 20], [30, 29, 59], [731, 2, 10, 10]])
 def test_a_histogram_of_lengths_holds_every_clip_in_bins_of_whole_frames(frames):
     axis = scores.lengths({"casme2": table(n_frames=frames)}).axes[0]

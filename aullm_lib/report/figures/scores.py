@@ -22,7 +22,7 @@ from aullm_lib.datasets import TITLES
 from aullm_lib.explain.probes import WEAK
 from aullm_lib.facs import au_columns
 from aullm_lib.metrics.trivial import CHANCE
-from aullm_lib.report.figures.canvas import HEAT
+from aullm_lib.report.figures.canvas import HEAT, SIGNED
 from aullm_lib.report.figures.style import (
     BLUE,
     COLUMN,
@@ -178,6 +178,36 @@ def cooccurrence(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
         )
         bar.ax.tick_params(length=2)
         bar.ax.minorticks_off()
+    caption(figure, note)
+    return figure
+
+
+@styled(STYLE | {"axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False})
+def shortcuts(releases: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
+    """What of synthetic clips may tell an AU: ROC-AUC of each fact and AU, marked where it is more than chance.
+
+    Args:
+        releases: release -> ``rehearsal.shortcuts``. A cell without a pair of clips to compare is empty.
+    """
+    heights = [len(frame.index.unique("au")) for frame in releases.values()]
+    figure, axes = plt.subplots(
+        len(heights), 1, figsize=(PAGE, 0.75 + sum(0.17 * height + 0.2 for height in heights)), squeeze=False,
+        height_ratios=heights,
+    )  # fmt: skip
+    for axis, (release, frame) in zip(axes[:, 0], releases.items(), strict=True):
+        marked = frame["area"].map("{:.2f}".format) + frame["shortcut"].map({True: "*", False: ""})
+        table, texts = (column.unstack("fact", sort=False) for column in (frame["area"], marked))  # noqa: PD010
+        sns.heatmap(
+            table, ax=axis, cmap=SIGNED, vmin=0, vmax=1, annot=texts, fmt="", annot_kws={"size": NOTE}, cbar=False,
+            yticklabels=1, xticklabels=axis is axes[-1, 0],
+        )  # fmt: skip
+        axis.tick_params(length=0, rotation=0)
+        axis.set(xlabel="", ylabel="")
+        axis.set_title(f"synthetic {TITLES[release]}", loc="left")
+    axes[-1, 0].set_xticklabels([textwrap.fill(name, 11) for name in table])
+    bar = figure.colorbar(axes[0, 0].collections[0], ax=axes[:, 0], pad=0.01, aspect=30, ticks=(0, 0.5, 1))
+    bar.set_label("ROC-AUC within subjects (0.5: chance level)")
+    bar.ax.tick_params(length=2)
     caption(figure, note)
     return figure
 
