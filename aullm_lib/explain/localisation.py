@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ from aullm_lib.llm import Loaded
 from aullm_lib.model import AULLM
 from aullm_lib.preprocess import alignment
 from aullm_lib.runs import Run
-from aullm_lib.support import images
+from aullm_lib.support import files, images
 from aullm_lib.support.randomness import fold_seed
 
 MEASURES = ("pointing_game", "energy_pointing_game", "deletion", "insertion", "area")
@@ -173,6 +173,19 @@ CONTROLS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "frame difference": frame_difference,
 }
 """Maps without a model: two input-independent controls, and the clip's own motion."""
+
+
+def save(folder: Path, about: dict[str, Any], **frames: pd.DataFrame | None) -> list[Path]:
+    """Writes measurements as tables (.csv), and ``about.json``; a table of earlier ones that is None now is removed."""
+    written = [folder / "about.json"]
+    for name, frame in frames.items():
+        path = folder / f"{name}.csv"
+        path.unlink(missing_ok=True)
+        if frame is not None:
+            written.append(path)
+            files.write_text(path, frame.to_csv(index=False))
+    files.write_json(written[0], about)
+    return written
 
 
 class Measurement(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -205,6 +206,17 @@ def response(matrix: Tensor, cycles: Tensor) -> Tensor:
     taps = matrix[:, -1].double()
     phase = 2 * torch.pi * cycles.double()[:, None] * torch.arange(len(taps))  # f t
     return ((taps * torch.cos(phase)).sum(1) ** 2 + (taps * torch.sin(phase)).sum(1) ** 2).sqrt() / taps.abs().sum()
+
+
+def filters(run: Run) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray]]:
+    """``led_matrices`` of a run, 51 frequencies in cycles per sampled frame, and the ``response`` of each matrix there.
+
+    Raises:
+        ValueError: As ``led_matrices``.
+    """
+    matrices, cycles = led_matrices(run), torch.linspace(0, 0.5, 51)
+    responses = {name: response(matrix, cycles).numpy() for name, matrix in matrices.items()}
+    return {name: matrix.numpy() for name, matrix in matrices.items()}, cycles.numpy(), responses
 
 
 class Attention(NamedTuple):

@@ -95,6 +95,16 @@ def sanity(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, names=["model", "method"])
 
 
+def in_words(scores: pd.DataFrame) -> str:
+    """What ``summary`` says of the claimed method's maps of the full model, in two sentences."""
+    ours = scores.loc[FULL, CLAIMED, ALL]
+    measured = f"{CLAIMED} of the full model was measured on {ours['pairs']:.0f} pairs of a held-out clip and an AU. "
+    if np.isnan(ours["pointing_game"]):
+        return measured + "Without a ground truth nothing says where it should point."
+    hits, chance = f"{ours['pointing_game']:.0%}", f"{ours['area']:.0%}"
+    return measured + f"Pointing game: {hits}; the masks cover {chance} of the picture, chance level."
+
+
 def verdicts(checked: pd.DataFrame) -> list[str]:
     """One sentence per model, method and measure of ``sanity``; a difference counts if its corrected p is below .05."""
     sentences = []

@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from aullm_lib import datasets, preprocess
 from aullm_lib.clips import ClipStore, join
 from aullm_lib.recipe import Settings
+from aullm_lib.report import figures
 from aullm_lib.support import files
 from aullm_lib.support.provenance import provenance
 
@@ -121,6 +123,23 @@ class Workspace:
     def llms(self) -> Path:
         """The folder of the tiny random language models, for ``tiny.checkpoint``; all profiles share it."""
         return Path("runs/llm")
+
+    def save(self, provenance: dict[str, Any], **content: Figure | pd.DataFrame | None) -> list[str]:
+        """Writes figures (``figures.save``) and tables (.csv, .json) by name, as far as there are any.
+
+        Returns:
+            The files, for ``record``.
+        """
+        written = list[Path]()
+        for name, what in content.items():
+            path = self.figures / name
+            if isinstance(what, Figure):
+                written += figures.save(what, path, provenance)
+            elif what is not None:
+                written += [path.with_suffix(".csv"), path.with_suffix(".json")]
+                files.write_text(written[-2], what.to_csv())
+                files.write_json(written[-1], provenance)
+        return [str(path) for path in written]
 
     def record(self, notebook: str, settings: Mapping, **results: object) -> Path:
         """Stores a notebook's parameters, the ``files`` that it wrote and a few facts, with their provenance."""

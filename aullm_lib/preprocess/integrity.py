@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, combinations, groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -37,6 +37,24 @@ class _File(NamedTuple):
     digest: str
     size: str
     problem: str
+
+
+def stored(store: ClipStore) -> dict[str, Any]:
+    """What a clip store holds, as a column of a table."""
+    return {
+        "clips": len(store), "left out": len(store.failed), "remarks": len(store.remarks),
+        "align": store.info["settings"]["align"], "frames": len(store.frames),
+        "megabytes": round(store.frames.nbytes / 1e6, 1),
+    }  # fmt: skip
+
+
+def in_words(store: ClipStore, findings: pd.DataFrame) -> str:
+    """What is in a clip store, and how many warnings its release's ``report`` has."""
+    name = "Synthetic " * store.release["synthetic"] + documented.TITLES[store.release["dataset"]]
+    return (
+        f"{name}: {len(store)} clips of {store.table['subject'].nunique()} subjects are stored, "
+        f"{len(store.failed)} left out; the integrity report has {(findings['status'] == 'warning').sum()} warnings."
+    )
 
 
 def report(release: Release, store: ClipStore | None = None) -> pd.DataFrame:

@@ -4,8 +4,9 @@ Methods are compared with one row of AU-LLM that is chosen by its name. The best
 that are then compared.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,54 @@ def by_epoch(predictions: pd.DataFrame, trace: pd.DataFrame) -> dict[str, pd.Dat
     }
 
 
+def by_policy(runs: Mapping[tuple, Run]) -> pd.DataFrame:
+    """The average two-class macro F1 of runs in percent, with its interval, under each threshold policy.
+
+    Args:
+        runs: Key -> run. A row's index is its key and the policy's label.
+    """
+    columns, rows = ["f1_macro", "f1_macro_low", "f1_macro_high"], {}
+    for key, run in runs.items():
+        for policy, label in POLICIES.items():
+            rows[*key, label] = 100 * metrics.score(run.predictions(), policy=policy).loc["mean", columns]
+    return pd.DataFrame(rows).T.astype(float).round(1)
+
+
+def epochs(runs: Mapping[tuple, Run]) -> pd.DataFrame:
+    """What choosing the epoch by the test clips does (``by_epoch``) to those of some runs that were traced, in percent.
+
+    Args:
+        runs: As ``by_policy``.
+
+    Returns:
+        One row per key and way: the share of ``correct`` decisions, ``macro F1``, and its ``gain`` over the last epoch
+        with the interval from ``low`` to ``high``. Empty where no run was traced.
+    """
+    rows = {}
+    for key, run in runs.items():
+        if not (run.path / "folds" / run.folds[0] / "trace.csv").is_file():
+            continue
+        chosen = by_epoch(run.predictions(), run.trace())
+        last = next(iter(chosen.values()))
+        for way, predictions in chosen.items():
+            gain, score = metrics.compare(predictions, last).loc["mean"], metrics.score(predictions).loc["mean"]
+            correct = ((predictions["probability"] >= THRESHOLD) == (predictions["label"] == 1)).mean()
+            numbers = {"correct": correct, "macro F1": score["f1_macro"], "gain": gain["difference"]}
+            rows[*key, way] = 100 * pd.Series(numbers | {"low": gain["low"], "high": gain["high"]})
+    return pd.DataFrame(rows).T.round(1)
+
+
+def pooling(runs: Mapping[tuple, Run]) -> pd.DataFrame:
+    """Both F1s of runs in percent, pooled over folds and as the mean of the subjects' own. runs: As ``by_policy``."""
+    ways = {"pooled over folds": metrics.score, "mean over subjects": metrics.per_subject_mean}
+    rows = {
+        (*key, way): 100 * score(run.predictions()).loc["mean", ["f1_macro", "f1"]]
+        for key, run in runs.items()
+        for way, score in ways.items()
+    }
+    return pd.DataFrame(rows).T.astype(float).round(1)
+
+
 def page(frame: pd.DataFrame) -> str:
     """``differences`` as an HTML table, grey where they are not supported; text from data is escaped."""
     interval = [tables.interval(low, high) for low, high in frame[["low", "high"]].to_numpy()]
@@ -216,6 +265,29 @@ def spread(results: Iterable[Result]) -> pd.DataFrame:
     index = pd.MultiIndex.from_tuples(rows, names=["data", "method", "variant", "seeds"])
     columns = pd.MultiIndex.from_product([MEASURES.values(), SPREAD])
     return pd.DataFrame(rows.values(), index=index, columns=columns).round(1)
+
+
+def reliability(result: Result) -> tuple[pd.DataFrame, pd.Series, str]:
+    """The reliability diagram of a result's first seed and its calibration errors, and what they are of, in words."""
+    first = result.predictions[0]
+    note = f"{in_words([result])}: {result.name}, {first['clip_id'].nunique()} clips, pooled over folds"
+    return calibration.reliability(first), calibration.expected_error(first), note
+
+
+def intensity_runs(folder: Path) -> list[Run]:
+    """The finished runs of an intensity curve: those with the newest one's recipe, the newest of an intensity and seed.
+
+    Args:
+        folder: ``Workspace.folder`` / "intensity". It need not be there.
+    """
+    paths = sorted(folder.glob("*/run.json"), key=lambda path: path.parent.stat().st_mtime_ns)
+    finished = [run for run in (Run(path.parent) for path in paths) if not run.missing]
+    newest = {
+        (run.info["data"]["made"]["intensity"], run.experiment.seed): run
+        for run in finished
+        if run.experiment.recipe == finished[-1].experiment.recipe
+    }
+    return list(newest.values())
 
 
 def by_intensity(runs: Iterable[Run]) -> pd.DataFrame:

@@ -86,6 +86,52 @@ def over_baselines() -> pd.DataFrame:
     return pd.DataFrame(rows.values(), index, ["average", "best baseline", "its average", "margin"])
 
 
+def constant_scores() -> pd.DataFrame:
+    """What constant classifiers score on every documented version of both releases, in percent.
+
+    Returns:
+        One row per release, version and classifier; columns AU1, ... and "mean".
+    """
+    rows = {}
+    for release in ("casme2", "samm"):
+        for name, counts in versions(release).items():
+            scores = trivial(counts, benchmark(release)[0])
+            for classifier in ("always-negative", "always-positive"):
+                rows[TITLES[release], name, classifier] = 100 * scores[classifier]["f1_macro"]
+    return pd.DataFrame(rows).reindex([*published.table(1).columns.drop(AVERAGE), "mean"]).T.round(2)
+
+
+def tuning() -> pd.DataFrame:
+    """Trivial classifiers, tuned random scores (``metrics.tuning``) and the published lead on Tables 1 and 2.
+
+    Returns:
+        One row per table and scorer: ``f1_macro`` in percent, from ``f1_macro_low`` to ``f1_macro_high``.
+    """
+    rows, columns = {}, ["f1_macro", "f1_macro_low", "f1_macro_high"]
+    best = over_baselines()["margin"].groupby(level="table").max()
+    for place, release in list(panels().items())[:2]:
+        for classifier in ("always-negative", CHANCE):
+            rows[place, classifier] = 100 * trivial(release[1])[classifier].loc["mean", columns]
+        for name, row in metrics.tuning(*benchmark(release[1])).iterrows():
+            rows[place, f"random scores, {name}"] = 100 * row
+        rows[place, "published margin over the best baseline"] = pd.Series({"f1_macro": best[place]})
+    return pd.DataFrame(rows).T[columns]
+
+
+def neighbours(impossible: pd.DataFrame) -> pd.DataFrame:
+    """How many of the 21 numbers within a point of a cell that cannot be printed can be, by version of CASME II.
+
+    Args:
+        impossible: Rows of ``grim``.
+    """
+    near = {}
+    for au, number in impossible[["au", "printed"]].drop_duplicates().itertuples(index=False):
+        for name, counts in versions("casme2").items():
+            tables = printable(counts.positives[int(au[2:])], counts.clips)
+            near[au, number, name] = (tables[round(10 * number) - 10 : round(10 * number) + 11] > 0).sum()
+    return pd.Series(near, name="of 21 numbers").rename_axis(["au", "printed", "version"]).to_frame()
+
+
 def cross_dataset() -> pd.DataFrame:
     """Each row of Table 2 minus the same method's of Table 4, CASME II → SAMM, in points, for the AUs and ``Avg.``
 

@@ -124,7 +124,10 @@ def counts(release: str, seed: int) -> pd.DataFrame:
     settings = {"release": release, "subjects": there.subjects, "clips_per_subject": None}
     clips, aus = plan(settings | {"intensity": 1.0, "seed": seed}), facs.BENCHMARK[release]
     shown = [{action.au for action in clip.actions} for clip in clips]
-    rows = {"clips": (len(clips), there.clips), "subjects": (len({c.subject for c in clips}), there.subjects)}
+    rows: dict[str, tuple[object, object]] = {
+        "clips": (len(clips), there.clips),
+        "subjects": (len({c.subject for c in clips}), there.subjects),
+    }
     for au in aus:
         those = [clip.subject for clip, seen in zip(clips, shown, strict=True) if au in seen]
         rows[f"AU{au}: clips, subjects"] = (

@@ -296,6 +296,25 @@ def summary(runs: Iterable[Run | str | Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index, names=names)).round(1)
 
 
+def per_au(results: Iterable[Result]) -> tuple[dict[str, dict[str, pd.DataFrame]], dict[str, pd.DataFrame]]:
+    """Scores by test set and method, and the always-negative classifier's by test set: for ``figures.scores.per_au``.
+
+    Args:
+        results: Those to show, each with a score.
+    """
+    panels, trivial = dict[str, dict[str, pd.DataFrame]](), dict[str, pd.DataFrame]()
+    for result in results:
+        panels.setdefault(in_words([result]), {})[result.name] = result.score()
+        trivial[in_words([result])] = result.trivial["always-negative"]
+    return panels, trivial
+
+
+def listed(results: Iterable[Result]) -> pd.DataFrame:
+    """One row per result: its data, method and variant, how many seeds, and why it has no score, if so."""
+    rows = [(in_words([r]), r.name, r.variant, len(r.runs), r.why) for r in results]
+    return pd.DataFrame(rows, columns=["data", "method", "variant", "seeds", "why no score"])
+
+
 def seen(scores: pd.DataFrame) -> str:
     """What a ``summary`` says, in one sentence for each test set."""
     sentences = []

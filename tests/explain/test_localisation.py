@@ -197,3 +197,14 @@ def test_measured_maps_are_the_methods_own_by_fold(run, hand_store, pairs):
     assert sanity.summary(measured.rows)["pointing_game"].isna().all()
     with pytest.raises(ValueError, match="no held-out clip shows"):
         localisation.measure(run, "M", hand_store, pairs[:0])
+
+
+def test_measurements_are_written_and_earlier_ones_that_are_none_now_removed(tmp_path):
+    frame = pd.DataFrame({"a": [1.5, 2.5]})
+    written = localisation.save(tmp_path / "new", {"release": "casme2"}, pairs=frame, se=frame)
+    assert {path.name for path in written} == {"about.json", "pairs.csv", "se.csv"}
+    again = localisation.save(tmp_path / "new", {"release": "samm"}, pairs=frame, se=None)
+    assert (
+        set(again) == set((tmp_path / "new").iterdir()) == {tmp_path / "new" / n for n in ("about.json", "pairs.csv")}
+    )
+    assert pd.read_csv(tmp_path / "new" / "pairs.csv").equals(frame) and "samm" in again[0].read_text()

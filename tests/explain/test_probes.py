@@ -172,6 +172,11 @@ def test_led_before_and_after_training_in_every_fold(hand_store, tmp_path, varia
         return
     result = probes.led_matrices(run)
     assert list(result) == [probes.BEFORE, *run.folds]
+    arrays, cycles, responses = probes.filters(run)
+    assert list(arrays) == list(responses) == list(result) and cycles[[0, -1]].tolist() == [0, 0.5]
+    for fold, matrix in result.items():
+        assert np.array_equal(arrays[fold], matrix)
+        np.testing.assert_allclose(responses[fold], probes.response(matrix, torch.from_numpy(cycles)))
     torch.testing.assert_close(result[probes.BEFORE], LED(frames=6).matrix().detach())
     for fold, model in explain.models(run, device="cpu"):
         assert torch.equal(result[fold], model.backbone.led.matrix().detach())

@@ -2,8 +2,10 @@
 
 import itertools
 
+import pandas as pd
 import pytest
 from helpers import make_table
+from matplotlib.figure import Figure
 
 from aullm_lib.baselines.teacher import TeacherRecipe
 from aullm_lib.notebook import batch, parameters
@@ -66,3 +68,13 @@ def test_a_profile_is_read_from_its_folder_only(name):
         parameters.profile(name)
     with pytest.raises(ValueError, match=message):
         batch.plan(name)
+
+
+def test_figures_and_tables_are_saved_with_what_they_are_made_from_as_far_as_there_are_any(home, monkeypatch):
+    monkeypatch.chdir(home)
+    frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="key"))
+    files = WORK.save({"of": "a run"}, picture=Figure(figsize=(1, 1)), numbers=frame, nothing=None)
+    names = [f"picture.{end}" for end in ("pdf", "png", "json", "txt")] + ["numbers.csv", "numbers.json"]
+    assert files == [str(WORK.figures / name) for name in names] and all((home / file).is_file() for file in files)
+    assert pd.read_csv(files[4], index_col="key").equals(frame)
+    assert '"of": "a run"' in (home / files[5]).read_text() and len(list(WORK.figures.iterdir())) == len(names)

@@ -378,3 +378,18 @@ def test_a_frame_that_became_a_pipe_is_reported_and_hangs_nothing(tmp_path):
     assert items(report, "image unreadable") == {table.index[0]} and report["detail"].str.contains("no ordinary").any()
     with pytest.warns(UserWarning, match=r"left out: .*no ordinary file"):
         assert preprocess.build(table, tmp_path / "store", size=16).failed.keys() == {table.index[0]}
+
+
+def test_a_store_and_its_warnings_are_counted(tmp_path):
+    table = make_table(tmp_path / "release").assign(dataset="samm", synthetic=True)
+    table.iloc[0]["frames"][4].write_bytes(b"")
+    with pytest.warns(UserWarning, match="left out"):
+        store = preprocess.build(table, tmp_path / "store", size=16)
+    counted = integrity.stored(store)
+    assert (counted["clips"], counted["left out"]) == (len(table) - 1, 1)
+    assert counted["frames"] == sum(map(len, table["frames"][1:])) and counted["megabytes"] == 0.0
+    findings = pd.DataFrame({"status": ["ok", "warning", "note", "warning"]})
+    assert integrity.in_words(store, findings) == (
+        f"Synthetic SAMM: {len(table) - 1} clips of 3 subjects are stored, 1 left out; the integrity report has 2 "
+        "warnings."
+    )

@@ -1,5 +1,7 @@
 """What recorded scores support, by hand."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,10 @@ from bs4 import BeautifulSoup
 
 from aullm_lib import metrics
 from aullm_lib.metrics import calibration
+from aullm_lib.metrics.thresholds import POLICIES
 from aullm_lib.report import evidence, figures
 from aullm_lib.runs import Run
+from aullm_lib.support import files
 
 
 def test_ways_to_choose_the_epoch():
@@ -215,3 +219,57 @@ def test_a_leak_is_claimed_only_where_intervals_can_tell(levels, lows, leaks, ve
     points = pd.DataFrame({"intensity": levels, "low": lows, "base-rate random": 0.5})
     answer, words = evidence.leak(points)
     assert answer is leaks and words.startswith(verdict)
+
+
+def test_runs_are_scored_under_every_policy_and_both_ways_to_pool(record):
+    run = Run(record(skill=0.6))
+    policies = evidence.by_policy({("samm", 1): run})
+    assert [key[:2] for key in policies.index] == [("samm", 1)] * len(POLICIES)
+    for (*_, label), row in policies.iterrows():
+        policy = next(name for name, words in POLICIES.items() if words == label)
+        mean = metrics.score(run.predictions(), policy=policy).loc["mean"]
+        assert row["f1_macro"] == round(100 * mean["f1_macro"], 1)
+    pooled = evidence.pooling({("samm", 1): run})
+    people = [frame for _, frame in run.predictions().groupby("subject")]
+    by_hand = np.array([metrics.score(frame).loc["mean", "f1_macro"] for frame in people])
+    assert pooled["f1_macro"].tolist() == [policies["f1_macro"].iloc[0], pytest.approx(100 * by_hand.mean(), abs=0.06)]
+
+
+def test_epochs_are_compared_for_runs_that_were_traced_only(record, monkeypatch):
+    run = Run(record(skill=0.6, subjects=7))
+    assert evidence.epochs({("samm", 1): run}).empty
+    rng = np.random.default_rng(0)
+    last = run.predictions()[["clip_id", "au", "fold", "probability"]]
+    trace = pd.concat([last.assign(epoch=1, probability=rng.random(len(last))), last.assign(epoch=2)])
+    monkeypatch.setattr(Run, "trace", lambda run: trace)
+    (run.path / "folds" / run.folds[0] / "trace.csv").touch()
+    ways = evidence.epochs({("samm", 1): run})
+    assert ways.index[0][-1] == "last epoch" and len(ways) == 3
+    last, mean = ways.iloc[0], metrics.score(run.predictions()).loc["mean"]
+    assert last["gain"] == 0 and last["macro F1"] == round(100 * mean["f1_macro"], 1)
+    assert (ways["correct"] >= last["correct"]).iloc[2]
+
+
+def test_of_an_intensity_curve_the_newest_recipe_and_runs_count(record, tmp_path):
+    assert evidence.intensity_runs(tmp_path / "nothing") == []
+    old, new = [Run(record(seed=seed, epochs=epochs)) for seed, epochs in ((1, 3), (1, 4))]
+    newest, half = Run(record(seed=2, epochs=4)), Run(record(seed=3, epochs=4, folds=2))
+    for run in (old, new, newest, half):
+        about = files.read_json(run.path / "run.json")
+        about["data"]["made"] = {"intensity": 0.5}
+        times = run.path.stat().st_mtime_ns
+        files.write_json(run.path / "run.json", about)
+        os.utime(run.path, ns=(times, times))
+    found = evidence.intensity_runs(tmp_path / "results")
+    assert [run.path for run in found] == [new.path, newest.path]
+
+
+def test_a_reliability_diagram_is_that_of_the_first_seed(record, load):
+    record(skill=0.6, seed=2)
+    record(skill=0.7, seed=1)
+    (result,) = load()
+    frame, errors, note = evidence.reliability(result)
+    first = result.runs[0].predictions()
+    pd.testing.assert_frame_equal(frame, calibration.reliability(first))
+    pd.testing.assert_series_equal(errors, calibration.expected_error(first))
+    assert "48 clips" in note and result.name in note

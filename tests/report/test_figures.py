@@ -4,9 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.text import Text
 
 from aullm_lib import metrics
+from aullm_lib.led import LED
 from aullm_lib.report import figures
 from aullm_lib.report.figures import canvas, clips, fig2, scores
 
@@ -327,12 +329,14 @@ def test_shortcuts_are_marked_in_the_cell_of_their_au_and_fact():
     index = pd.MultiIndex.from_product([["AU1", "AU4"], ["clip length", "brightness"]], names=["au", "fact"])
     frame = pd.DataFrame({"area": [0.9, 0.5, np.nan, 0.25], "shortcut": [True, False, False, False]}, index)
     drawn = scores.shortcuts({"casme2": frame, "samm": frame.loc[["AU4"]]}, "n")
-    first, second, bar = drawn.axes
+    first, second, _ = drawn.axes
     assert [text.get_text() for text in first.texts] == ["0.90*", "0.50", "0.25"]
     assert [text.get_position() for text in first.texts] == [(0.5, 0.5), (1.5, 0.5), (1.5, 1.5)]
     assert [text.get_text() for text in second.texts] == ["0.25"]
     assert [label.get_text() for label in second.get_xticklabels()] == ["clip length", "brightness"]
-    assert {"synthetic CASME II", "synthetic SAMM", "ROC-AUC within subjects (0.5: chance level)"} <= words(drawn).keys()
+    assert {"synthetic CASME II", "synthetic SAMM", "ROC-AUC within subjects (0.5: chance level)"} <= words(
+        drawn
+    ).keys()
     assert drawn.get_figwidth() <= 7 and min(text.get_fontsize() for text in words(drawn).values()) >= 6
 
 
@@ -471,3 +475,27 @@ def test_clips_with_a_blink_are_no_examples():
 
     store = type("Store", (dict,), {"ids": tuple(frames), "frames": np.zeros((160, 64, 64))})
     assert clips.unblinking(store(frames)) == ["c0", "c1", "c3", "c4", "c6", "c7"]
+
+
+def test_the_example_of_an_au_blinks_not_has_its_apex_annotated_and_few_other_aus(monkeypatch):
+    rows = {  # onset, apex, offset, frames, AU1, AU2, AU4
+        "blinks": (5, 7, 9, 5, 1, 0, 1), "no apex": (5, pd.NA, 9, 5, 1, 1, 0), "both": (5, 8, 9, 5, 1, 1, 0),
+        "alone": (5, 6, 9, 5, 1, 0, 0), "hidden": (5, 6, 9, 5, 0, 1, 0),
+    }  # fmt: skip
+    table = pd.DataFrame.from_dict(rows, "index", columns=["onset", "apex", "offset", "n_frames", "AU1", "AU2", "AU4"])
+    table = table.astype({"apex": "Int64"}).assign(subject=["a", "a", "a", "a", "b"])
+    stored = {name: np.arange(5)[:, None, None] + 10 * k for k, name in enumerate(rows)}
+    monkeypatch.setattr(clips, "unblinking", lambda store: [name for name in store.table.index if name != "blinks"])
+    found = clips.of_each_au(type("Store", (dict,), {"table": table})(stored), ["AU1", "AU2", "AU4", "AU9"], ["a"])
+    assert {au: (name, frames.ravel().tolist()) for au, (name, frames) in found.items()} == {
+        "AU1": ("alone", [30, 31, 34]), "AU2": ("both", [20, 23, 24]), "AU4": ("blinks", [0, 2, 4])
+    }  # fmt: skip
+
+
+def test_a_clip_is_shown_beside_what_an_untrained_led_makes_of_it():
+    frames = torch.randint(0, 256, (6, 8, 8), dtype=torch.uint8)
+    drawn = clips.filtered(frames, "synthetic")
+    images = [axis.images[0].get_array() for axis in drawn.axes if axis.images]
+    after = LED(frames=6)(frames[None].float())[0].detach().numpy()
+    assert len(images) == 11 and np.array_equal(images[2], frames[2])
+    np.testing.assert_allclose(images[6], after[1])

@@ -45,6 +45,13 @@ def table(release="casme2", clips=129):
     return pd.DataFrame(labels).assign(dataset=release, synthetic=True)
 
 
+def shortcuts(aus):
+    names = ["clip length", "onset frame's number", "brightness, apex − onset"]
+    names += [f"file size, largest : onset {k}" for k in range(8)]
+    index = pd.MultiIndex.from_product([aus, names], names=["au", "fact"])
+    return pd.DataFrame({"area": RNG.random(len(index)), "shortcut": RNG.random(len(index)) > 0.5}, index)
+
+
 def curve():
     names = ("threshold 0.5", "threshold chosen per AU on the other subjects",
              "threshold tuned on the test labels (released script)")  # fmt: skip
@@ -184,6 +191,7 @@ PRESS = {
     "au_counts": lambda _: scores.au_counts({"casme2": table(), "mmew": table()}, {"casme2": {1: 26, 4: 130}}, NOTE),
     "cooccurrence": lambda _: scores.cooccurrence({name: table(name) for name in ("casme2", "samm", "mmew")}, NOTE),
     "cooccurrence of one": lambda _: scores.cooccurrence({"casme2": table()}, NOTE),
+    "shortcuts": lambda _: scores.shortcuts({"casme2": shortcuts(AUS), "samm": shortcuts(AUS[1:5])}, NOTE),
     "lengths": lambda _: scores.lengths({"casme2": table(), "samm": table(), "casme3": table()}, NOTE),
     "lengths of one": lambda _: scores.lengths({"casme2": table()}, NOTE),
     "losses": lambda _: scores.losses({f"{name}: AU-LLM, tiny-qwen2": LOG for name in RELEASES}, NOTE),

@@ -164,3 +164,26 @@ def test_what_tuning_adds_depends_on_spread_and_offset():
         assert gain[[0.0, -1.0, -2.0]].tolist() == pytest.approx([3.4, 9.9, 17.4], abs=0.7)
     best = published.table(1).loc["AU-DeepSeek R1(1.5B)", "Avg."]
     assert skilled["test-tuned"][skilled["data"] == "CASME II"][0.0] == pytest.approx(best, abs=0.7)
+
+
+def test_constant_classifiers_and_tuned_scores_stand_on_the_documented_labels():
+    scores = printed.constant_scores()
+    assert len(scores) == 2 * (len(printed.versions("casme2")) + 1)
+    clips, present = 256, CASME2[256].positives[4]
+    truth, never = np.arange(clips) < present, np.zeros(clips, bool)
+    by_hand = 100 * f1_score(truth, never, average="macro", zero_division=0)
+    assert scores.loc[("CASME II", "256 clips", "always-negative"), "AU4"] == pytest.approx(by_hand, abs=0.005)
+    tuned = printed.tuning()["f1_macro"]
+    for place in ("Table 1, CASME II", "Table 2, SAMM"):
+        rows = tuned[place]
+        assert rows["random scores, gain"] > 2 and rows["base-rate random"] > rows["always-negative"]
+        assert rows["published margin over the best baseline"] == printed.over_baselines().loc[place, "margin"].max()
+
+
+def test_neighbours_of_a_cell_are_the_numbers_within_a_point():
+    impossible = pd.DataFrame({"au": ["AU4", "AU4"], "printed": [72.3, 72.3]})
+    near = printed.neighbours(impossible)
+    for (_, number, version), count in near["of 21 numbers"].items():
+        counts = printed.versions("casme2")[version]
+        table = printed.printable(counts.positives[4], counts.clips)
+        assert count == sum(table[tenth] > 0 for tenth in range(713, 734)) and number == 72.3

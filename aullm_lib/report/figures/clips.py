@@ -1,16 +1,19 @@
 """Frames of clips, drawn: film strips, what AUs look like, alignment, and what models say of user videos."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from aullm_lib import facs
 from aullm_lib.clips import ClipStore
+from aullm_lib.facs import au_columns
+from aullm_lib.led import LED
 from aullm_lib.predict.prediction import SYNTHETIC, ClipPrediction, Prediction, Timeline
 from aullm_lib.preprocess.alignment import PARTS
 from aullm_lib.report.figures.canvas import GAP, HEAT, SIGNED, Canvas, Frames, outlined, shares, signed_limit
@@ -46,6 +49,34 @@ def unblinking(store: ClipStore) -> list[str]:
         changes.append(np.quantile(np.abs(region - region[0]).reshape(len(region), -1), 0.98, axis=1).max())
     usual = np.median(changes) if changes else 0.0
     return [clip_id for clip_id, change in zip(store.ids, changes, strict=True) if change <= BLINK * usual]
+
+
+def of_each_au(store: ClipStore, aus: Iterable[str], subjects: Collection[str]) -> dict[str, tuple[str, np.ndarray]]:
+    """One clip for each AU that any clip shows, with its frames [3, h, w] at onset, apex and offset.
+
+    Clips in which nobody blinks come first, then those whose apex is annotated, then those with few other AUs. An apex
+    that is not annotated inside the clip is taken for its middle.
+
+    Args:
+        aus: Their names; those that are no column of the store's table have no clip.
+        subjects: Whose faces may be drawn.
+    """
+    table, calm = store.table[store.table["subject"].isin(list(subjects))], unblinking(store)
+    whole = table["n_frames"] == table["offset"] - table["onset"] + 1  # frame numbers then tell positions
+    apex = (table["apex"] - table["onset"]).where(whole)
+    known = apex.between(1, table["n_frames"] - 1).fillna(False).astype(bool)
+    order = {"blinks": ~table.index.isin(calm), "unknown": ~known, "others": table[au_columns(table)].sum(axis=1)}
+    ranked = table.assign(**order, apex=apex.where(known, table["n_frames"] // 2)).sort_values([*order], kind="stable")
+    chosen = {au: ranked[ranked[au] == 1] for au in aus if au in ranked}
+    chosen = {au: clips.iloc[0] for au, clips in chosen.items() if len(clips)}
+    return {au: (clip.name, store[clip.name][[0, int(clip["apex"]), -1]]) for au, clip in chosen.items()}
+
+
+def filtered(frames: torch.Tensor, note: str = "") -> Figure:
+    """``film`` of a clip's sampled frames [t, h, w], and what an untrained LED makes of them."""
+    after = LED(frames=len(frames))(frames[None].float()).detach().numpy()[0, 1:]
+    names, titles = ("sampled frames", "after LED"), [f"t = {t}" for t in range(len(frames))]
+    return film({names[0]: frames.numpy(), names[1]: [None, *after]}, titles, signed=names[1:], note=note)
 
 
 @styled(STYLE)

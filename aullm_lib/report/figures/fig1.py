@@ -17,10 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor, nn
 
+from aullm_lib.clips import ClipStore
 from aullm_lib.led import LED
 from aullm_lib.model import AULLM
+from aullm_lib.report import licence
 from aullm_lib.report.figures.canvas import Canvas
 from aullm_lib.report.figures.style import BLUE, GREY, NOTE, ORANGE, PAGE, PALE, STYLE, probability_bars, styled
+from aullm_lib.runs import Run
 
 WIDTHS = {"clip": 0.74, "LED": 0.6, "3D-CNN": 1.34, "3D-CNN with SE": 1.34, "LLM": 0.92, "head": 0.56}  # inches
 ARROW: Any = {"arrowstyle": "-|>", "color": GREY, "lw": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 6}
@@ -123,6 +126,25 @@ def _short(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {letter}"
     return str(count)
+
+
+def of_clip(run: Run, model: AULLM, store: ClipStore, clip_id: str, *, face: bool) -> Figure:
+    """``figure1`` of a model and one clip of a run, with the probabilities of the fold that had not seen its subject.
+
+    Args:
+        model: What is drawn: that fold's, or an untrained one of the same parts.
+        face: Whether the clip's frames may be shown.
+    """
+    predictions, clip = run.predictions(), store.sample([clip_id], run.experiment.recipe.frames)
+    tested = predictions[predictions["clip_id"] == clip_id].set_index("au")
+    fold, credit = tested["fold"].iloc[0], licence.credit(store.table)
+    return figure1(
+        parts(model, clip),
+        frames=clip[0].cpu().numpy() if face else None,
+        probabilities=tested["probability"],
+        truth=list(tested.index[tested["label"] == 1]),
+        note=f"{credit}\n{clip_id}, model of fold {fold}. {run.path.name}.",
+    )
 
 
 @styled(STYLE)

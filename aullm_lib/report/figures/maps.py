@@ -14,7 +14,9 @@ from matplotlib import font_manager
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from torch import Tensor
 
+from aullm_lib.clips import ClipStore
 from aullm_lib.explain.localisation import NO_MODEL, RANDOMISED
 from aullm_lib.explain.probes import BEFORE
 from aullm_lib.explain.sanity import ALL
@@ -42,6 +44,30 @@ def label(model: str, method: str, *, short: bool = False) -> str:
     """A map's name, such as "Grad-CAM, AU-LLM, randomised weights" or "centre". short: without the model's name."""
     of = "" if short or model == NO_MODEL else f", {model.removesuffix(RANDOMISED)}"
     return method + of + (", randomised weights" if model.endswith(RANDOMISED) else "")
+
+
+def examples(
+    pairs: pd.DataFrame, maps: Mapping[tuple[str, str], Tensor], masks: Tensor | None, store: ClipStore, frames: int
+) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None]]:
+    """The rows of ``side_by_side`` for some pairs of a clip and an AU.
+
+    Args:
+        pairs: Of ``localisation.examples``, with their positions among all that were measured as index.
+        maps: Of ``localisation.measure``; so are masks.
+        store: Of the clips.
+        frames: That the model samples; the middle one is shown.
+    """
+    if pairs.empty:
+        return {}
+    middle = store.sample(list(pairs["clip_id"]), frames)[:, frames // 2].cpu().numpy()
+    return {
+        f"{pair.clip_id}: {pair.au}, probability {pair.probability:.2f} (model of fold {pair.fold})": (
+            frame,
+            {label(*key, short=True): of[pair.Index].numpy() for key, of in maps.items()},
+            None if masks is None else masks[pair.Index].numpy(),
+        )
+        for frame, pair in zip(middle, pairs.itertuples(), strict=True)
+    }
 
 
 @styled(STYLE)

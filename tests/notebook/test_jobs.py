@@ -1,0 +1,67 @@
+"""What 05_cross_domain trains: which experiments on whose clips, and on which folds."""
+
+import pytest
+
+from aullm_lib import datasets, facs
+from aullm_lib.notebook import jobs, parameters
+from aullm_lib.notebook.workspace import Workspace
+
+WORK = Workspace("mine")
+SETTINGS = parameters.defaults("05_cross_domain") | {"size": 24, "seeds": [1, 2]}
+
+
+@pytest.fixture
+def tables(home, monkeypatch):
+    """Three releases of two clips each."""
+    monkeypatch.chdir(home)
+    size = {"subjects": 2, "clips_per_subject": 1, "intensity": 0.0, "seed": 1}
+    return {name: datasets.load(name, WORK.synthetic(name, **size)) for name in ("casme2", "samm", "casme")}
+
+
+def named(made):
+    return [experiment.name for experiment, _, _ in made]
+
+
+def test_every_method_is_trained_in_both_directions_and_none_with_one_release(tables):
+    two = {name: tables[name] for name in ("casme2", "samm")}
+    changed = SETTINGS | {
+        "cross_variants": ["all", "no-llm"],
+        "more_llms": ["tiny-deep"],
+        "cross_baselines": ["flow-svm"],
+    }
+    made = jobs.between(WORK, changed, two)
+    ways = ["casme2-to-samm", "samm-to-casme2"]
+    whole = ["all-tiny-qwen2-released", "no-llm-tiny-qwen2-released", "all-tiny-deep-qwen2-released"]
+    assert {name.rpartition("-seed")[0] for name in named(made)} >= {f"{way}-flow-svm" for way in ways}
+    assert len(set(named(made))) == len(made) == 2 * 2 * (len(whole) + 1)  # seeds, directions; no-llm has one LLM
+    seeds = [experiment.seed for experiment, _, _ in made]
+    assert seeds == sorted(seeds)
+    for experiment, store, (fold,) in made:
+        train, test = experiment.name.split("-to-")[0], experiment.name.split("-to-")[1].split("-")[0]
+        assert {clip.split("/")[0] for clip in fold.train} == {train} and len(fold.train) == len(two[train])
+        assert {clip.split("/")[0] for clip in fold.test} == {test}
+        assert experiment.aus == facs.BENCHMARK["samm"] == (2, 4, 7, 12) and set(fold.test) < set(store.ids)
+    assert jobs.between(WORK, SETTINGS, {"casme2": tables["casme2"]}) == []
+
+
+def test_each_release_is_tested_by_what_the_others_taught(tables):
+    made = jobs.one_out(WORK, SETTINGS, tables)
+    assert named(made) == [
+        f"one-out-3-{method}-unknown-seed{seed}" for seed in (1, 2) for method in ("flow-svm", "au-llm")
+    ]
+    for experiment, store, folds in made:
+        assert experiment.aus == facs.CD6ME and bool(experiment.llm) == (experiment.method == "au-llm")
+        tested = [{clip.split("/")[0] for clip in fold.test} for fold in folds]
+        assert len(tested) == 3 and all({name} in tested for name in tables)
+        assert all(set(fold.train) == set(store.ids) - set(fold.test) for fold in folds)
+    assert jobs.one_out(WORK, SETTINGS, {"casme2": tables["casme2"]}) == jobs.one_out(WORK, SETTINGS, {}) == []
+
+
+def test_more_and_more_releases_teach_one_on_the_aus_that_it_codes(tables):
+    changed = SETTINGS | {"more_data": "samm", "seeds": [1]}
+    made = jobs.more_data(WORK, changed, tables)
+    assert named(made) == ["samm-flow-svm-up-to-casme2-seed1", "samm-flow-svm-up-to-casme-seed1"]
+    trained = [{clip.split("/")[0] for clip in fold.train} for _, _, (fold,) in made]
+    assert trained == [{"casme2"}, {"casme2", "casme"}]
+    assert all(f"AU{n}" in tables["samm"] for n in made[0][0].aus) and made[0][0].aus
+    assert jobs.more_data(WORK, SETTINGS, tables) == []  # nobody asked
