@@ -382,6 +382,7 @@ def test_a_frame_that_became_a_pipe_is_reported_and_hangs_nothing(tmp_path):
 
 def test_a_store_and_its_warnings_are_counted(tmp_path):
     table = make_table(tmp_path / "release").assign(dataset="samm", synthetic=True)
+    table.index = table.index.str.replace("hand/", "samm/").rename("clip_id")
     table.iloc[0]["frames"][4].write_bytes(b"")
     with pytest.warns(UserWarning, match="left out"):
         store = preprocess.build(table, tmp_path / "store", size=16)
