@@ -367,7 +367,9 @@ def test_a_film_shows_its_frames_and_signed_rows_in_one_scale_with_a_colour_bar(
     assert len(shown) == 3
     for (image, ends), want in zip(shown, (*frames, signed[1]), strict=True):
         assert (image == want).all() and ends == ((0, 255) if want.dtype == np.uint8 else (-limit, limit))
-    assert {"frames", "motion", "a", "b", f"−{limit:.3g}", f"{limit:.3g}"} <= set(words(figure))
+    assert {"frames", "motion", "a", "b", f"−{float(f'{limit:.2g}'):g}", f"{float(f'{limit:.2g}'):g}"} <= set(
+        words(figure)
+    )
 
 
 def test_a_contact_sheet_shows_the_three_frames_and_their_motion():
