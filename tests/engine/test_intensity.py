@@ -11,7 +11,7 @@ from aullm_lib.runs import Run
 @pytest.fixture(scope="module")
 def scored(session_folder):
     """Intensity -> (scores, trivial classifiers) of the backbone with a linear head, on one plan of clips."""
-    recipe = Recipe.paper(epochs=14, batch_size=8, lr=2e-3, loss="bce")
+    recipe = Recipe.paper(epochs=24, batch_size=8, lr=2e-3, loss="bce")
     experiment = Experiment(name="curve", aus=facs.BENCHMARK["casme2"], recipe=recipe, variant="backbone")
     scores = {}
     for level in (0.0, 3.0):
