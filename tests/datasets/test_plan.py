@@ -4,13 +4,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from benchmarks.synthetic import within_subjects
 
 from aullm_lib.datasets import documented, synthetic
 from aullm_lib.datasets.synthetic import release as writer
 from aullm_lib.datasets.synthetic.layouts import LAYOUTS
 from aullm_lib.datasets.synthetic.plan import PlannedClip, plan
 from aullm_lib.datasets.synthetic.specs import SPECS, SUBJECTS
+from aullm_lib.report.rehearsal import within_subjects
 
 RELEASES = list(SUBJECTS)
 KNOWN = {"casme2": documented.CASME2[256], "samm": documented.OTHERS["samm"]}
