@@ -83,8 +83,9 @@ def _small(output: NotebookNode) -> NotebookNode | None:
 
 def _picture(content: str) -> str:
     """A PNG as base64, in 256 colours and of at most ``LARGEST`` bytes: with fewer pixels where that takes it."""
-    opened = Image.open(io.BytesIO(base64.b64decode(content)))
-    if opened.mode == "P":  # has been through here: 256 colours chosen anew would be others
+    raw = base64.b64decode(content)
+    opened = Image.open(io.BytesIO(raw))
+    if opened.mode == "P" and len(raw) <= LARGEST:  # as it comes from here: 256 colours chosen anew would be others
         return content
     image = opened.convert("RGB")
     for percent in range(100, 10, -10):

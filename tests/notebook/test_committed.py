@@ -83,6 +83,20 @@ def test_outputs_go_into_the_repository_without_paths_times_warnings_and_large_p
     assert cell.metadata[committed.MADE] == committed.digest("show()")
 
 
+@pytest.mark.parametrize("colours", [None, 256])
+def test_a_picture_is_small_and_kept_as_it_is_from_then_on(colours):
+    noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    buffer, image = io.BytesIO(), Image.fromarray(noise)
+    (image.quantize(colours) if colours else image).save(buffer, "PNG")
+    data = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": "Figure"}
+    cell = v4.new_code_cell("show()")
+    committed.keep(cell, [v4.new_output("display_data", data=data)], 1)
+    (once,) = cell.outputs
+    assert len(base64.b64decode(once.data["image/png"])) <= committed.LARGEST
+    committed.keep(cell, [once], 1)
+    assert cell.outputs == [once]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"changed": "show(2)"}, "was run with another source"), ({"data": "licensed"}, "synthetic data only")],
