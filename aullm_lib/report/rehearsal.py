@@ -3,7 +3,6 @@
 A method is to learn motion from it: nothing else of a clip, nor its place among the others, may say which AUs it shows.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from scipy import stats
 
 from aullm_lib import facs
 from aullm_lib.datasets import TITLES, documented
+from aullm_lib.datasets.folders import numbered
 from aullm_lib.datasets.synthetic.plan import plan
 from aullm_lib.support import images
 
@@ -73,7 +73,7 @@ def facts(table: pd.DataFrame, root: Path) -> pd.DataFrame:
 
 def in_order(folder: Path) -> list[Path]:
     """The frames of a clip by their number."""
-    return sorted(folder.glob("*.jpg"), key=lambda path: int(re.findall(r"\d+", path.stem)[-1]))
+    return [path for _, path in sorted(numbered(folder)[0].items())]
 
 
 def shortcuts(table: pd.DataFrame, root: Path, aus: Collection[int]) -> pd.DataFrame:
