@@ -1,4 +1,5 @@
-"""What ``05_cross_domain`` trains, as jobs for ``engine.run_all``: between two releases, and on all but one."""
+"""What baselines and cross-domain chapters train, as jobs for ``engine.run_all``: within each release, between two, and
+on all but one."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import permutations, product
@@ -13,6 +14,8 @@ from aullm_lib.notebook import sources
 from aullm_lib.notebook.teachers import with_teachers
 from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.protocol import Fold
+from aullm_lib.recipe import Recipe
+from aullm_lib.report.results import PLAIN
 
 Job: TypeAlias = tuple[Experiment, ClipStore, list[Fold]]
 Tables: TypeAlias = Mapping[str, pd.DataFrame]
@@ -22,6 +25,31 @@ Tables: TypeAlias = Mapping[str, pd.DataFrame]
 def shared(tables: Tables) -> tuple[int, ...]:
     """The AUs that the paper scores on each of some releases."""
     return tuple(sorted(set.intersection(*(set(facs.BENCHMARK[release]) for release in tables))))
+
+
+def within(work: Workspace, settings: Mapping[str, Any], tables: Tables) -> list[tuple[Experiment, ClipStore]]:
+    """Each of ``baselines`` on each release, leave-one-subject-out, and with ``plain_cnn`` the paper's 3D-CNN.
+
+    Args:
+        work: Where clip stores and teachers are kept.
+        settings: The notebook's parameters.
+        tables: The releases.
+
+    Raises:
+        TypeError, ValueError, OSError: As ``with_teachers`` and ``Workspace.store``.
+    """
+    recipes = with_teachers(work, {name: _recipe(name, settings) for name in settings["baselines"]}, settings)
+    shapes = {name: _shape(name, recipe, settings) for name, recipe in recipes.items()}
+    if settings["plain_cnn"]:
+        recipes[PLAIN] = Recipe.named(settings["recipe"], size=settings["size"], **settings["overrides"])
+        shapes[PLAIN] = sources.frames(settings)
+    stores = {(r, name): work.store(table, **shapes[name]) for r, table in tables.items() for name in recipes}
+    jobs = list[tuple[Experiment, ClipStore]]()
+    for seed, ((release, name), store) in product(settings["seeds"], stores.items()):
+        made = {"variant": name} if name == PLAIN else {"method": name}
+        title, aus = f"{release}-{name}-seed{seed}", facs.BENCHMARK[release]
+        jobs.append((Experiment(name=title, aus=aus, recipe=recipes[name], seed=seed, **made), store))
+    return jobs
 
 
 def between(work: Workspace, settings: Mapping[str, Any], tables: Tables) -> list[Job]:

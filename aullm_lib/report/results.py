@@ -309,6 +309,25 @@ def per_au(results: Iterable[Result]) -> tuple[dict[str, dict[str, pd.DataFrame]
     return panels, trivial
 
 
+def averages(results: Iterable[Result]) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, float]]]:
+    """Average two-class macro F1 in percent by test set and method, and of chance: for ``figures.scores.methods``.
+
+    Args:
+        results: Those to show, each with a score. The published number stands beside licensed data alone.
+    """
+    lines, trivial = dict[str, dict[str, dict]](), dict[str, dict[str, float]]()
+    for result in results:
+        mean, data = 100 * result.score().loc["mean"], in_words([result])
+        number = RELEASES.index(result.test_set) + 1 if result.test_set in RELEASES else 4
+        row = None if result.synthetic else published.baseline(number, result.method)
+        printed = published.table(number).loc[row, published.AVERAGE] if row and number < 4 else float("nan")
+        line = {"score": mean["f1_macro"], "low": mean["f1_macro_low"], "high": mean["f1_macro_high"]}
+        lines.setdefault(data, {})[result.name] = line | {"published": printed}
+        levels = {name: result.trivial[name].loc["mean", "f1_macro"] for name in ("always-negative", CHANCE)}
+        trivial[data] = {name: 100 * level for name, level in levels.items()}
+    return {data: pd.DataFrame.from_dict(rows, orient="index") for data, rows in lines.items()}, trivial
+
+
 def listed(results: Iterable[Result]) -> pd.DataFrame:
     """One row per result: its data, method and variant, how many seeds, and why it has no score, if so."""
     rows = [(in_words([r]), r.name, r.variant, len(r.runs), r.why) for r in results]

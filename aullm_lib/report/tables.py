@@ -46,7 +46,7 @@ MARKS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """A table with what goes beside it.
 
@@ -86,6 +86,9 @@ class Table:
     def reasons(self) -> dict[str, str]:
         """Why cells are empty -> the letter that stands in them, in order of appearance."""
         return {why: _letters(i) for i, why in enumerate(dict.fromkeys(self.frame["why"][self.frame["why"] != ""]))}
+
+    def __repr__(self) -> str:
+        return markdown(self)
 
     def _repr_html_(self) -> str:
         return page(self)

@@ -1,4 +1,4 @@
-"""What 05_cross_domain trains: which experiments on whose clips, and on which folds."""
+"""What baselines and cross-domain chapters train: which experiments on whose clips, and on which folds."""
 
 import pytest
 
@@ -20,6 +20,25 @@ def tables(home, monkeypatch):
 
 def named(made):
     return [experiment.name for experiment, _, _ in made]
+
+
+def test_baselines_and_the_plain_cnn_are_trained_within_each_release_seed_after_seed(tables):
+    settings = parameters.defaults("03_baselines") | {"size": 24, "seeds": [2, 1], "plain_cnn": True}
+    settings |= {"baselines": ["flow-svm", "resnet18"], "baseline_overrides": {"resnet18": {"size": 28}}}
+    two = {name: tables[name] for name in ("casme2", "samm")}
+    made = jobs.within(WORK, settings, two)
+    methods = ("flow-svm", "resnet18", "3d-cnn")
+    names = [f"{release}-{name}-seed{seed}" for seed in (2, 1) for release in two for name in methods]
+    assert [experiment.name for experiment, _ in made] == names
+    for experiment, store in made:
+        release = experiment.name.split("-")[0]
+        assert list(store.ids) == list(two[release].index) and experiment.aus == facs.BENCHMARK[release]
+        method = experiment.variant if experiment.method == "au-llm" else experiment.method
+        assert experiment.name == f"{release}-{method}-seed{experiment.seed}" and not experiment.llm
+        assert store.frames.shape[1] == experiment.recipe.size
+    assert {s.frames.shape[1:] for e, s in made if e.method == "resnet18"} == {(28, 28, 3)}  # it reads colour
+    assert {s.frames.shape[1:] for e, s in made if e.variant == "3d-cnn"} == {(24, 24)}
+    assert len(jobs.within(WORK, settings | {"plain_cnn": False}, two)) == len(made) - 4
 
 
 def test_every_method_is_trained_in_both_directions_and_none_with_one_release(tables):

@@ -312,17 +312,49 @@ def test_figure_1_shows_the_tokens_in_their_order_and_the_clips_probabilities(ti
     ]
 
 
-def test_the_rows_are_explained_by_the_folds_that_did_not_train_on_them(hand_store, tiny_llm, tmp_path):
+@pytest.fixture(scope="module")
+def trained_runs(hand_store, tiny_llm, tmp_path_factory):
+    """The whole model and the plain 3D-CNN, with weights."""
     recipe = Recipe.released(size=32, epochs=2, batch_size=4, lr=1e-3, efp_hidden=16)
-    full, plain = (
-        Run(
-            engine.run(
-                Experiment(name=variant, aus=(1, 4, 12), recipe=recipe, variant=variant, llm=tiny_llm),
-                hand_store, out=tmp_path, keep_weights=True, device="cpu",
-            )
-        )
-        for variant in ("all", "3d-cnn")
-    )  # fmt: skip
+    kept = {"out": tmp_path_factory.mktemp("runs"), "keep_weights": True, "device": "cpu"}
+    made = {"aus": (1, 4, 12), "recipe": recipe, "llm": tiny_llm}
+    experiments = [Experiment(name=variant, variant=variant, **made) for variant in ("all", "3d-cnn")]
+    return [Run(engine.run(one, hand_store, **kept)) for one in experiments]
+
+
+def test_figure_1_of_a_clip_has_what_the_fold_said_that_had_not_seen_its_subject(hand_store, tiny_llm, trained_runs):
+    (full, _), clip_id = trained_runs, hand_store.ids[6]
+    _, model = explain.held_out(full, clip_id, load(tiny_llm), device="cpu")
+    said = torch.sigmoid(model(hand_store.sample([clip_id], 6)))[0].tolist()
+    for face in (True, False):
+        figure = fig1.of_clip(full, model, hand_store, clip_id, face=face)
+        bars = next(axis.patches for axis in figure.axes if axis.get_xlabel() == "probability")
+        assert [bar.get_width() for bar in bars] == pytest.approx(said, abs=1e-5)
+        labels = hand_store.table.loc[clip_id, ["AU1", "AU4", "AU12"]].tolist()
+        assert [to_hex(bar.get_facecolor()).upper() == ORANGE for bar in bars] == [label == 1 for label in labels]
+        assert sum(len(axis.images) for axis in figure.axes) == 6 * face
+        assert f"{clip_id}, model of fold hand-s1. {full.path.name}." in " ".join(words(figure)[-1].split())
+
+
+def test_example_maps_are_those_of_their_pairs(hand_store):
+    every = pd.DataFrame(
+        [(hand_store.ids[0], "AU4", 0.25, "hand-s0"), (hand_store.ids[5], "AU12", 0.75, "hand-s1")],
+        columns=["clip_id", "au", "probability", "fold"],
+    )
+    of = {("M", "Grad-CAM"): torch.rand(2, 5, 8, 8), ("N", "occlusion"): torch.rand(2, 5, 8, 8)}
+    masks = torch.rand(2, 8, 8) > 0.5
+    made = maps.examples(every.iloc[[1]], of, masks, hand_store, 6)
+    ((title, (frame, shown, mask)),) = made.items()
+    assert title == f"{hand_store.ids[5]}: AU12, probability 0.75 (model of fold hand-s1)"
+    assert (frame == hand_store.sample([hand_store.ids[5]], 6)[0, 3].numpy()).all()
+    assert all((one == tensor[1].numpy()).all() for one, tensor in zip(shown.values(), of.values(), strict=True))
+    assert (mask == masks[1].numpy()).all() and len(shown) == 2
+    assert next(iter(maps.examples(every, of, None, hand_store, 6).values()))[2] is None
+    assert maps.examples(every.iloc[:0], of, masks, hand_store, 6) == {}
+
+
+def test_the_rows_are_explained_by_the_folds_that_did_not_train_on_them(hand_store, tiny_llm, trained_runs):
+    full, plain = trained_runs
     llm, clip_id = load(tiny_llm), hand_store.ids[6]
     (made,) = fig3.explained(full, plain, hand_store, {clip_id: [4, 12]}, llm=llm)
     assert made.title == f"{clip_id}: AU4 + AU12 (model of fold hand-s1)" and made.mask is None

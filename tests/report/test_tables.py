@@ -13,6 +13,7 @@ from scipy import stats
 
 from aullm_lib import engine, metrics, report
 from aullm_lib.experiment import Experiment
+from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.recipe import Recipe
 from aullm_lib.report import evidence, published, results, tables
 from aullm_lib.runs import Run
@@ -64,6 +65,48 @@ def test_a_table_holds_the_scores_and_on_licensed_data_the_difference(record, lo
     assert made.provenance["data"]["samm"]["fingerprint"] == "fsamm"
     assert made.notes[-1].startswith("Provenance: runs samm-all-1-")
     assert "; data SAMM, 48 clips, samm variant 247, fingerprint fsamm; recipe paper; " in made.notes[-1]
+
+
+def test_a_table_reads_as_markdown_where_no_page_is_shown(record, load):
+    record()
+    made = tables.per_release(2, load())
+    assert repr(made) == tables.markdown(made) and made._repr_html_() == tables.page(made)
+
+
+def test_averages_are_of_all_seeds_and_have_a_published_number_on_licensed_data_alone(record, load):
+    entries = [record(method="resnet18", seed=seed, skill=0.4) for seed in (1, 2)]
+    record(method="flow-svm"), record(variant="3d-cnn"), record(release="casme2", method="resnet18", synthetic=True)
+    found = [r for r in load() if r.baseline]
+    panels, trivial = results.averages(found)
+    assert {title: list(rows.index) for title, rows in panels.items()} == {
+        "synthetic release in the layout of CASME II": ["Resnet18"],
+        "SAMM": ["3D-CNN", "Optical flow + SVM", "ResNet18"],
+    }
+    both = [Run(entry).predictions() for entry in entries]
+    row, mean = panels["SAMM"].loc["ResNet18"], 100 * metrics.score(both).loc["mean"]
+    wanted = [*mean[["f1_macro", "f1_macro_low", "f1_macro_high"]], published.table(2).loc["ResNet18", "Avg."]]
+    assert row[["score", "low", "high", "published"]].tolist() == pytest.approx(wanted)
+    for title, name in (("SAMM", "3D-CNN"), ("SAMM", "Optical flow + SVM"), (next(iter(panels)), "Resnet18")):
+        assert np.isnan(panels[title].loc[name, "published"])
+    levels = metrics.trivial(both[0])
+    assert trivial["SAMM"] == {
+        name: pytest.approx(100 * levels[name].loc["mean", "f1_macro"]) for name in ("always-negative", CHANCE)
+    }
+
+
+def test_scores_per_au_and_the_list_of_results_name_the_same_rows(record, load):
+    record(), record(method="sp"), record(release="casme2", folds=2)
+    found = load()
+    panels, trivial = results.per_au(r for r in found if not r.why)
+    assert list(panels) == list(trivial) == ["SAMM"]
+    for r in (r for r in found if not r.why):
+        assert panels["SAMM"][r.name].equals(r.score()) and trivial["SAMM"].equals(r.trivial["always-negative"])
+    rows = results.listed(found).set_index(["data", "method"])["why no score"]
+    assert {key: why == "" for key, why in rows.items()} == {
+        ("CASME II", "AU-Qwen2.5(1.5B)"): False,
+        ("SAMM", "AU-Qwen2.5(1.5B)"): True,
+        ("SAMM", "SP-18"): True,
+    }
 
 
 def test_what_is_not_estimable_is_named_with_its_count(record, load):
