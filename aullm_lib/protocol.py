@@ -98,7 +98,7 @@ def leave_one_release_out(table: pd.DataFrame) -> list[Fold]:
 
 
 def growing(table: pd.DataFrame, test: str) -> dict[str, list[Fold]]:
-    """Does more data help? One release tested by what one other taught, then two, and so on to all others.
+    """Does more data help? One release tested with models trained on one other, then two, and so on to all others.
 
     Args:
         table: Clips of several releases; their order is that in which they are added.

@@ -200,4 +200,5 @@ def _of(rows: pd.DataFrame, key: Key) -> pd.DataFrame:
 
 def _span(line: pd.Series) -> str:
     ends = "" if pd.isna(line["low"]) else f" [{line['low']:+.1f}, {line['high']:+.1f}]"
-    return f"{line['difference']:+.1f}{ends}, p {line['p (Holm)']:.3f}"
+    p = "" if pd.isna(line["p (Holm)"]) else f", p {line['p (Holm)']:.3f}"
+    return f"{line['difference']:+.1f}{ends}{p}"

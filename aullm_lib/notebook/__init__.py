@@ -3,9 +3,8 @@
 from aullm_lib.notebook.executed import not_run
 from aullm_lib.notebook.parameters import ParameterError, given, start
 from aullm_lib.notebook.sources import execution, experiment, frames, releases, trained_releases, with_weights
-from aullm_lib.notebook.teachers import with_teachers
 
 __all__ = [
     "ParameterError", "execution", "experiment", "frames", "given", "not_run", "releases", "start", "trained_releases",
-    "with_teachers", "with_weights",
+    "with_weights",
 ]  # fmt: skip

@@ -1,5 +1,5 @@
-"""What baselines and cross-domain chapters train, as jobs for ``engine.run_all``: within each release, between two, and
-on all but one."""
+"""What the baselines and cross-domain notebooks train, as jobs for ``engine.run_all``: within each release, between
+two, and on all but one."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import permutations, product
@@ -34,6 +34,9 @@ def within(work: Workspace, settings: Mapping[str, Any], tables: Tables) -> list
         work: Where clip stores and teachers are kept.
         settings: The notebook's parameters.
         tables: The releases.
+
+    Returns:
+        Experiments with their clip stores, seed after seed, release after release.
 
     Raises:
         TypeError, ValueError, OSError: As ``with_teachers`` and ``Workspace.store``.
@@ -94,7 +97,7 @@ def one_out(work: Workspace, settings: Mapping[str, Any], tables: Tables) -> lis
 
 
 def more_data(work: Workspace, settings: Mapping[str, Any], tables: Tables) -> list[Job]:
-    """The release ``more_data`` tested by what one, then two, then all others taught, on the AUs that it codes.
+    """The release ``more_data`` tested with models trained on one, then two, then all others, on the AUs that it codes.
 
     Args and errors as ``between``; where the release is not among the tables there is no job.
     """
@@ -127,7 +130,7 @@ def _recipe(name: str, settings: Mapping[str, Any]) -> Any:
 
 
 def _shape(name: str, recipe: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """How a baseline has frames stored, for ``Workspace.joined``."""
+    """How a baseline has frames stored, for ``Workspace.store`` and ``joined``."""
     return sources.frames(settings) | {"size": recipe.size, "rgb": baselines.reads_colour(name)}
 
 

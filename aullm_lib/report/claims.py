@@ -599,6 +599,14 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(out, orient="index").rename_axis("claim")
 
 
+def counted(frame: pd.DataFrame) -> str:
+    """How many of ``verdicts`` have which one, in words: "1 not supported, 6 open for too little power"."""
+    told = {SUPPORTED: "supported", AGAINST: "not supported", POWER: "open for too little power"}
+    told |= {RUNS: "open for too few runs", MISSING: "not run"}
+    counts = frame["verdict"].value_counts()
+    return ", ".join(f"{counts[verdict]} {name}" for verdict, name in told.items() if verdict in counts)
+
+
 def _together(words: Sequence[str]) -> str:
     """The verdict on a claim from those of its comparisons."""
     every = set(words)

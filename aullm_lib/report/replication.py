@@ -27,7 +27,7 @@ from aullm_lib.metrics import significance
 from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.recipe import Recipe, compared
 from aullm_lib.report import cd6me, claims, document, printed, results, tables
-from aullm_lib.report.claims import AGAINST, MISSING, POWER, RUNS, SUPPORTED
+from aullm_lib.report.claims import MISSING
 from aullm_lib.report.document import Block, Code, Figure, Grid, Heading, Items, Link, Text
 from aullm_lib.report.results import ONE_OUT, RELEASES, Result, title
 from aullm_lib.runs import Run
@@ -231,12 +231,8 @@ def _layouts(profile: Profile) -> str:
 
 
 def _summary(profile: Profile, verdicts: pd.DataFrame, gaps: Sequence[Block]) -> Iterator[Block]:
-    counts = verdicts["verdict"].value_counts()
-    told = {SUPPORTED: "supported", AGAINST: "not supported", POWER: "open for too little power"}
-    told |= {RUNS: "open for too few runs", MISSING: "not run"}
-    words = ", ".join(f"{counts.get(verdict, 0)} {name}" for verdict, name in told.items() if verdict in counts)
     rehearsal = " (a rehearsal, but for what the print decides)" * profile.synthetic
-    yield f"The verdicts on the paper's {len(verdicts)} claims: {words}{rehearsal}."
+    yield f"The verdicts on the paper's {len(verdicts)} claims: {claims.counted(verdicts)}{rehearsal}."
     main = [r for r in profile.found if r.method == AU_LLM and r.variant == "all" and not r.why]
     rows = []
     for r in main:

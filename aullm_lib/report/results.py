@@ -310,7 +310,7 @@ def per_au(results: Iterable[Result]) -> tuple[dict[str, dict[str, pd.DataFrame]
 
 
 def averages(results: Iterable[Result]) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, float]]]:
-    """Average two-class macro F1 in percent by test set and method, and of chance: for ``figures.scores.methods``.
+    """Average two-class macro F1 in percent by test set and method, and of trivial classifiers: for ``scores.methods``.
 
     Args:
         results: Those to show, each with a score. The published number stands beside licensed data alone.

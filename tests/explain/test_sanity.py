@@ -169,6 +169,11 @@ def test_the_sanity_check_separates_what_was_learned_from_the_rest(trained, rand
     assert sentences[1].endswith(f": {verdict}.")
 
 
+def test_one_subject_has_neither_an_interval_nor_a_p():
+    sentences = sanity.verdicts(sanity.sanity(random_rows(0.9, 0.1, 1)))
+    assert sentences and not any("nan" in sentence for sentence in sentences)
+
+
 def test_the_claimed_maps_are_summed_up_in_words():
     scores = sanity.summary(random_rows(1.0, 0.2))
     pairs = scores.loc[(FULL, sanity.CLAIMED, sanity.ALL), "pairs"]

@@ -3,7 +3,8 @@
 import pytest
 
 from aullm_lib import baselines
-from aullm_lib.notebook import parameters, with_teachers
+from aullm_lib.notebook import parameters
+from aullm_lib.notebook.teachers import with_teachers
 from aullm_lib.notebook.workspace import Workspace
 
 SETTINGS = parameters.defaults("05_cross_domain")

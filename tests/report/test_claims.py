@@ -44,6 +44,7 @@ def test_without_runs_the_print_alone_is_decided(decide):
     assert verdicts.loc["C11", "verdict"] == "not supported"
     assert "F_high" in verdicts.loc["C11", "decisive"]
     assert "−1.0" in verdicts.loc["C11", "decisive"]  # Qwen2: 78.8 against 79.8
+    assert claims.counted(verdicts) == "1 not supported, 13 not run"
     assert not verdicts["synthetic"].any()
     printed = frame.xs("C11", level="claim")
     assert (printed["verdict"] == "not supported").sum() == 1
