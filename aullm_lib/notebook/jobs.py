@@ -27,6 +27,15 @@ def shared(tables: Tables) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*(set(facs.BENCHMARK[release]) for release in tables))))
 
 
+def aligned(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How frames of several releases are stored together, for ``Workspace.joined``: by the eyes, unless ``align`` says.
+
+    Of one release face crops stay as they are (``sources.frames``), but each release crops in its own way: MMEW's crops
+    show the hair. Left so, a model would meet every part of the face elsewhere than where it was trained.
+    """
+    return sources.frames(settings) | {"align": settings["align"] or "similarity"}
+
+
 def within(work: Workspace, settings: Mapping[str, Any], tables: Tables) -> list[tuple[Experiment, ClipStore]]:
     """Each of ``baselines`` on each release, leave-one-subject-out, and with ``plain_cnn`` the paper's 3D-CNN.
 
@@ -42,10 +51,11 @@ def within(work: Workspace, settings: Mapping[str, Any], tables: Tables) -> list
         TypeError, ValueError, OSError: As ``with_teachers`` and ``Workspace.store``.
     """
     recipes = with_teachers(work, {name: _recipe(name, settings) for name in settings["baselines"]}, settings)
-    shapes = {name: _shape(name, recipe, settings) for name, recipe in recipes.items()}
+    frames = sources.frames(settings)
+    shapes = {name: _shape(name, recipe, frames) for name, recipe in recipes.items()}
     if settings["plain_cnn"]:
         recipes[PLAIN] = Recipe.named(settings["recipe"], size=settings["size"], **settings["overrides"])
-        shapes[PLAIN] = sources.frames(settings)
+        shapes[PLAIN] = frames
     stores = {(r, name): work.store(table, **shapes[name]) for r, table in tables.items() for name in recipes}
     jobs = list[tuple[Experiment, ClipStore]]()
     for seed, ((release, name), store) in product(settings["seeds"], stores.items()):
@@ -68,8 +78,9 @@ def between(work: Workspace, settings: Mapping[str, Any], tables: Tables) -> lis
     """
     named = {name: _recipe(name, settings) for name in settings["cross_baselines"]}
     recipes = with_teachers(work, named, settings) if len(tables) > 1 else {}
-    store = work.joined(tables.values(), **sources.frames(settings))
-    stores = {name: work.joined(tables.values(), **_shape(name, recipe, settings)) for name, recipe in recipes.items()}
+    frames = aligned(settings)
+    store = work.joined(tables.values(), **frames)
+    stores = {name: work.joined(tables.values(), **_shape(name, recipe, frames)) for name, recipe in recipes.items()}
     llms, jobs = [settings["llm"], *settings["more_llms"]], list[Job]()
     for seed, (train, test) in product(settings["seeds"], permutations(tables, 2)):
         title, aus = f"{train}-to-{test}", shared(tables)
@@ -119,7 +130,7 @@ def _of_all(
     for seed, name in product(settings["seeds"], methods):
         ours = name == AU_LLM
         recipe = whole.recipe if ours else _recipe(name, settings)
-        shape = sources.frames(settings) if ours else _shape(name, recipe, settings)
+        shape = aligned(settings) if ours else _shape(name, recipe, aligned(settings))
         store = work.joined(tables.values(), count_missing=settings["count_missing"], **shape)
         yield {"method": name, "recipe": recipe, "llm": whole.llm if ours else "", "seed": seed}, store
 
@@ -129,9 +140,9 @@ def _recipe(name: str, settings: Mapping[str, Any]) -> Any:
     return baselines.recipe(name, **settings["baseline_overrides"].get(name, {}))
 
 
-def _shape(name: str, recipe: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """How a baseline has frames stored, for ``Workspace.store`` and ``joined``."""
-    return sources.frames(settings) | {"size": recipe.size, "rgb": baselines.reads_colour(name)}
+def _shape(name: str, recipe: Any, frames: Mapping[str, Any]) -> dict[str, Any]:
+    """How a baseline has frames stored that AU-LLM has stored so, for ``Workspace.store`` and ``joined``."""
+    return {**frames} | {"size": recipe.size, "rgb": baselines.reads_colour(name)}
 
 
 def _direction(store: ClipStore, train: str, test: str) -> list[Fold]:

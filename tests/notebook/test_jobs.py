@@ -1,9 +1,11 @@
 """What baselines and cross-domain chapters train: which experiments on whose clips, and on which folds."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from aullm_lib import datasets, facs
-from aullm_lib.notebook import jobs, parameters
+from aullm_lib.notebook import jobs, parameters, sources
 from aullm_lib.notebook.workspace import Workspace
 
 WORK = Workspace("mine")
@@ -74,6 +76,31 @@ def test_each_release_is_tested_by_what_the_others_taught(tables):
         assert len(tested) == 3 and all({name} in tested for name in tables)
         assert all(set(fold.train) == set(store.ids) - set(fold.test) for fold in folds)
     assert jobs.one_out(WORK, SETTINGS, {"casme2": tables["casme2"]}) == jobs.one_out(WORK, SETTINGS, {}) == []
+
+
+def test_releases_that_are_tested_on_each_other_have_their_eyes_in_one_place(home, monkeypatch):
+    """MMEW's own face crops show the hair: as they are, its eyes lie lower and closer to each other."""
+    monkeypatch.chdir(home)
+    size = {"subjects": 2, "clips_per_subject": 2, "intensity": 0.0, "seed": 1}
+    roots = {name: WORK.synthetic(name, **size) for name in ("samm", "mmew")}
+    two = {name: datasets.load(name, root) for name, root in roots.items()}
+    changed = SETTINGS | {"size": 64, "seeds": [1], "more_data": "mmew", "cross_baselines": ["flow-svm"]}
+    made = [*jobs.one_out(WORK, changed, two), *jobs.more_data(WORK, changed, two)]
+    assert {part["align"] for _, store, _ in made for part in store.release["parts"]} == {"similarity"}
+
+    def eyes(name, store):
+        """Where the true eyes of the onset frames lie among the stored pixels, on average: (x, y) of both."""
+        truth = pd.read_csv(roots[name] / "SYNTHETIC" / "faces.csv").set_index("clip")
+        clips = two[name]
+        points = truth.loc[clips["clip"], ["eye_left_x", "eye_left_y", "eye_right_x", "eye_right_y"]].to_numpy()
+        points = np.insert(points.reshape(-1, 2, 2), 2, 1, axis=2)  # clip eye xy1
+        return np.einsum("cij,cej->cei", [store.matrix(clip) for clip in clips.index], points).mean(0)
+
+    (_, joined, _), *_ = (job for job in made if job[0].method == "au-llm")
+    assert np.abs(eyes("samm", joined) - eyes("mmew", joined)).max() < 1.5
+    own = {name: WORK.store(table, **sources.frames(changed)) for name, table in two.items()}
+    assert [store.info["settings"]["align"] for store in own.values()] == ["similarity", "none"]
+    assert np.abs(eyes("samm", own["samm"]) - eyes("mmew", own["mmew"])).max() > 4
 
 
 def test_more_and_more_releases_teach_one_on_the_aus_that_it_codes(tables):
