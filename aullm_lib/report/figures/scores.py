@@ -548,17 +548,28 @@ def claims(frame: pd.DataFrame, note: str = "") -> Figure:
         frame: ``claims.table``; comparisons without a difference are left out, and those that do not decide.
     """
     shown = frame[frame["difference"].notna() & frame["decides"]]
-    models = shown.index.get_level_values("model")
-    labels: list[tuple[str, bool]] = []  # and whether it is a heading
-    figure, axis = plt.subplots(figsize=(PAGE, 1 + 0.145 * (len(shown) + shown.index.unique("claim").size)))
+    several = shown.index.unique("model").size > 1
+    labels, places, end = list[str](), list[float](), 0.0  # end: of what is labelled so far, in lines
+
+    def labelled(text: str) -> float:
+        """Adds a label, and returns the place of its middle."""
+        nonlocal end
+        lines = textwrap.fill(text, 72, break_on_hyphens=False)
+        tall = 1 + 0.8 * lines.count("\n")
+        labels.append(lines)
+        places.append(end + tall / 2)
+        end += tall
+        return places[-1]
+
+    figure, axis = plt.subplots()
     axis.axvline(0, color="black", lw=0.8)
     colours = {"supported": BLUE, "not supported": ORANGE}
     for claim, rows in shown.groupby(level="claim", sort=False):
-        labels.append((str(claim), True))
+        labelled(str(claim))
         for (_, data, model, against), row in rows.iterrows():
-            named = [against, data.removeprefix("synthetic, as "), model] if len(set(models)) > 1 else [against, data]
-            at, colour = len(labels), colours.get(row["verdict"], GREY)
-            labels.append((", ".join(named).replace("synthetic, as ", ""), False))
+            named = [against, data.removeprefix("synthetic, as "), *([model] if several else [])]
+            at = labelled(", ".join(named).replace("synthetic, as ", ""))
+            colour = colours.get(row["verdict"], GREY)
             wide = np.array([-1, 1]) * row["detectable"]
             axis.plot(wide, [at, at], color=PALE, lw=4.5, zorder=0, solid_capstyle="butt")
             axis.plot([row["low"], row["high"]], [at, at], color=colour, lw=1.2)
@@ -567,10 +578,11 @@ def claims(frame: pd.DataFrame, note: str = "") -> Figure:
                 row["difference"], at, mark, ms=4, color=colour, mfc=colour if row["verdict"] in colours else "white"
             )
             axis.plot(row["published"], at, "D", ms=3.2, color="black", mfc="none", mew=0.8)
-    axis.set_yticks(range(len(labels)), [textwrap.shorten(text, 90, placeholder=" …") for text, _ in labels])
-    for (_, heading), label in zip(labels, axis.get_yticklabels(), strict=True):
-        label.set_fontweight("bold" if heading else "normal")
-    axis.set(ylim=(len(labels) - 0.4, -0.6), xlabel="full model minus control, points")
+    figure.set_size_inches(PAGE, 1 + 0.13 * end)
+    axis.set_yticks(places, labels)
+    for label in axis.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text() in frame.index.unique("claim") else "normal")
+    axis.set(ylim=(end, 0), xlabel="full model minus control, points")
     axis.tick_params(axis="y", length=0)
     handles = [
         Line2D([], [], color=BLUE, marker="o", ms=4.5, lw=1.2, label="supported"),
