@@ -313,10 +313,12 @@ def averages(results: Iterable[Result]) -> tuple[dict[str, pd.DataFrame], dict[s
     """Average two-class macro F1 in percent by test set and method, and of trivial classifiers: for ``scores.methods``.
 
     Args:
-        results: Those to show, each with a score. The published number stands beside licensed data alone.
+        results: Those to show, each with a score: in the order of ``baselines.METHODS``. The published number stands
+            beside licensed data alone.
     """
     lines, trivial = dict[str, dict[str, dict]](), dict[str, dict[str, float]]()
-    for result in results:
+    order = [*baselines.METHODS, AU_LLM]
+    for result in sorted(results, key=lambda r: order.index(r.method)):
         mean, data = 100 * result.score().loc["mean"], in_words([result])
         number = RELEASES.index(result.test_set) + 1 if result.test_set in RELEASES else 4
         row = None if result.synthetic else published.baseline(number, result.method)
