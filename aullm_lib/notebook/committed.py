@@ -1,7 +1,8 @@
 """The repository's notebooks with the outputs of a profile that was run: ``aullm outputs demo``.
 
 A reader on the web then sees results. Outputs are small and of synthetic data: tables, words and pictures, without
-paths and without how long something took. Each cell keeps a hash of the source that its outputs come from.
+paths, progress bars and how long something took, and the same again where the results are. Each cell keeps a hash of
+the source that its outputs come from.
 """
 
 import base64
@@ -23,6 +24,8 @@ from aullm_lib.support import files
 LARGEST = 100_000  # bytes of a picture
 KINDS = ("image/png", "text/html", "text/markdown", "text/plain")
 PRIVATE = re.compile(r"(?<![\w<])/\w[\w.-]*/|\b(?:runs|figures)/|\d (?:s|seconds|minutes)\b")  # paths and times
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar; without its notebook's kernel it stands at 0 %
+DRAWN = re.compile(r"(?<=T_)[0-9a-f]{5}(?=[_\"])| at 0x[0-9a-f]+(?=>)")  # at random: ids of styled tables, addresses
 MADE = "outputs_of"  # a cell's metadata: the hash of its source
 
 log = logging.getLogger("aullm")
@@ -61,7 +64,15 @@ def write(profile: str) -> list[Path]:
 
 def keep(cell: NotebookNode, outputs: list[NotebookNode], number: int) -> None:
     """Gives a cell, by its number among code cells, what may be kept of the outputs that its source made."""
+    ids = dict[str, str]()  # of its tables, that no other cell's have
+
+    def same(found: re.Match[str]) -> str:
+        return "" if found[0].startswith(" at") else ids.setdefault(found[0], f"{number:03d}{len(ids):02d}")
+
     cell.outputs = [kept for output in outputs if (kept := _small(output))]
+    for output in cell.outputs:
+        if "data" in output:
+            output.data |= {kind: DRAWN.sub(same, output.data[kind]) for kind in KINDS[1:] if kind in output.data}
     cell.execution_count = number if cell.outputs else None  # nbval takes outputs without a number for a mistake
     cell.metadata.pop(MADE, None)
     if cell.outputs:
@@ -74,6 +85,8 @@ def _small(output: NotebookNode) -> NotebookNode | None:
         kept = output.name == "stdout" and not PRIVATE.search(output.text)
         return nbformat.v4.new_output("stream", name="stdout", text=output.text) if kept else None
     data = {kind: output.data[kind] for kind in KINDS if kind in output.get("data", {})}
+    if WIDGET in output.get("data", {}) and "image/png" not in data:
+        return None
     if not data or any(PRIVATE.search(data[kind]) for kind in KINDS[1:] if kind in data):
         return None
     if "image/png" in data:

@@ -1,4 +1,4 @@
-"""Outputs in the repository's notebooks: small, of their own sources, of synthetic data, without paths and times."""
+"""Outputs in the repository's notebooks: small, of their own sources, of synthetic data, without paths and times, the same again."""
 
 import base64
 import io
@@ -81,6 +81,25 @@ def test_outputs_go_into_the_repository_without_paths_times_warnings_and_large_p
     raw = base64.b64decode(drawn.data["image/png"])
     assert len(raw) <= committed.LARGEST and Image.open(io.BytesIO(raw)).width >= 200
     assert cell.metadata[committed.MADE] == committed.digest("show()")
+
+
+def test_outputs_are_the_same_again_and_hold_no_progress_bar():
+    def kept(uuid, address):
+        table = f'<style>#T_{uuid}_row0_col1 {{}}</style><table id="T_{uuid}"><td id="T_{uuid}_row0_col1">T_abcde1</td>'
+        outputs = [
+            v4.new_output("display_data", data={committed.WIDGET: {}, "text/plain": "clips: 0%| | 0/64"}),
+            v4.new_output("display_data", data={"text/html": table, "text/plain": f"<Styler at 0x{address:x}>"}),
+            v4.new_output("display_data", data={"text/plain": "explorer", "image/png": small, committed.WIDGET: {}}),
+        ]
+        cell = v4.new_code_cell("show()")
+        committed.keep(cell, outputs, 1)
+        return cell.outputs
+
+    small = picture(np.zeros((8, 8), np.uint8))
+    table, drawn = kept("b31d4", 0x7F72BA)
+    assert [table, drawn] == kept("dfe71", 0x7F09E3)
+    assert table.data["text/plain"] == "<Styler>" and "T_abcde1" in table.data["text/html"]
+    assert table.data["text/html"].count("T_00100") == 3 and "image/png" in drawn.data
 
 
 @pytest.mark.parametrize("colours", [None, 256])
