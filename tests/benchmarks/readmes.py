@@ -21,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 from benchmarks.training import machine
+from scipy.stats import kendalltau
 
 from aullm_lib import baselines, recipe
 from aullm_lib.metrics.thresholds import POLICIES
@@ -154,7 +155,19 @@ def of_baselines(part: dict[str, Any]) -> str:
         for name in ("always-negative", CHANCE)
     ]
     heads = ["method", "published, CASME II", "SAMM", "ours, synthetic as CASME II", "as SAMM", "seconds per fold"]
-    return _table(heads, [*rows, *trivial])
+    seeds = max(row["seeds"] for row in part["rows"])
+    orders = " and ".join(_order(part, number, release) for number, release in enumerate(RELEASES, 1))
+    return f"{_table(heads, [*rows, *trivial])}\n\nSeeds: {seeds}. Kendall's τ with the published order: {orders}."
+
+
+def _order(part: dict[str, Any], number: int, release: str) -> str:
+    """How far the order of our scores on a release is that of its published table: Kendall's τ."""
+    printed = {row["method"]: published.baseline(number, row["method"]) for row in part["rows"]}
+    ours = {row["method"]: row["f1_macro"][0] for row in part["rows"] if row["test set"] == release}
+    both = [method for method in ours if printed[method]]
+    theirs = [published.table(number).loc[printed[method], published.AVERAGE] for method in both]
+    found = kendalltau([ours[method] for method in both], theirs)
+    return f"{found.statistic:.2f} over {len(both)} methods ({results.title(release)}, p {found.pvalue:.2f})"
 
 
 def intensity(part: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Outputs in the repository's notebooks: small, of their own sources, of synthetic data, without paths and times, the same again."""
+"""Outputs in the repository's notebooks: small, of their own sources and synthetic data, without paths and times."""
 
 import base64
 import io
