@@ -155,9 +155,8 @@ def of_baselines(part: dict[str, Any]) -> str:
         for name in ("always-negative", CHANCE)
     ]
     heads = ["method", "published, CASME II", "SAMM", "ours, synthetic as CASME II", "as SAMM", "seconds per fold"]
-    seeds = max(row["seeds"] for row in part["rows"])
     orders = " and ".join(_order(part, number, release) for number, release in enumerate(RELEASES, 1))
-    return f"{_table(heads, [*rows, *trivial])}\n\nSeeds: {seeds}. Kendall's τ with the published order: {orders}."
+    return f"{_table(heads, [*rows, *trivial])}\n\nKendall's τ with the published order: {orders}."
 
 
 def _order(part: dict[str, Any], number: int, release: str) -> str:
@@ -167,7 +166,9 @@ def _order(part: dict[str, Any], number: int, release: str) -> str:
     both = [method for method in ours if printed[method]]
     theirs = [published.table(number).loc[printed[method], published.AVERAGE] for method in both]
     found = kendalltau([ours[method] for method in both], theirs)
-    return f"{found.statistic:.2f} over {len(both)} methods ({results.title(release)}, p {found.pvalue:.2f})"
+    seeds = max(row["seeds"] for row in part["rows"] if row["test set"] == release)
+    of = f"{results.title(release)}, {len(both)} methods, {seeds} seed{'s' * (seeds > 1)}"
+    return f"{found.statistic:.2f} ({of}, p {found.pvalue:.2f})"
 
 
 def intensity(part: dict[str, Any]) -> str:
