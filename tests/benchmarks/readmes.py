@@ -155,15 +155,18 @@ def of_baselines(part: dict[str, Any]) -> str:
         for name in ("always-negative", CHANCE)
     ]
     heads = ["method", "published, CASME II", "SAMM", "ours, synthetic as CASME II", "as SAMM", "seconds per fold"]
-    orders = " and ".join(_order(part, number, release) for number, release in enumerate(RELEASES, 1))
-    return f"{_table(heads, [*rows, *trivial])}\n\nKendall's τ with the published order: {orders}."
+    orders = " and ".join(filter(None, (_order(part, number, release) for number, release in enumerate(RELEASES, 1))))
+    order = f"\n\nKendall's τ with the published order: {orders}." * bool(orders)
+    return _table(heads, [*rows, *trivial]) + order
 
 
 def _order(part: dict[str, Any], number: int, release: str) -> str:
-    """How far the order of our scores on a release is that of its published table: Kendall's τ."""
+    """How far the order of our scores on a release is that of its published table: Kendall's τ, of two at least."""
     printed = {row["method"]: published.baseline(number, row["method"]) for row in part["rows"]}
     ours = {row["method"]: row["f1_macro"][0] for row in part["rows"] if row["test set"] == release}
     both = [method for method in ours if printed[method]]
+    if len(both) < 2:
+        return ""
     theirs = [published.table(number).loc[printed[method], published.AVERAGE] for method in both]
     found = kendalltau([ours[method] for method in both], theirs)
     seeds = max(row["seeds"] for row in part["rows"] if row["test set"] == release)
