@@ -195,6 +195,8 @@ PRESS = {
     "lengths": lambda _: scores.lengths({"casme2": table(), "samm": table(), "casme3": table()}, NOTE),
     "lengths of one": lambda _: scores.lengths({"casme2": table()}, NOTE),
     "losses": lambda _: scores.losses({f"{name}: AU-LLM, tiny-qwen2": LOG for name in RELEASES}, NOTE),
+    "losses of three seeds": lambda _: scores.losses({f"{name}: samm-all-tiny-released-seed{seed}-2eaf6779b2": LOG
+                                                     for seed in (1, 2, 3) for name in RELEASES[:2]}, NOTE),
     "losses of one": lambda _: scores.losses({f"{RELEASES[0]}: AU-LLM, tiny-qwen2": LOG}, NOTE),
     "signal": lambda _: scores.signal(signal(), RELEASES[0], NOTE),
     "intensity_curve": lambda _: scores.intensity_curve(curve(), note=NOTE),

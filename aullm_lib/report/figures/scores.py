@@ -242,15 +242,16 @@ def lengths(tables: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
 
 @styled(STYLE)
 def losses(logs: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
-    """Training loss over epochs, a panel per run: a thin line per fold, a thick one for their mean.
+    """Training loss over epochs, a panel per run, two in a line: a thin line per fold, a thick one for their mean.
 
     Args:
         logs: title -> fold, epoch, loss.
     """
-    figure, axes = plt.subplots(
-        1, len(logs), figsize=(COLUMN if len(logs) == 1 else PAGE, 2), sharey=True, squeeze=False
-    )
-    for axis, (title, log) in zip(axes[0], logs.items(), strict=True):
+    across, down = min(2, len(logs)), -(-len(logs) // 2)
+    figure, axes = plt.subplots(down, across, figsize=(PAGE * across / 2, 2 * down), sharey=True, squeeze=False)
+    for axis in axes.flat[len(logs) :]:
+        axis.set_axis_off()
+    for axis, (title, log) in zip(axes.flat, logs.items(), strict=False):
         for _, fold in log.groupby("fold"):
             axis.plot(fold["epoch"], fold["loss"], color=BLUE, alpha=0.25, lw=0.6)
         mean = log.groupby("epoch")["loss"].mean()
@@ -261,7 +262,8 @@ def losses(logs: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
     low, high = axes[0, 0].get_ylim()
     plain = LogLocator(subs=(1, 2, 5) if high / low > 3 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9))
     axes[0, 0].yaxis.set(major_locator=plain, major_formatter="{x:g}", minor_locator=NullLocator())
-    axes[0, 0].set_ylabel("training loss per clip")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("training loss per clip")
     caption(figure, note)
     return figure
 
