@@ -126,11 +126,11 @@ def _of_all(
     work: Workspace, settings: Mapping[str, Any], tables: Tables, methods: Iterable[str]
 ) -> Iterator[tuple[dict[str, Any], ClipStore]]:
     """What each seed's and method's experiments have in common, and the store of all releases that it reads."""
-    whole = sources.experiment(work, settings, settings["releases"][0])
+    whole, frames = sources.experiment(work, settings, settings["releases"][0]), aligned(settings)
     for seed, name in product(settings["seeds"], methods):
         ours = name == AU_LLM
         recipe = whole.recipe if ours else _recipe(name, settings)
-        shape = aligned(settings) if ours else _shape(name, recipe, aligned(settings))
+        shape = frames if ours else _shape(name, recipe, frames)
         store = work.joined(tables.values(), count_missing=settings["count_missing"], **shape)
         yield {"method": name, "recipe": recipe, "llm": whole.llm if ours else "", "seed": seed}, store
 
@@ -140,9 +140,9 @@ def _recipe(name: str, settings: Mapping[str, Any]) -> Any:
     return baselines.recipe(name, **settings["baseline_overrides"].get(name, {}))
 
 
-def _shape(name: str, recipe: Any, frames: Mapping[str, Any]) -> dict[str, Any]:
+def _shape(name: str, recipe: Any, frames: dict[str, Any]) -> dict[str, Any]:
     """How a baseline has frames stored that AU-LLM has stored so, for ``Workspace.store`` and ``joined``."""
-    return {**frames} | {"size": recipe.size, "rgb": baselines.reads_colour(name)}
+    return frames | {"size": recipe.size, "rgb": baselines.reads_colour(name)}
 
 
 def _direction(store: ClipStore, train: str, test: str) -> list[Fold]:

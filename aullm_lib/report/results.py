@@ -305,7 +305,8 @@ def per_au(results: Iterable[Result]) -> tuple[dict[str, dict[str, pd.DataFrame]
     panels, trivial = dict[str, dict[str, pd.DataFrame]](), dict[str, pd.DataFrame]()
     for result in results:
         panels.setdefault(in_words([result]), {})[result.name] = result.score()
-        trivial[in_words([result])] = result.trivial["always-negative"]
+        if in_words([result]) not in trivial:
+            trivial[in_words([result])] = result.trivial["always-negative"]
     return panels, trivial
 
 
@@ -325,8 +326,9 @@ def averages(results: Iterable[Result]) -> tuple[dict[str, pd.DataFrame], dict[s
         printed = published.table(number).loc[row, published.AVERAGE] if row and number < 4 else float("nan")
         line = {"score": mean["f1_macro"], "low": mean["f1_macro_low"], "high": mean["f1_macro_high"]}
         lines.setdefault(data, {})[result.name] = line | {"published": printed}
-        levels = {name: result.trivial[name].loc["mean", "f1_macro"] for name in ("always-negative", CHANCE)}
-        trivial[data] = {name: 100 * level for name, level in levels.items()}
+        if data not in trivial:  # the same for all, whose labels are the same
+            levels = {name: result.trivial[name].loc["mean", "f1_macro"] for name in ("always-negative", CHANCE)}
+            trivial[data] = {name: 100 * level for name, level in levels.items()}
     return {data: pd.DataFrame.from_dict(rows, orient="index") for data, rows in lines.items()}, trivial
 
 
