@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 from benchmarks import faces, synthetic, training
-from helpers import picture
+from helpers import make_table, picture
+from sklearn.metrics import f1_score
 from transformers import Qwen2ForCausalLM
 
-from aullm_lib import asl, llm
+from aullm_lib import asl, llm, preprocess
 from aullm_lib.model import AULLM
 from aullm_lib.support import hub
 
@@ -233,7 +234,47 @@ def test_regressions_leave_their_subject_out():
 def test_a_synthetic_release_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "RELEASES", ("casme2",))
     bench = synthetic.Bench(tmp_path, subjects=3, clips=5, seed=1)
-    (_, found), (heads, dialled), tells = bench.faces(), bench.dial([1.0], backbone=False), list(bench.tells())
+    (_, found), (heads, dialled), tells = bench.faces(), bench.dial([1.0]), list(bench.tells())
     assert found[:3] == ["casme2", "45", "100.0 %"] and float(found[3].removesuffix(" %")) < 10
     assert len(heads) == len(dialled) == 6 and all(20 < float(text.split()[0]) <= 100 for text in dialled[2:])
     assert [row[1] for row in tells[1:]] == [f"AU{au}" for au in (1, 2, 4, 7, 12, 14, 15, 17)]
+
+
+def test_how_hard_releases_are_is_measured_within_them_and_between_them(tmp_path):
+    """On hand-made clips; the pooled score is that of scikit-learn on the predictions that the run left."""
+
+    clips = {}
+    for number, release in enumerate(synthetic.datasets.TITLES):  # each of another size, so that no two share frames
+        table = make_table(tmp_path / release, subjects=5, size=40 + number).assign(dataset=release)
+        clips[release] = table.set_index(table.index.str.replace("hand", release))
+
+    class Bench(synthetic.Bench):
+        def store(self, release, intensity, size, align=None):
+            return preprocess.build(clips[release], tmp_path / f"{release}-{size}px", size)
+
+    heads, *rows = Bench(tmp_path, subjects=5, clips=4, seed=1).difficulty(epochs=1)
+    told = [(train, test) for train, test, *_ in rows]
+    within = ["all other subjects", *["four fifths of subjects"] * 2]
+    assert told[:6] == [(train, release) for release in synthetic.RELEASES for train in within]
+    assert told[6:9] == [("casme2", "samm"), ("samm", "casme2"), ("five releases", "the sixth, all pooled")]
+    assert {test for _, test in told[9:]} == set(synthetic.datasets.TITLES)
+    assert [row[-1] for row in rows if row[-1]] == ["65.8"]  # CD6ME, optical flow with an SVM
+    assert len(heads) == len(rows[0])
+
+    runs = map(synthetic.Run, (tmp_path / "runs").iterdir())
+    six = next(run for run in runs if run.info["experiment"]["name"] == "six")
+    shown = six.predictions().dropna(subset="label").groupby("au").filter(lambda au: au["label"].any())
+    own = [
+        f1_score(au["label"], au["probability"] >= 0.5, labels=[0, 1], average="macro", zero_division=0)
+        for _, au in shown.groupby("au")
+    ]
+    assert float(rows[8][3].split()[0]) == pytest.approx(100 * np.mean(own), abs=0.06)
+
+
+def test_five_parts_hold_every_clip_once_and_every_subject_whole():
+    subject = pd.Series([f"s{k}" for k in range(9) for _ in range(k + 1)])
+    folds = synthetic.five_parts(pd.DataFrame({"subject": subject}))
+    assert sorted(clip for fold in folds for clip in fold.test) == list(subject.index)
+    for fold in folds:
+        assert not set(subject[list(fold.train)]) & set(subject[list(fold.test)])
+        assert len(fold.train) + len(fold.test) == len(subject) and 6 <= len(fold.test) <= 12

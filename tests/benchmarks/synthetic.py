@@ -8,8 +8,10 @@ layouts of CASME II and SAMM. Releases and clip stores go to ``--folder``, whose
   by how much it misses the onset frame's true eyes: the larger of both errors in % of the distance between them.
 - ``dial``: two-class macro F1 of leave-one-subject-out at rising intensity, in percent with 95 % intervals, beside the
   chance level on the same labels: ``flow-svm`` as the kit has it; logistic regression on the same flow (Farneback from
-  onset to apex, 16×16 cells); on nothing but the ratio of the apex' and the onset's file sizes; with ``--backbone``,
-  AU-LLM's CNN with a linear head.
+  onset to apex, 16×16 cells); on nothing but the ratio of the apex' and the onset's file sizes.
+- ``difficulty``: scores at the default intensity, within releases and between them. ``flow-svm`` leaving one subject
+  out, from one release to the other, and from five releases to the sixth (CD6ME), beside what is published of that.
+  With ``--epochs``, AU-LLM's CNN with a linear head, and AU-LLM with the tiny LLM, on five folds of subjects.
 - ``tells``: whether anything but motion tells a label, at the default intensity: ROC-AUC over pairs of clips of the
   same subject, of which one shows the AU (``report.rehearsal``). Bold are those more than three standard errors away
   from 0.5: of 132 values that say nothing, one in three such tables has one. The last column is between subjects:
@@ -22,29 +24,35 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
 
-from aullm_lib import baselines, datasets, engine, facs, metrics, preprocess, protocol
+from aullm_lib import baselines, clips, datasets, engine, facs, metrics, preprocess, protocol
 from aullm_lib.baselines import flow_svm
 from aullm_lib.clips import ClipStore
 from aullm_lib.datasets.synthetic.specs import SUBJECTS
-from aullm_lib.experiment import Experiment
+from aullm_lib.experiment import AU_LLM, Experiment
+from aullm_lib.metrics.trivial import CHANCE
 from aullm_lib.preprocess import faces
+from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Recipe
-from aullm_lib.report import rehearsal
+from aullm_lib.report import cd6me, rehearsal
 from aullm_lib.runs import Run
-from aullm_lib.support import files, images, markdown
+from aullm_lib.support import files, images, markdown, tiny
 
 BENCH = Path(__file__).resolve().parents[2] / "runs" / "bench" / "synthetic.json"
 RELEASES = ("casme2", "samm")
-SECTIONS = ("speed", "faces", "dial", "tells", "counts")
+SECTIONS = ("speed", "faces", "dial", "difficulty", "tells", "counts")
 PERMUTATIONS = 999
+FLOW = baselines.recipe("flow-svm")
 
 
 # The measures.
@@ -103,9 +111,17 @@ class Bench:
             root, release, subjects=subjects, clips_per_subject=self.clips, intensity=intensity, seed=self.seed
         )
 
-    def store(self, release: str, intensity: float, size: int) -> ClipStore:
+    def store(self, release: str, intensity: float, size: int, align: str | None = None) -> ClipStore:
         root = self.root(release, intensity)
-        return preprocess.build(datasets.load(release, root), root.with_name(f"{root.name}-{size}px"), size)
+        out = root.with_name("-".join([root.name, f"{size}px", *filter(None, [align])]))
+        return preprocess.build(datasets.load(release, root), out, size, align=align)
+
+    def predictions(
+        self, name: str, store: ClipStore, folds: Sequence[Fold], aus: Sequence[int], **settings: Any
+    ) -> pd.DataFrame:
+        """Of an experiment on some folds; of ``flow-svm``, unless the settings say otherwise."""
+        experiment = Experiment(name=name, aus=tuple(aus), **{"recipe": FLOW, "method": "flow-svm"} | settings)
+        return Run(engine.run(experiment, store, folds=folds, out=self.folder / "runs")).predictions()
 
     def speed(self) -> Iterator[list[str]]:
         yield ["layout", "release", "seconds", "frames a second"]
@@ -136,29 +152,53 @@ class Bench:
             levels = [f"{level:.1f} %" for level in (*np.percentile(errors, (50, 95)), max(errors))]
             yield [release, f"{len(found)}", f"{100 * np.mean(found):.1f} %", *levels]
 
-    def dial(self, intensities: Sequence[float], backbone: bool) -> Iterator[list[str]]:
-        heads = ["flow-svm", "flow, logistic regression", "file sizes", *(["backbone, linear head"] * backbone)]
+    def dial(self, intensities: Sequence[float]) -> Iterator[list[str]]:
+        heads = ["flow-svm", "flow, logistic regression", "file sizes"]
         yield ["layout", "intensity", "chance level", *heads]
         for release in RELEASES:
             aus = facs.BENCHMARK[release]
             for level in intensities:
-                store, recipe = self.store(release, level, 128), baselines.recipe("flow-svm")
-                experiment = Experiment(name="flow", aus=aus, recipe=recipe, method="flow-svm")
-                out = self.folder / "runs"
-                flow = flow_svm.prepare(recipe, store).features.numpy()
+                store = self.store(release, level, FLOW.size)
+                flow = flow_svm.prepare(FLOW, store).features.numpy()
                 ratio = rehearsal.facts(store.table, self.root(release, level))["file size, apex : onset"]
                 sizes = np.log(ratio.to_numpy()[:, None])
                 predictions = [
-                    Run(engine.run(experiment, store, out=out)).predictions(),
+                    self.predictions("flow", store, protocol.loso(store.table), aus),
                     *(leave_one_out(x, store.table, aus) for x in (flow, sizes)),
                 ]
-                if backbone:
-                    recipe = Recipe.paper(epochs=14, batch_size=8, lr=2e-3, loss="bce")
-                    experiment = Experiment(name="curve", aus=aus, recipe=recipe, variant="backbone")
-                    run = engine.run(experiment, self.store(release, level, recipe.size), out=out)
-                    predictions.append(Run(run).predictions())
-                chance = metrics.trivial(predictions[0])["base-rate random"].loc["mean", "f1_macro"]
-                yield [release, f"{level:g}", f"{100 * chance:.1f}", *map(scored, predictions)]
+                yield [release, f"{level:g}", chance(predictions[0]), *map(scored, predictions)]
+
+    def difficulty(self, epochs: int) -> Iterator[list[str]]:
+        yield ["trained on", "tested on", "method", "two-class macro F1", "chance level", "published"]
+        how = {"epochs": epochs, "batch_size": 8, "lr": 2e-3}
+        networks = {
+            "3D-CNN, linear head": {"variant": "backbone", "recipe": Recipe.paper(loss="bce", **how)},
+            "AU-LLM, tiny LLM": {
+                "llm": tiny.checkpoint("tiny", self.folder / "llms"),
+                "recipe": Recipe.paper(efp_hidden=256, **how),
+            },
+        } if epochs else {}  # fmt: skip
+        for release in RELEASES:
+            aus, store = facs.BENCHMARK[release], self.store(release, 1.0, FLOW.size)
+            own = self.predictions("flow", store, protocol.loso(store.table), aus)
+            yield ["all other subjects", release, "flow-svm", scored(own), chance(own), ""]
+            for name, settings in networks.items():
+                store = self.store(release, 1.0, settings["recipe"].size)
+                own = self.predictions("network", store, five_parts(store.table), aus, method=AU_LLM, **settings)
+                yield ["four fifths of subjects", release, f"{name}, {epochs} epochs", scored(own), chance(own), ""]
+        stores = {name: self.store(name, 1.0, FLOW.size, "similarity") for name in datasets.TITLES}
+        joined = clips.join(list(stores.values()), self.folder / f"six-{self.subjects}x{self.clips}-{self.seed}")
+        for train, test in permutations(RELEASES, 2):
+            both = set(facs.BENCHMARK[train]) & set(facs.BENCHMARK[test])
+            folds = protocol.cross_domain(stores[train].table, stores[test].table)
+            own = self.predictions("cross", joined, folds, sorted(both))
+            yield [train, test, "flow-svm", scored(own), chance(own), ""]
+        own = self.predictions("six", joined, protocol.leave_one_release_out(joined.table), facs.CD6ME)
+        own = own.dropna(subset="label")
+        published = f"{cd6me.PUBLISHED['Optical flow + SVM'][1]}"
+        yield ["five releases", "the sixth, all pooled", "flow-svm", scored(own), chance(own), published]
+        for test, some in own.groupby("fold"):
+            yield ["the five others", str(test), "flow-svm", scored(some), chance(some), ""]
 
     def tells(self) -> Iterator[list[str]]:
         for release in RELEASES:
@@ -183,6 +223,17 @@ class Bench:
                 yield [release, *row]
 
 
+def five_parts(table: pd.DataFrame) -> list[Fold]:
+    """Five folds of subjects, with about as many clips in each."""
+    folds = GroupKFold(5).split(table, groups=table["subject"])
+    return [Fold(f"part{k}", *(tuple(table.index[rows]) for rows in fold)) for k, fold in enumerate(folds, start=1)]
+
+
+def chance(predictions: pd.DataFrame) -> str:
+    """Two-class macro F1 of guessing at the base rate, in percent."""
+    return f"{100 * metrics.trivial(predictions)[CHANCE].loc['mean', 'f1_macro']:.1f}"
+
+
 def scored(predictions: pd.DataFrame) -> str:
     """Two-class macro F1 in percent, with its interval."""
     mean = metrics.score(predictions).loc["mean"]
@@ -197,7 +248,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=4, help="of a subject on average; 0: as documented")
     parser.add_argument("--intensities", default="0,0.25,0.5,1,2")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--backbone", action="store_true", help="train AU-LLM's CNN with a linear head, too: slow")
+    parser.add_argument("--epochs", type=int, default=0, help="in which difficulty trains networks: slow; 0: none")
     parser.add_argument("--folder", type=Path, help="keeps releases, stores and runs; a temporary one by default")
     options = parser.parse_args()
     parts = options.only.split(",")
@@ -209,7 +260,8 @@ def main() -> None:
         for part in parts:
             made = getattr(bench, part)
             levels = [float(level) for level in options.intensities.split(",")]
-            rows = list(made(levels, options.backbone) if part == "dial" else made())
+            given = {"dial": (levels,), "difficulty": (options.epochs,)}.get(part, ())
+            rows = list(made(*given))
             files.write_json(BENCH, {"parts": files.read_json(BENCH, missing={}).get("parts", {}) | {part: rows}})
             print(f"\n## {part}\n\n{markdown.drawn(rows)}", flush=True)
 
