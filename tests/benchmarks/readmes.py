@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from benchmarks.training import machine
 from scipy.stats import kendalltau
 
@@ -262,7 +263,7 @@ def main() -> None:
     parser.add_argument("--time", metavar="TARGET", help="a target of the Makefile, which is made")
     options = parser.parse_args()
     record = files.read_json(RECORD)
-    made = machine(os.cpu_count() or 1)
+    made = machine(torch.get_num_threads())
     if options.record:
         os.chdir(os.environ.get("AULLM_HOME") or ROOT)
         bench = options.record == "bench"
