@@ -247,9 +247,12 @@ def test_how_hard_releases_are_is_measured_within_them_and_between_them(tmp_path
     for number, release in enumerate(synthetic.datasets.TITLES):  # each of another size, so that no two share frames
         table = make_table(tmp_path / release, subjects=5, size=40 + number).assign(dataset=release)
         clips[release] = table.set_index(table.index.str.replace("hand", release))
+    clips["mmew"] = clips["mmew"].drop(columns="AU12")  # an AU that one release does not code
+    asked = set()
 
     class Bench(synthetic.Bench):
         def store(self, release, intensity, size, align=None):
+            asked.add((release, size, align))
             return preprocess.build(clips[release], tmp_path / f"{release}-{size}px", size)
 
     heads, *rows = Bench(tmp_path, subjects=5, clips=4, seed=1).difficulty(epochs=1)
@@ -259,7 +262,9 @@ def test_how_hard_releases_are_is_measured_within_them_and_between_them(tmp_path
     assert told[6:9] == [("casme2", "samm"), ("samm", "casme2"), ("five releases", "the sixth, all pooled")]
     assert {test for _, test in told[9:]} == set(synthetic.datasets.TITLES)
     assert [row[-1] for row in rows if row[-1]] == ["65.8"]  # CD6ME, optical flow with an SVM
-    assert len(heads) == len(rows[0])
+    assert {row[2] for row in rows} == {"flow-svm", "3D-CNN, linear head, 1 epochs", "AU-LLM, tiny LLM, 1 epochs"}
+    assert all(len(row) == len(heads) for row in rows)
+    assert {(release, 128, "similarity") for release in clips} < asked
 
     runs = map(synthetic.Run, (tmp_path / "runs").iterdir())
     six = next(run for run in runs if run.info["experiment"]["name"] == "six")
@@ -269,6 +274,8 @@ def test_how_hard_releases_are_is_measured_within_them_and_between_them(tmp_path
         for _, au in shown.groupby("au")
     ]
     assert float(rows[8][3].split()[0]) == pytest.approx(100 * np.mean(own), abs=0.06)
+    guessed = synthetic.metrics.trivial(six.predictions())["base-rate random"].loc["mean", "f1_macro"]
+    assert float(rows[8][4]) == pytest.approx(100 * guessed, abs=0.06)
 
 
 def test_five_parts_hold_every_clip_once_and_every_subject_whole():

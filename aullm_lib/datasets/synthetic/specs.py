@@ -42,8 +42,8 @@ class Spec:
     words: Mapping[str, str] = field(default_factory=dict)  # the release's own for emotions, where they differ
     grades: bool = False  # intensities A to E
     mark: str = ""  # before every AU string
-    # Median strength of an AU: ours, so that flow with an SVM does not find everything and a trained network something.
-    # Where four others are trained on, half as much motion is found as well as within CASME II's layout.
+    # Median strength of an AU, ours: so that optical flow with an SVM does not find everything. 0.3 where a release is
+    # tested across releases only: training on five others makes up for half of CASME II's motion.
     strength: float = 0.3
 
 
