@@ -538,10 +538,7 @@ def test_blind_scores_as_chance_does(experiment, hand_store, tiny_llm, tmp_path,
     recipe = dataclasses.replace(experiment.recipe, epochs=6, llm_batch=llm_batch)
     whole = dataclasses.replace(experiment, variant="blind", llm=tiny_llm, recipe=recipe)
     table = Run(engine.run(whole, hand_store, out=tmp_path)).predictions()
-    # Some CPUs round the last rows of a matrix product otherwise than the first ones.
-    spread = table.groupby(["fold", "au"])["probability"].agg(lambda one: one.max() - one.min())
-    assert (spread < 1e-6).all()
-    table["probability"] = table["probability"].round(5)
+    assert (table.groupby(["fold", "au"])["probability"].nunique() == 1).all()
     for _, rows in table.groupby(["fold", "au"]):
         if len(set(rows["label"])) == 2:
             assert roc_auc_score(rows["label"], rows["probability"]) == 0.5
