@@ -119,8 +119,8 @@ def synthetic(root: Path, settings: Mapping[str, Any], layout: Any) -> dict[str,
                 _file(root, f"{MARKER}/release.json", "The settings.", "application/json"),
                 _file(root, f"{MARKER}/{LISTING}", "The SHA-256 of every file of the release.", "text/plain"),
                 *_frames(layout, crops=True),
-                _set("motion", "The true displacement of the skin, landmarks and the head's posture in every frame, "
-                     "as aullm_lib.datasets.synthetic.motion reads them.",
+                _set("motion", "The true displacement of the skin, landmarks, blinks and gaze in every frame, and the "
+                     "head's posture, as aullm_lib.datasets.synthetic.motion reads them.",
                      f"{MARKER}/motion/*/*.npz", "application/zip"),
                 *(
                     _set(name, text, f"{MARKER}/{name}/*/*/*.png")

@@ -1,11 +1,13 @@
 """The synthetic face: what moves, where, and that nuisances are independent of action units."""
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
-from aullm_lib.datasets.synthetic import head, muscles
+from aullm_lib.datasets.synthetic import anatomy, head, muscles, truth
 from aullm_lib.datasets.synthetic import release as writer
 from aullm_lib.datasets.synthetic.anatomy import base_points, draw_anatomy
 from aullm_lib.datasets.synthetic.film import MASK_SHARE, MOTIONS, STAGES, Action, Face, Film
@@ -14,6 +16,7 @@ from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
 from aullm_lib.datasets.synthetic.plan import deal
 from aullm_lib.datasets.synthetic.portrait import CAMERA, View, normals
 from aullm_lib.datasets.synthetic.raster import rasterise
+from aullm_lib.datasets.synthetic.release import synthesize
 from aullm_lib.datasets.synthetic.specs import SPECS
 from aullm_lib.facs import BENCHMARK
 from aullm_lib.support import wheels
@@ -148,7 +151,8 @@ def test_a_mask_tells_the_side_that_moves(face: Face, au: int) -> None:
         size = np.hypot(*np.moveaxis(clip._placed(face.covered[..., None] * clip.moves[au].shift), -1, 0))
         agree = (mask[face.box] > 0) == (size > MASK_SHARE * size.max())  # but for rounding along an edge
         assert set(np.unique(mask)) == {0} | values and (~agree).sum() < 0.02 * (mask > 0).sum()
-    outwards = (np.arange(both.shape[1]) - film(face)._places[np.argmax(face.points[:, 2]), 0]) / face.view.scale  # mm
+    nose = film(face).places(face.points[:, 2].argmax(keepdims=True), slice(1))[0, 0, 0]
+    outwards = (np.arange(both.shape[1]) - nose) / face.view.scale  # mm
     for mask, value, sign in ((both, 255, 1), (both, 128, -1), (left, 255, 1), (right, 128, -1)):
         assert not (mask == value)[:, sign * outwards < -10].any()
     assert ((both == 255) & (left == 0)).sum() < 0.1 * (both == 255).sum()  # alone, as beside the other
@@ -169,7 +173,7 @@ def test_the_corners_of_the_eyes_lie_beside_all_that_shows_the_eyeball(face: Fac
 @pytest.mark.parametrize("aus", [(1, 2), (4,), (12,), (15, 17)])
 def test_the_optical_flow_between_frames_is_the_true_displacement(face: Face, aus: tuple[int, ...]) -> None:
     clip = film(face, *(Action(au) for au in aus), intensity=3.0)
-    clip._blink[:] = 0
+    clip.blink[:] = 0
     frames = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in clip.frames()]
     # from the apex back to the onset: where what the apex shows at a pixel stood
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(frames[8], frames[0], None)
@@ -182,15 +186,76 @@ def test_the_optical_flow_between_frames_is_the_true_displacement(face: Face, au
     assert np.median(error) < 0.4 * np.median(np.linalg.norm(true, axis=-1)[moved])
 
 
-def test_landmarks_move_with_the_field(face: Face) -> None:
-    clip = film(face, Action(12), intensity=2.0)
-    path, names = clip.landmarks(), list(muscles.landmarks())
+@pytest.mark.parametrize("aus", [(4, 12), (1, 15)])
+def test_landmarks_lie_where_the_frames_show_them(face: Face, aus: tuple[int, ...]) -> None:
+    """A dot on the skin is found again in the onset frame and at the apex, however the head is turned."""
+    turned = next(k for k in range(99) if abs(film(face, seed=k).pose[MOTIONS.index("yaw")]) > 3)
+
+    def filmed(painted: Face) -> Film:
+        clip = film(painted, *(Action(au) for au in aus), intensity=2.5, seed=turned)
+        clip.blink[:] = 0
+        return clip
+
+    plain = filmed(face)
+    frames, path, names = list(plain.frames()), plain.landmarks(), list(muscles.landmarks())
     assert path.shape == (16, len(names), 2)
-    assert not np.ptp(path[0] - clip._places[list(muscles.landmarks().values())])
-    corner = names.index("mouthSmileLeft")
-    x, y = np.rint(path[8, corner]).astype(int)
-    np.testing.assert_allclose(clip.displacement(8)[y, x], path[8, corner] - path[0, corner], atol=0.5)
-    assert path[8, corner, 1] < path[0, corner, 1] - 0.5  # up
+    rows, columns = np.indices(face.picture.shape[:2])
+    for k, name in enumerate(names):
+        if name.startswith("eyeWide"):  # on the edge of a lid: half of the dot would lie on nothing
+            continue
+        vertex = face.points[[muscles.landmarks()[name]]]
+        x, y = 2 * (face.view.places(vertex)[0] - (face.box[1].start, face.box[0].start)) + 0.5
+        dotted = copy.copy(face)
+        dot = 90 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18)
+        dotted.picture = np.clip(face.picture - dot[..., None], 0, 255).astype(np.uint8)
+        lids = tuple(slice(2 * (a.start - b.start), 2 * (a.stop - b.start))
+                     for a, b in zip(face.eye_box, face.box, strict=True))  # fmt: skip
+        dotted.stages = [(np.ascontiguousarray(dotted.picture[lids]), face.stages[0][1]), *face.stages[1:]]
+        for t, frame in enumerate(filmed(dotted).frames()):
+            if t in (0, 8):
+                change = np.abs(frame.astype(float) - frames[t]).sum(-1)
+                change[change < 0.15 * change.max()] = 0
+                found = [(grid * change).sum() / change.sum() for grid in np.indices(change.shape)[::-1]]
+                np.testing.assert_allclose(path[t, k], found, atol=0.3, err_msg=f"{name}, frame {t}")
+    smile = names.index("mouthSmileLeft")
+    if 12 in aus:
+        assert path[8, smile, 1] < path[0, smile, 1] - 0.5  # up
+
+
+def test_motion_is_read_as_it_was_filmed(face: Face, tmp_path) -> None:
+    clip = film(face, Action(4), Action(12, right=0.0), intensity=2.0, seed=3)
+    truth.write(clip, tmp_path / "SYNTHETIC" / "motion" / "sub01" / "EP01_01.npz")
+    motion = truth.motion(tmp_path, "sub01", "EP01_01")
+    assert motion.names[:6] == list(MOTIONS) and motion.names[-2:] == ["AU4", "AU12"]
+    for name in ("courses", "landmarks", "pose", "blink", "gaze"):
+        expected = clip.landmarks() if name == "landmarks" else getattr(clip, name)
+        np.testing.assert_allclose(getattr(motion, name), expected, rtol=1e-5, atol=1e-5)
+    assert not motion.displacement(0).any()  # the onset frame, although AUs may have begun by then
+    skin = np.zeros(face.view.shape, bool)
+    skin[face.box] = face.covered
+    error = np.linalg.norm(motion.displacement(8) - clip.displacement(8), axis=-1)[skin]
+    assert np.percentile(error, 99) < 0.2 and np.hypot(*np.moveaxis(clip.displacement(8), -1, 0)).max() > 1.5
+    alone = motion.displacement(8, "AU4") + motion.displacement(8, "AU12") + motion.displacement(8, *motion.names[:-2])
+    np.testing.assert_allclose(alone, motion.displacement(8), atol=1e-4)
+    with pytest.raises(ValueError, match=r"no field 'AU04': the clip has left, up, .*AU12"):
+        motion.displacement(8, "AU04")
+
+
+@pytest.mark.parametrize("au", sorted(AMPLITUDE))
+def test_the_peak_is_the_furthest_that_skin_goes(face: Face, au: int) -> None:
+    action = Action(au, left=0.7, strength=1.4)
+    clip = film(face, action, intensity=2.0)
+    skin = np.hypot(*np.moveaxis(clip.moves[au].shift, -1, 0))[face.covered]
+    assert clip.peak(action) == pytest.approx(2.0 * 1.4 * skin.max())
+    bound = AMPLITUDE[au] * face.view.scale * 2.0 * 1.4  # all in the picture's plane, at the eyes' distance
+    assert 0.5 * bound < clip.peak(action) < 1.15 * bound
+
+
+def test_every_feature_of_a_face_has_a_target() -> None:
+    targets = head.load().targets
+    for feature, (more, less) in anatomy._pairs().items():
+        assert more and set(more + less) <= set(targets), feature
+        assert bool(less) != (feature in targets), feature  # two directions, or one target of that very name
 
 
 def test_a_turning_head_shows_parallax(face: Face) -> None:
@@ -201,14 +266,16 @@ def test_a_turning_head_shows_parallax(face: Face) -> None:
     expected = (
         np.sin(np.radians(1)) * (z[[nose, temple]] + 95) * face.view.scale * CAMERA / (CAMERA - z[[nose, temple]])
     )
-    np.testing.assert_allclose(yaw.points[[nose, temple], 0], expected, rtol=0.15)
-    assert yaw.points[nose, 0] > 1.8 * yaw.points[temple, 0]
+    part = face.view.part(face.box).places(face.points[[nose, temple]])
+    moved = [yaw.shift[y, x, 0] for x, y in np.rint(part).astype(int)]
+    np.testing.assert_allclose(moved, expected, rtol=0.15)
+    assert moved[0] > 1.8 * moved[1]
 
 
 def test_eyes_and_lids(face: Face) -> None:
     """The truth's eye centres lie on dark pupils, and a blink hides them."""
     clip = film(face, n_frames=8)
-    clip._blink = np.linspace(0, 1, 8)
+    clip.blink = np.linspace(0, 1, 8)
     frames = list(clip.frames())
 
     def pupils(image: np.ndarray) -> list[float]:
@@ -220,14 +287,24 @@ def test_eyes_and_lids(face: Face) -> None:
 
 
 def test_a_head_that_is_not_there_is_asked_for_with_the_command(tmp_path, monkeypatch) -> None:
+    whole = (head.FOLDER / "head.npz").read_bytes()
     monkeypatch.setattr(head, "FOLDER", tmp_path)
     head.load.cache_clear()
     try:
         with pytest.raises(FileNotFoundError, match=wheels.COMMAND):
             head.load()
+        with pytest.raises(FileNotFoundError, match=wheels.COMMAND):
+            synthesize(tmp_path / "release", subjects=1, clips_per_subject=1)
+        assert not list(tmp_path.glob("release*"))
         (tmp_path / "head.npz").write_bytes(b"PK\x03\x04 cut")
         with pytest.raises(ValueError, match=r"head\.npz is damaged .*: delete it"):
             head.load()
+        for place in range(whole.find(b"index.npy"), len(whole), len(whole) // 12):  # whatever is damaged in it
+            (tmp_path / "head.npz").write_bytes(
+                whole[:place] + bytes(255 - k for k in whole[place:][:64]) + whole[place + 64 :]
+            )
+            with pytest.raises(ValueError, match=r"head\.npz is damaged .*: delete it"):
+                head.load()
     finally:
         head.load.cache_clear()
 

@@ -9,7 +9,7 @@ import numpy as np
 from aullm_lib.datasets.synthetic import head
 
 Array = np.ndarray
-# Pairs of opposite targets by what they have in common, and how far people differ (1: the target's own end).
+# What features are called that have a target (or one for either direction), and how far people differ (1: its end).
 _FEATURES = {
     "head-scale-horiz": 0.15, "head-scale-vert": 0.12, "head-fat": 0.21, "head-round": 0.18, "head-square": 0.18,
     "head-oval": 0.18, "head-triangular": 0.15, "head-diamond": 0.12, "head-angle": 0.06, "forehead-temple": 0.18,
@@ -26,8 +26,8 @@ _FEATURES = {
     "ear-lobe": 0.3, "ear-scale": 0.24, "ear-wing": 0.24, "neck-scale-horiz": 0.18, "neck-double": 0.12,
 }  # fmt: skip
 _ASYMMETRIC = 0.3  # how far targets of a single side are used
-_PLUS = ("incr", "up", "out", "convex", "forward", "uncompress")
-_MINUS = ("decr", "down", "in", "concave", "backward", "compress")
+_PLUS = ("-incr", "-up", "-out", "-convex", "-forward", "-uncompress")
+_MINUS = ("-decr", "-down", "-in", "-concave", "-backward", "-compress")
 # Skin in BGR of the darkest and the lightest person of each ancestry; hair that goes with it.
 _SKINS = {"asian": ((118, 150, 200), (158, 186, 226)), "caucasian": ((128, 152, 206), (172, 190, 228)),
           "african": ((38, 56, 88), (82, 110, 156))}  # fmt: skip
@@ -82,12 +82,12 @@ class Anatomy:
 
 @lru_cache(maxsize=1)
 def _pairs() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Targets of either direction by feature; both sides of the face together."""
+    """Targets of either direction by feature, of a single target none for less; both sides of the face together."""
     pairs: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
     for feature in _FEATURES:
         ends = []
-        for words in (_PLUS, _MINUS):
-            names = {f"{side}{feature}-{word}" for side in ("", "l-", "r-") for word in words}
+        for words in (("", *_PLUS), _MINUS):
+            names = {f"{side}{feature}{word}" for side in ("", "l-", "r-") for word in words}
             ends.append(tuple(sorted(names & set(head.load().targets))))
         pairs[feature] = (ends[0], ends[1])
     return pairs

@@ -24,6 +24,7 @@ MASK_SHARE = 0.35  # of an AU's maximum displacement: where its ground-truth mas
 MASK_VALUES = {"L": 255, "R": 128}  # of the pixels on either side, the person's own
 STAGES = 6  # of a blink
 _NO_MAP = np.empty(0)  # cv2.remap: both coordinates are in the first map
+_ROUNDS = 12  # of the search for a vertex in a frame: eight are enough wherever a field is smooth
 _PAD = 192  # slack of the noise tile in pixels, out of which each frame cuts at random
 _NECK = np.array((0.0, -95.0, -95.0))  # mm: where a head turns
 # How a head moves, and how far in 60 frames: mm to the left, up, forwards; degrees of turning, nodding, tilting.
@@ -70,12 +71,11 @@ class Move(NamedTuple):
     """Motion of one kind at strength 1 on the pixels of a face's box.
 
     `shift` float32 [H, W, 2]: displacement (right, down) in pixels.  `shade` float32 [H, W]: relative change of
-    brightness.  `points` [n, 2]: displacement of every vertex in pixels.
+    brightness.
     """
 
     shift: Array
     shade: Array
-    points: Array
 
 
 class Face:
@@ -127,7 +127,7 @@ class Face:
         rows, columns = (np.asarray(k) for k in np.indices(self._solid.shape))
         edge = np.minimum(np.minimum(columns, columns[:, ::-1]), np.minimum(rows, rows[::-1]))
         self._fade = ramp(10 * mm - away, 16 * mm) * ramp(edge - 4 * mm, 6 * mm)
-        self._folds = [self._fold(*kind, size) for kind, size in zip(_CREASES, person.creases, strict=True)]
+        self._folds = [self._fold(kind, size) for kind, size in enumerate(person.creases)]
         self.motions = [self._rigid(k) for k in range(len(MOTIONS))]
         self.habits = [self.move(muscles.moved(*habit)) for habit in muscles.HABITS]
 
@@ -162,11 +162,12 @@ class Face:
         weight = ramp(self._base[:, 1:2] + 125, 70)
         return self.move(weight * (points - self.points), creases=False)
 
-    def _fold(self, places: list[tuple[float, ...]], across: tuple[float, float], size: float) -> tuple[Array, Array]:
+    def _fold(self, kind: int, size: float) -> tuple[Array, Array]:
         """Change of brightness by a kind of crease at depth 1, and the direction [H, W, 2] across it, in the image."""
+        places, across = _CREASES[kind]
         x, y = self._base_map[..., 0], self._base_map[..., 1]
         side = np.sign(x)
-        rng = np.random.default_rng((self.person.texture, len(places)))
+        rng = np.random.default_rng((self.person.texture, kind))
         depth = np.zeros(x.shape, np.float32)
         for px, py, along, wide, turn in places:
             dx, dy = rng.normal(0, 1.2, 2)
@@ -198,7 +199,12 @@ class Face:
             for change, across in self._folds:
                 strain = ((across[..., :1] * dx + across[..., 1:] * dy) * across).sum(-1)
                 shade += np.float32(_DEPTH) * np.clip(-strain, 0, None) * change
-        return Move(field, shade, points)
+        return Move(field, shade)
+
+
+def _at(field: Array, places: Array) -> Array:
+    """A field [h, w, 2] at places [T, n, 2] between its pixels."""
+    return cv2.remap(field, places, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _twice(box: Box) -> Box:
@@ -254,6 +260,8 @@ class Film:
 
     Attributes:
         pose: [6], how the head is held in the onset frame, in the units of `MOTIONS`.
+        blink: [T], how far the lids are shut, 0..1.
+        gaze: [T, 2], how far the eyeballs have turned, pixels right and down.
         courses: float64 [T, K], how far each field is on in every frame: of `MOTIONS`, habits, then actions.
         shifts: float32 [K, H, W, 2], the fields on the face's box, in pixels.
     """
@@ -270,7 +278,7 @@ class Film:
     ) -> None:
         if n_frames < 8 or not 0 < apex < n_frames - 1:
             raise ValueError(f"n_frames={n_frames}, apex={apex}: needs n_frames >= 8 and 0 < apex < n_frames - 1")
-        self.face, self.actions, self.n_frames = face, actions, n_frames
+        self.face, self.actions, self.n_frames, self.intensity = face, actions, n_frames, intensity
         self.pose = np.array([float(rng.normal(0, k)) for k in _POSE])
         restless = float(np.exp(rng.normal(0, 0.5)))
         drift = [_wander(rng, n_frames, k * restless) for k in _DRIFT]
@@ -278,19 +286,18 @@ class Film:
         hold, rest = float(rng.uniform(0, 0.15)), float(rng.uniform(0, 0.3))
         early = float(rng.normal(0, 0.03)) * n_frames  # the annotated onset is not the true one
         late = float(rng.normal(0, 0.12))  # nor is the apex
-        self._blink = self._blinks(rng)
-        self._gaze = np.stack([_wander(rng, n_frames, 0.5 * face.view.scale) for _ in range(2)], 1)
+        self.blink = self._blinks(rng)
+        self.gaze = np.stack([_wander(rng, n_frames, 0.25 * face.view.scale) for _ in range(2)], 1)
         self._gain = self._flicker(rng)
         self._cuts = rng.integers(0, _PAD, (n_frames, 2))
 
         grid = np.stack(np.meshgrid(*(np.arange(k.start, k.stop, dtype=np.float32) for k in face.box[::-1])), -1)
         origin = vector(face.box[1].start, face.box[0].start)
-        self.start = grid - origin  # where the picture has what the onset frame shows, in pixels of the box
+        self._lean = np.zeros_like(grid)  # how the head is held, in pixels
         for move, much in zip(face.motions, self.pose, strict=True):
-            self.start = self.start - move.shift * np.float32(much)
-        self._places = face.view.places(face.points) + sum(
-            m.points * k for m, k in zip(face.motions, self.pose, strict=True)
-        )
+            cv2.scaleAdd(move.shift, float(much), self._lean, self._lean)
+        # Where the picture has what the onset frame shows, but for what has moved by then, in pixels of the box.
+        self.start = grid - origin - self._lean
         self.moves = {a.au: face.move(muscles.displacement(a.au, a.left, a.right)) for a in actions}
         moves = [*face.motions, *face.habits]
         courses = [*drift, *habits]
@@ -300,7 +307,6 @@ class Film:
             courses.append(course * action.strength * intensity)
         self.courses = np.stack(courses, 1)
         self.shifts = np.stack([self._placed(move.shift) for move in moves])
-        self._points = [move.points for move in moves]
         # per field: slice of the box, warp in pixels of the picture, shade or None
         self._fields = [self._live(s, self._placed(m.shade)) for s, m in zip(self.shifts, moves, strict=True)]
 
@@ -336,29 +342,53 @@ class Film:
     @property
     def eyes(self) -> Array:
         """Middles between the corners of each eye in the onset frame, pixels [2, 2]: the image's left first; (x, y)."""
-        return np.asarray(self._places[muscles.corners()].mean(1))
+        return np.asarray(self.places(muscles.corners().ravel(), slice(1)).reshape(2, 2, 2).mean(1))
 
     @property
     def face_box(self) -> tuple[int, int, int, int]:
         """x, y, width, height in pixels of the face in the onset frame: temple to temple, hairline to chin."""
         x, y, z = self.face._base.T
         front = (np.abs(x) < 67) & (y < self.face.person.hairline - 8) & (z > np.where(y < -80, 5, -95))
-        face = self._places[front & (y > -107)]  # where the base mesh's chin ends
+        face = self.places(np.flatnonzero(front & (y > -107)), slice(1))[0]  # the base mesh's chin ends there
         (left, top), (right, bottom) = face.min(0), face.max(0)
         return round(left), round(top), round(right - left), round(bottom - top)
 
     def landmarks(self) -> Array:
-        """Pixels [T, L, 2] of the points `muscles.landmarks` in every frame."""
-        index = list(muscles.landmarks().values())
-        moving = np.stack([points[index] for points in self._points])
-        return np.asarray(self._places[index] + np.tensordot(self.courses, moving, 1))
+        """Pixels [T, L, 2] of the points `muscles.landmarks` in every frame; no blink moves them."""
+        return self.places(np.array(list(muscles.landmarks().values())), slice(None))
+
+    def places(self, vertices: Array, frames: slice) -> Array:
+        """Pixels [T, n, 2] at which some frames show vertices of the face.
+
+        A frame is warped backwards: each of its pixels knows where in the picture it comes from.  The pixel that comes
+        from a vertex is found by going there, and again from where that led.
+        """
+        origin = vector(self.face.box[1].start, self.face.box[0].start)
+        picture = self.face.view.places(self.face.points[vertices]) - origin
+        courses = self.courses[frames].astype(np.float32)[..., None, None]
+        found = np.repeat(picture[None], len(courses), 0).astype(np.float32)
+        for _ in range(_ROUNDS):
+            moved = _at(self._lean, found)
+            for k, shift in enumerate(self.shifts):
+                moved += courses[:, k] * _at(shift, found)
+            found = (picture + moved).astype(np.float32)
+        return found + origin
 
     def displacement(self, frame: int) -> Array:
         """float32 [H, W, 2] in pixels of the frame: what it shows at a place stood so far away (to the left and above,
         where positive) in the onset frame."""
         whole = np.zeros((*self.face.view.shape, 2), np.float32)
-        whole[self.face.box] = np.tensordot(self.courses[frame].astype(np.float32), self.shifts, 1)
+        since = self.courses[frame] - self.courses[0]
+        whole[self.face.box] = np.tensordot(since.astype(np.float32), self.shifts, 1)
         return whole
+
+    def peak(self, action: Action) -> float:
+        """The furthest that skin goes by one of the film's actions, in pixels."""
+        return float(self._size(action.au).max()) * action.strength * self.intensity
+
+    def _size(self, au: int) -> Array:
+        """How far `au` moves the skin at strength 1, pixels [h, w] of the face's picture."""
+        return np.hypot(*np.moveaxis(self.moves[au].shift, -1, 0)) * self.face.covered
 
     def mask(self, au: int) -> Array:
         """Where `au` moves the skin in the onset frame: uint8 [H, W], above 0 where it passes `MASK_SHARE` of its most.
@@ -369,7 +399,7 @@ class Film:
         Raises:
             KeyError: an AU that the film does not have.
         """
-        size = self._placed(np.hypot(*np.moveaxis(self.moves[au].shift, -1, 0)) * self.face.covered)
+        size = self._placed(self._size(au))
         side = {action.au: action.side for action in self.actions}[au]
         left = self._placed(self.face._base_map[..., 0]) > {"L": -np.inf, "R": np.inf, "both": 0.0}[side]
         mask = np.zeros(self.face.view.shape, np.uint8)
@@ -394,13 +424,13 @@ class Film:
                     cv2.scaleAdd(shift, amount, warp[at], warp[at])
                     if crease is not None:
                         cv2.scaleAdd(crease, amount, shade[at], shade[at])
-            stage = float(self._blink[t]) * STAGES
+            stage = float(self.blink[t]) * STAGES
             low = min(int(stage), STAGES - 1)
             skin, alpha = (cv2.addWeighted(a, 1 - stage + low, b, stage - low, 0.0)
                            for a, b in zip(face.stages[low], face.stages[low + 1], strict=True))  # fmt: skip
             picture[_twice(lids)] = skin
             current = cv2.remap(picture, warp, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            balls = start[lids] - corner - self._gaze[t].astype(np.float32)
+            balls = start[lids] - corner - (2 * self.gaze[t]).astype(np.float32)
             for motion, amount in zip(self.shifts[: len(MOTIONS)], self.courses[t], strict=False):
                 balls -= motion[lids] * np.float32(2 * amount)
             eyes = cv2.remap(face.eyes, balls, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -10,6 +10,7 @@ targets add up.  Lengths are in millimetres: x to the person's left, y up, z to 
 import gzip
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -96,7 +97,7 @@ def load() -> Head:
         index, shift = np.split(kept["index"], ends), np.split(kept["shift"] * 0.1, ends)  # whole tenths of mm
         targets = dict(zip(names, zip(index, shift, strict=True), strict=True))
         return Head(targets=targets, **{k: kept[k] for k in ("points", "triangles", "part", "uv", "lips")})
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it and run `{wheels.COMMAND}`") from error
 
 

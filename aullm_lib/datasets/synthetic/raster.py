@@ -9,13 +9,13 @@ Array = np.ndarray
 
 class Raster(NamedTuple):
     """What the pixels show: `which` int32 [H, W], a triangle or -1; `share` float32 [H, W, 3], the weights of its
-    corners, which sum to 1."""
+    corners, which sum to 1, or to 0 where there is none."""
 
     which: Array
     share: Array
 
     def of(self, values: Array, triangles: Array) -> Array:
-        """Values of the vertices [n, ...] in every pixel [H, W, ...]; of the last triangle where there is none."""
+        """Values of the vertices [n, ...] in every pixel [H, W, ...]; 0 where there is none."""
         return self.corners(values[triangles])
 
     def corners(self, values: Array) -> Array:

@@ -19,17 +19,16 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from aullm_lib.datasets import croissant
-from aullm_lib.datasets.synthetic import truth
+from aullm_lib.datasets.synthetic import head, truth
 from aullm_lib.datasets.synthetic.anatomy import Array, draw_anatomy
 from aullm_lib.datasets.synthetic.film import Face, Film
 from aullm_lib.datasets.synthetic.layouts import CROP, LAYOUTS, Layout, Row, write_sheet
-from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
 from aullm_lib.datasets.synthetic.plan import PlannedClip, plan, stream
 from aullm_lib.datasets.synthetic.portrait import View
 from aullm_lib.datasets.synthetic.specs import MOST_CLIPS, SUBJECTS
 from aullm_lib.support.cores import cores
 
-VERSION = 4  # of the pictures: raise it whenever the same settings would give other bytes
+VERSION = 5  # of the pictures: raise it whenever the same settings would give other bytes
 JPEG_QUALITY = 90
 _HALF_FACE = 72.0  # mm, of a typical person: the layouts give it in pixels
 # Columns of faces.csv (one row per clip) and clips.csv (one row per clip and AU).
@@ -65,6 +64,7 @@ def synthesize(
     Raises:
         ValueError: an argument out of range.
         FileExistsError: `root` holds something else.
+        FileNotFoundError: the head that faces are made of was not fetched yet; with the command.
         OSError: writing failed; `root` is untouched.
     """
     root = Path(root).absolute()
@@ -83,6 +83,7 @@ def synthesize(
     }
     if _is_done(root, settings):
         return root
+    head.load()  # a head that is not there is no fault of the disk
     partial = root.with_name(root.name + ".partial")
     try:
         if partial.exists():
@@ -156,7 +157,7 @@ def write(
     cv2.setNumThreads(1)  # the clips share the cores, not the rows of each picture
     pool = ThreadPoolExecutor(min(cores(), 8))
     try:
-        jobs: list[Future[list[Any]]] = []
+        jobs: list[Future[tuple[list[Any], list[list[Any]]]]] = []
         faces: dict[int, Future[Face]] = {}
         subjects = list(dict.fromkeys(clip.subject for clip in clips))
         # A face is queued one subject ahead of its clips: nobody waits for it, and few are held at a time.
@@ -164,21 +165,14 @@ def write(
             for ahead in subjects[k : k + 2]:
                 if ahead not in faces:
                     faces[ahead] = pool.submit(seat, settings, ahead)
-            face = faces.pop(subject) if k else faces[subject]
+            face = faces.pop(subject)
             jobs += [pool.submit(write_clip, root, settings, layout, c, face) for c in clips if c.subject == subject]
-        faces_rows = [job.result() for job in tqdm(jobs, desc=f"synthetic {settings['release']}", unit="clip")]
+        written = [job.result() for job in tqdm(jobs, desc=f"synthetic {settings['release']}", unit="clip")]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
-    _write_csv(beside / "faces.csv", _FACE_COLUMNS, faces_rows)
-    scale = {subject: view_of(settings, subject).scale for subject in subjects}
-    occurrences = []
-    for clip in clips:
-        for action in clip.actions:
-            peak = AMPLITUDE[action.au] * scale[clip.subject] * max(action.left, action.right) * action.strength
-            how = (action.au, action.side, action.left, action.right, action.strength, peak * settings["intensity"])
-            occurrences.append((layout.name(clip.subject), clip.name, clip.onset, clip.apex, clip.offset, *how))
-    _write_csv(beside / "clips.csv", _CLIP_COLUMNS, occurrences)
+    _write_csv(beside / "faces.csv", _FACE_COLUMNS, (face for face, _ in written))
+    _write_csv(beside / "clips.csv", _CLIP_COLUMNS, (row for _, actions in written for row in actions))
     (beside / "release.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
@@ -215,8 +209,8 @@ def _registration(eyes: Array) -> Array:
 
 def write_clip(
     root: Path, settings: dict[str, Any], layout: Layout, clip: PlannedClip, face: Future[Face]
-) -> list[Any]:
-    """Write one clip's frames, crops and masks; return its row of `faces.csv`."""
+) -> tuple[list[Any], list[list[Any]]]:
+    """Write one clip's frames, crops, masks and motion; return its row of `faces.csv`, and those of `clips.csv`."""
     film = Film(
         face.result(),
         clip.actions,
@@ -241,7 +235,10 @@ def write_clip(
             write_image(root / "SYNTHETIC" / kind / subject / clip.name / f"AU{action.au}.png", picture)
     truth.write(film, root / "SYNTHETIC" / "motion" / subject / f"{clip.name}.npz")
     image_path = layout.path(layout.frames, clip, clip.onset)
-    return [subject, clip.name, image_path, *film.face_box, *film.eyes.ravel().tolist()]
+    times = (subject, clip.name, clip.onset, clip.apex, clip.offset)
+    return [subject, clip.name, image_path, *film.face_box, *film.eyes.ravel().tolist()], [
+        [*times, a.au, a.side, a.left, a.right, a.strength, film.peak(a)] for a in clip.actions
+    ]
 
 
 def write_image(path: Path, image: Array) -> None:
