@@ -9,9 +9,9 @@ batch norm, SE, pooling. SE works on each frame by itself (the script folds time
 its weights be drawn over time (paper Fig. 3d). SE has no biases, as in the equation of the SE paper [8]. Pixels are
 grey levels 0..255, not normalised.
 
-The first block works on each frame by itself. On a CPU its convolution and pooling therefore run in two dimensions over
-the frames of all clips, channels last, which is several times as fast as the three-dimensional layers and gives the
-same numbers but for the order of summation; elsewhere they are the plain layers.
+The first block works on each frame by itself. Its convolution and pooling therefore run in two dimensions over the
+frames of all clips, channels last, which is several times as fast as the three-dimensional layers and gives the same
+numbers but for the order of summation.
 """
 
 from typing import NamedTuple

@@ -308,15 +308,17 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
         cache = DynamicCache(config=model.config)
         with adapted([1] * len(reasoners)):
             model(inputs_embeds=prompt.expand(len(reasoners), -1, -1), past_key_values=cache, use_cache=True)
-        fold = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows)).to(visual.device)  # n
-        shared = _repeated(cache, model.config, fold)
+        shared = _repeated(cache, model.config, rows)
         with adapted(rows):
             hidden = model(inputs_embeds=visual, past_key_values=shared, use_cache=True).last_hidden_state  # n 1 d
     else:
         prompts = prompt.expand(len(visual), -1, -1)  # n p d
         order = (visual, prompts) if first.token_order == "visual-first" else (prompts, visual)
+        # An empty cache says that there is one sequence: else transformers looks for several, and waits for the GPU.
+        empty = DynamicCache(config=model.config) if visual.is_cuda and can_share(model, 0) else None
         with adapted(rows):
-            hidden = model(inputs_embeds=torch.cat(order, dim=1), use_cache=False).last_hidden_state  # n p+1 d
+            output = model(inputs_embeds=torch.cat(order, dim=1), past_key_values=empty, use_cache=empty is not None)
+        hidden = output.last_hidden_state  # n p+1 d
     return list(hidden[:, -1].to(tokens[0].dtype).split(rows))  # b_k d
 
 
@@ -353,7 +355,7 @@ def _exact(model: Any) -> bool:
     try:
         cache = DynamicCache(config=model.config)
         model(inputs_embeds=tokens[:, :-1], past_key_values=cache, use_cache=True)
-        cache = _repeated(cache, model.config, torch.zeros(1, dtype=torch.long, device=weight.device))
+        cache = _repeated(cache, model.config, [1])
         got = model(inputs_embeds=tokens[:, -1:], past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
     except Exception:  # a model without such a cache fails in a way of its own
         return False
@@ -377,12 +379,17 @@ def _shares(model: Any, tokens: int, wanted: bool | None) -> bool:
     return False
 
 
-def _repeated(cache: DynamicCache, config: Any, row: Tensor) -> DynamicCache:
-    """A cache with the rows ``row`` [n] of another one."""
+def _repeated(cache: DynamicCache, config: Any, rows: Sequence[int]) -> DynamicCache:
+    """A cache with each row of another one as often as ``rows`` says.
+
+    Expanded, not indexed: the gradient of an index adds the clips' up one by one, and rounds in half precision each
+    time.
+    """
     repeated, layers = DynamicCache(config=config), list[Any](cache.layers)
     for i, layer in enumerate(layers):
         keys, values = (
-            part.expand(len(row), -1, -1, -1) if len(part) == 1 else part[row] for part in (layer.keys, layer.values)
+            torch.cat([row.expand(n, -1, -1, -1) for row, n in zip(part.split(1), rows, strict=True)])
+            for part in (layer.keys, layer.values)
         )  # n h p c
         repeated.update(keys, values, i)
     return repeated

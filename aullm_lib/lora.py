@@ -16,6 +16,7 @@ import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -124,10 +125,17 @@ class Dropout(nn.Module):
         """Any shape."""
         if not self.training or not self.p:
             return x
-        if self._generator is None or self._generator.device != x.device:
-            self._generator = torch.Generator(x.device).manual_seed(self.seed)
-        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self._generator)
-        return x * keep.div_(1 - self.p)
+        return x * self.draw(torch.empty_like(x)).div_(1 - self.p)
+
+    def draw(self, keep: Tensor) -> Tensor:
+        """Fills a tensor with the next mask: 1 where a value is kept, else 0."""
+        return keep.bernoulli_(1 - self.p, generator=self.generator(keep.device))
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """The stream on a device."""
+        if self._generator is None or self._generator.device != device:
+            self._generator = torch.Generator(device).manual_seed(self.seed)
+        return self._generator
 
 
 class Served(NamedTuple):
@@ -154,16 +162,28 @@ class FoldLinear(Linear):
             return super().forward(x, *args, **kwargs)
         output = self.base_layer(x)
         a = torch.cat([cast(Tensor, self.lora_A[key].weight) for key in keys])  # k*r in
-        b = torch.cat([self.scaling[key] * self.lora_B[key].weight for key in keys], 1)  # out k*r
+        b = self.scaling[keys[0]] * torch.cat([cast(Tensor, self.lora_B[key].weight) for key in keys], 1)  # out k*r
         x = x.to(a.dtype)
-        if not isinstance(self.lora_dropout[keys[0]], nn.Identity):
-            x = torch.cat([self.lora_dropout[key](part) for key, part in zip(keys, x.split(rows), strict=True)])
+        first = self.lora_dropout[keys[0]]
+        if isinstance(first, Dropout) and first.training:
+            keep = torch.empty_like(x)
+            for key, part in zip(keys, keep.split(rows), strict=True):
+                cast(Dropout, self.lora_dropout[key]).draw(part)
+            x = x * keep.div_(1 - first.p)
         # The gradients of a and b are sums over the rows of all folds, and 0 * NaN is NaN: so no NaN comes in.
         h = torch.where(mask, x.nan_to_num(0, 0, 0) @ a.T, 0)  # n l k*r
         change = h @ b.T  # n l out
         if change.requires_grad:
             change.register_hook(lambda gradient: gradient.nan_to_num(0, 0, 0))
         return output + change.to(output.dtype)
+
+
+@lru_cache(maxsize=8)  # the same for every layer and step; a GPU is not waited for
+def _own(rows: tuple[int, ...], r: int, device: torch.device) -> Tensor:
+    """Which rows of the stacked A are those of a row's own fold, bool `[n, 1, k*r]`."""
+    fold = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))  # n
+    own = (fold[:, None] == torch.arange(len(rows))).repeat_interleave(r, 1)  # n k*r
+    return own[:, None].to(device)
 
 
 @contextmanager
@@ -179,10 +199,7 @@ def applied(model: nn.Module, folds: Sequence[Adapter], rows: Sequence[int]) -> 
     if len(folds) > 1:
         if folds[0].config.use_dora:
             raise ValueError("Recipe.adapter='dora' trains one fold at a time: give side_by_side=1")
-        counts, r = torch.tensor(rows), folds[0].config.r
-        fold = torch.repeat_interleave(torch.arange(len(folds)), counts)  # n
-        own = (fold[:, None] == torch.arange(len(folds))).repeat_interleave(r, 1)  # n k*r
-        mask = own[:, None].to(next(model.parameters()).device)  # n 1 k*r
+        mask = _own(tuple(rows), folds[0].config.r, next(model.parameters()).device)
     served = Served([fold.key for fold in folds], list(rows), mask)
     try:
         for layer in folds[0]._layers:

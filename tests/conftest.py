@@ -43,6 +43,18 @@ def home(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def device(request, monkeypatch) -> None:
+    """Tests run on the CPU, also where there is a GPU: many want numbers equal to the last bit, or spoil a step from
+    Python. Those marked ``gpu`` are the GPU's."""
+    if request.node.get_closest_marker("gpu"):
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+    else:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # of processes that a test starts
+
+
+@pytest.fixture(autouse=True)
 def seeded() -> None:
     """Every test draws the same numbers, whichever ran before it."""
     torch.manual_seed(0)

@@ -34,7 +34,7 @@ from aullm_lib.support import files, tensors
 from aullm_lib.support.hub import quiet
 from aullm_lib.support.memory import explained_memory
 from aullm_lib.support.provenance import provenance
-from aullm_lib.support.randomness import Stream, fold_seed
+from aullm_lib.support.randomness import Stream, fold_seed, repeatable
 
 CLASSIFIERS, VIEWS = "classifiers.safetensors", ("view1", "view2")
 HOW = "aullm_lib.baselines.teacher.train makes one (notebook 03_baselines)"
@@ -95,6 +95,7 @@ def train(
         if _exists(out, settings):  # trained while this call waited
             return out
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        repeatable()
         losses = list[float]()
         with (
             explained_memory(f"the recipe's batch_size (now {recipe.batch_size}; another training) or crop"),

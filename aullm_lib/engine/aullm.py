@@ -7,6 +7,7 @@ LLM in one pass. The numbers are those of one fold after the other but for the o
 """
 
 import time
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -101,11 +102,14 @@ def train_folds(
     recipe = recipe_of(experiment.variant, experiment.recipe)
     size = recipe.llm_batch if llm_batch is None else llm_batch
     llm = llm or load_llm(experiment.variant, recipe, experiment.llm, device)  # one for all folds
+    if llm:
+        llm[0].to(device)  # now, so that the first fold is made as the others
     with explained_memory(_advice(recipe, len(folds))):
         learners = [_Learner(experiment, recipe, store, table, fold, llm, torch.device(device)) for fold in folds]
         for learner in learners:
             learner.measure(0)
         outcomes: dict[str, Result | Diverged] = {}
+        steps = _Steps(size, torch.device(device))
         for epoch in range(1, recipe.epochs + 1):
             active = [learner for learner in learners if learner.fold.name not in outcomes]
             if not active:
@@ -113,12 +117,13 @@ def train_folds(
             for learner in active:
                 learner.shuffle()
             for step in range(max(len(learner.batches) for learner in active)):
-                _step([learner for learner in active if step < len(learner.batches)], step, size)
+                steps([learner for learner in active if step < len(learner.batches)], step)
             sums = torch.stack([torch.stack((one.total, one.failed_at)) for one in active]).tolist()  # the one wait
             for learner, (total, failed_at) in zip(active, sums, strict=True):
                 name = learner.fold.name
                 if failed_at >= 0:
                     outcomes[name] = learner.diverged(epoch, int(failed_at))
+                    steps.graphs.clear()  # of folds with this one
                     continue
                 mean = total / len(learner.rows)
                 learner.history.append({"epoch": epoch, "loss": mean})
@@ -161,16 +166,23 @@ class _Learner:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         first = ("backbone.led.", "backbone.conv1.weight", "llm.")
         self.watched = [p for n, p in self.model.named_parameters() if p.requires_grad and n.startswith(first)]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.parameters,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+            capturable=device.type == "cuda",
+        )
+        self.optimizer._warned_capturable_if_run_uncaptured = True  # the first step is none
         self.order = torch.Generator().manual_seed(self.seed)  # on the CPU: the same batches on every device
         self.rows = store.positions(fold.train)
         self.targets = labels(table, fold.train, experiment.aus).to(device)
         self.history: list[dict] = []
         self.traced: list[pd.DataFrame] = []
         self.probed: list[dict] = []
-        self.failed_at = torch.full(
-            (), -1.0, device=device
-        )  # the step of this epoch whose loss or gradient was not finite
+        self.total, self.number = torch.zeros((), device=device), torch.zeros((), device=device)  # loss; of the step
+        self.failed_at = torch.full_like(self.total, -1)  # the step of this epoch whose loss or gradient was not finite
+        self.held: dict[int, tuple[Tensor, Tensor]] = {}  # number of clips -> where a batch of so many lies
         statistics = [b for b in self.model.backbone.buffers() if b.is_floating_point()]  # of the batch norms
         self.statistics = [(b, b.clone()) for b in statistics]
 
@@ -178,18 +190,25 @@ class _Learner:
         """A new epoch: its batches, as positions in ``rows``."""
         order = torch.randperm(len(self.rows), generator=self.order)
         self.batches = order.to(self.device).split(self.recipe.batch_size)
-        self.total = torch.zeros((), device=self.device)
+        self.total.zero_()
 
-    def look(self, step: int) -> tuple[Tensor, Tensor]:
-        """The visual tokens [b, d] and targets [b, N_AU] of a batch."""
+    def draw(self, step: int) -> None:
+        """Samples a batch, to the place in memory where the last one of that size was."""
         batch = self.batches[step]
-        clips = self.store.sample(
-            self.rows[batch], self.recipe.frames, jitter=self.order if self.recipe.jitter else None
-        )
+        jitter = self.order if self.recipe.jitter else None
+        new = self.store.sample(self.rows[batch], self.recipe.frames, jitter=jitter), self.targets[batch]
+        self.batch = self.held.setdefault(len(batch), new)
+        for place, values in zip(self.batch, new, strict=True):
+            place.copy_(values)
+        self.number.fill_(step)
+
+    def look(self) -> tuple[Tensor, Tensor]:
+        """The visual tokens [b, d] and targets [b, N_AU] of the batch."""
+        clips, targets = self.batch
         for now, before in self.statistics:  # as they were before this step, for a fold that fails in it
             before.copy_(torch.where(self.failed_at >= 0, before, now))
         with self.stream:
-            return self.model.token(clips), self.targets[batch]
+            return self.model.token(clips), targets
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The summed loss [] of some clips of a batch, from the hidden states, or the visual tokens without an LLM."""
@@ -200,19 +219,27 @@ class _Learner:
         """What the recipe's reduction divides the summed loss of a batch by."""
         return asl.divisor(self.recipe.reduction, batch, len(self.experiment.aus))
 
-    def update(self, step: int, loss: Tensor) -> None:
+    def update(self, loss: Tensor) -> None:
         """One step of Adam, unless this or an earlier loss or gradient of the epoch was not finite.
+
+        The gradients are those of the summed loss: divided earlier, they would vanish in an LLM in half precision.
 
         The device is not waited for. All gradients of the CNN pass through that of its first convolution, so that one,
         LED's and those inside the LLM are looked at.
         """
         gradients = [p.grad for p in self.watched if p.grad is not None]
         whole = loss.isfinite() & get_total_norm(gradients, torch.inf).isfinite()
-        failed = torch.where((self.failed_at < 0) & ~whole, float(step), self.failed_at)
-        self.failed_at.copy_(failed)
+        self.failed_at.copy_(torch.where((self.failed_at < 0) & ~whole, self.number, self.failed_at))
         self.optimizer.found_inf = (self.failed_at >= 0).float()  # type: ignore[attr-defined]  # the fused step skips then
+        self.optimizer.grad_scale = torch.full_like(self.total, self.share(len(self.batch[0])))  # type: ignore[attr-defined]
         self.optimizer.step()
         self.total += loss / asl.divisor(self.recipe.reduction, 1, len(self.experiment.aus))
+
+    def generators(self) -> list[torch.Generator]:
+        """The streams on a GPU that a step draws from."""
+        adapter = self.model.llm.adapter if self.model.llm else None
+        own = [adapter.dropout.generator(self.total.device)] if adapter else []
+        return [*own, self.stream.generator] if self.stream.generator else own
 
     def measure(self, epoch: int) -> None:
         """Keeps what reaches the head as it is now, for some of the training clips: the same ones each time."""
@@ -265,9 +292,53 @@ class _Learner:
         )
 
 
-def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:
+class _Steps:
+    """The steps of folds side by side.
+
+    A step launches thousands of small kernels, which takes longer than they do. On a GPU, a step of the same folds and
+    numbers of clips as one before is therefore launched whole, as a CUDA graph of all that it does on the device.
+
+    Args:
+        llm_batch: How many clips go through the LLM at a time, 0 for all.
+        device: Where the folds train.
+    """
+
+    def __init__(self, llm_batch: int, device: torch.device) -> None:
+        self.llm_batch, self.on_gpu = llm_batch, device.type == "cuda"
+        self.graphs: dict[tuple[tuple[str, int], ...], torch.cuda.CUDAGraph | None] = {}
+        self.pool = torch.cuda.graph_pool_handle() if self.on_gpu else None
+
+    def __call__(self, learners: list[_Learner], step: int) -> None:
+        for learner in learners:
+            learner.draw(step)
+        kind = tuple((learner.fold.name, len(learner.batch[0])) for learner in learners)
+        if self.on_gpu and kind in self.graphs:
+            self.graphs[kind] = self.graphs[kind] or self._captured(learners)
+        if graph := self.graphs.setdefault(kind, None):
+            graph.replay()
+        else:
+            _step(learners, self.llm_batch)
+
+    def _captured(self, learners: list[_Learner]) -> torch.cuda.CUDAGraph | None:
+        """A step as a graph; None, after a warning, where that cannot be had: an LLM may wait for the GPU within."""
+        graph = torch.cuda.CUDAGraph()
+        for learner in learners:
+            for generator in learner.generators():
+                graph.register_generator_state(generator)
+        try:
+            with torch.cuda.graph(graph, pool=self.pool):
+                _step(learners, self.llm_batch)
+        except RuntimeError as error:
+            self.on_gpu = False
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            warnings.warn(f"no CUDA graph of a step, so its kernels are launched one by one: {why}", stacklevel=4)
+            return None
+        return graph
+
+
+def _step(learners: list[_Learner], llm_batch: int) -> None:
     """One step of every fold; the tokens of all go through the LLM together, at most ``llm_batch`` at a time."""
-    tokens, targets = zip(*(learner.look(step) for learner in learners), strict=True)
+    tokens, targets = zip(*(learner.look() for learner in learners), strict=True)
     for learner in learners:
         learner.optimizer.zero_grad(set_to_none=True)
     piece = max(1, llm_batch // len(learners)) if llm_batch else max(map(len, tokens))
@@ -282,17 +353,14 @@ def _step(learners: list[_Learner], step: int, llm_batch: int) -> None:
         hidden = (
             reason(llms, inputs) if llms else [learners[i].model.stand_in(x) for i, x in zip(part, inputs, strict=True)]
         )
-        losses = [
-            learners[i].loss(h, targets[i][start : start + piece]) / learners[i].share(len(tokens[i]))
-            for i, h in zip(part, hidden, strict=True)
-        ]
+        losses = [learners[i].loss(h, targets[i][start : start + piece]) for i, h in zip(part, hidden, strict=True)]
         torch.stack(losses).sum().backward()  # the folds share no parameter: each gets its own gradient
         for i, loss in zip(part, losses, strict=True):
-            totals[i] += loss.detach() * learners[i].share(len(tokens[i]))
+            totals[i] += loss.detach()
     if len(pieces) > 1 and tokens[0].requires_grad:
         torch.autograd.backward(tokens, [leaf.grad for leaf in leaves])
     for learner, total in zip(learners, totals, strict=True):
-        learner.update(step, total)
+        learner.update(total)
 
 
 @torch.no_grad()

@@ -96,7 +96,8 @@ def run(job: Job, bar: tqdm, resources: Mapping[str, float]) -> list[Diverged]:
         options |= {"resources": custom, "max_retries": RETRIES, "retry_exceptions": False}
         if passed_on := {name: os.environ[name] for name in PASSED_ON if name in os.environ}:
             options["runtime_env"] = {"env_vars": passed_on}
-        task = ray.remote(_task)
+        # A process that had a GPU keeps some of its memory, and sees no other: each task has a new one.
+        task = ray.remote(max_calls=1)(_task) if gpu else ray.remote(_task)
         sent = ray.put(job)  # table and folds travel once, not with every task
         threads, here = max(1, int(wanted["num_cpus"])), str(Path.cwd())
 

@@ -22,6 +22,7 @@ from aullm_lib.experiment import family
 from aullm_lib.protocol import Fold
 from aullm_lib.runs import Diverged, Run
 from aullm_lib.support.memory import OutOfMemory
+from aullm_lib.support.randomness import repeatable
 
 TRAINERS: dict[ModuleType, Any] = {model: aullm, baselines: baseline}
 """Family of methods -> how it is trained: ``side_by_side``, ``shared``, ``clips_at_once`` and ``train_folds``."""
@@ -60,8 +61,7 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
     waiting = [fold for fold in job.folds if fold.name in missing]
     trainer = TRAINERS[family(experiment.method)]
     shared = trainer.shared(experiment, record.info["data"], job.device)
-    if torch.device(job.device).type == "cuda":  # as the released script does
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    repeatable()
     together, failed = job.side_by_side if trainer.side_by_side(experiment) else 1, list[Diverged]()
 
     def note(fold: str, epoch: int, loss: float) -> None:

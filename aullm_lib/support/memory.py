@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-REFUSALS = ("allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED")  # of the system; of cuBLAS and cuDNN
+# Of the system; of cuBLAS and cuDNN; of CUDA, and of cuBLAS where a card that others share has nothing left.
+REFUSALS = ("allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "out of memory", "CUBLAS_STATUS_NOT_INITIALIZED")
 
 
 class OutOfMemory(RuntimeError):

@@ -16,27 +16,32 @@ def fold_seed(seed: int, fold: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{fold}".encode()).digest()[:6], "big")
 
 
+def repeatable() -> None:
+    """Makes cuDNN choose the same deterministic algorithms each time, as the released script does."""
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+
 class Stream:
     """A random stream of its own in the place of torch's global ones (CPU and device), while entered."""
 
     def __init__(self, seed: int, device: torch.device):
-        self._device = device if device.type == "cuda" else None
-        with torch.random.fork_rng(devices=[device] if self._device else []):
-            torch.manual_seed(seed)
-            self._own = self._get()
-
-    def _get(self) -> tuple[Tensor, Tensor | None]:
-        return torch.get_rng_state(), torch.cuda.get_rng_state(self._device) if self._device else None
-
-    def _set(self, state: tuple[Tensor, Tensor | None]) -> None:
-        torch.set_rng_state(state[0])
-        if state[1] is not None and self._device:
-            torch.cuda.set_rng_state(state[1], self._device)
+        self._own = torch.Generator().manual_seed(seed).get_state()
+        self.generator: torch.Generator | None = None  # of a GPU, which takes the place of the global one
+        if device.type == "cuda":
+            torch.cuda.init()
+            number = torch.cuda.current_device() if device.index is None else device.index
+            self.generator = torch.Generator(torch.device("cuda", number)).manual_seed(seed)
+            self._global = torch.cuda.default_generators[number]
 
     def __enter__(self) -> None:
-        self._outer = self._get()
-        self._set(self._own)
+        self._outer: Tensor = torch.get_rng_state()
+        torch.set_rng_state(self._own)
+        if self.generator:  # by reference: a GPU's state is not copied, which also a CUDA graph could not do
+            self._outer_gpu = self._global.graphsafe_get_state()
+            self._global.graphsafe_set_state(self.generator)
 
     def __exit__(self, *exception: object) -> None:
-        self._own = self._get()
-        self._set(self._outer)
+        self._own = torch.get_rng_state()
+        torch.set_rng_state(self._outer)
+        if self.generator:
+            self._global.graphsafe_set_state(self._outer_gpu)

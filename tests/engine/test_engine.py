@@ -426,10 +426,10 @@ def test_a_fold_whose_loss_is_no_number_stops_alone_and_leaves_its_last_good_sta
     experiment = dataclasses.replace(experiment, variant=variant, llm=tiny_llm)
     look, seen, states = aullm._Learner.look, [], {}
 
-    def spoilt(self, step):
-        token, targets = look(self, step)
+    def spoilt(self):
+        token, targets = look(self)
         if self.fold.name == "hand-s1":
-            seen.append(step)
+            seen.append(self.fold)
             if len(seen) == 4:  # two batches an epoch
                 states["before"] = {k: v.clone() for k, v in trained.state(self.model).items()}
                 return token * float("nan"), targets
@@ -473,12 +473,12 @@ def test_gradients_beside_the_way_to_the_first_convolution_stop_a_fold_too(
     whole = dataclasses.replace(experiment, variant="all", llm=tiny_llm)
     look, seen = aullm._Learner.look, []
 
-    def spoilt(self, step):
+    def spoilt(self):
         if self.fold.name == "hand-s1":
-            seen.append(step)
+            seen.append(self.fold)
             if len(seen) == 3:
                 self.model.get_parameter(part).register_hook(lambda gradient: gradient * float("nan"))
-        return look(self, step)
+        return look(self)
 
     monkeypatch.setattr(aullm._Learner, "look", spoilt)
     folds = protocol.loso(hand_store.table)
@@ -779,7 +779,8 @@ def test_a_steps_gradients_are_those_of_the_reduced_loss(experiment, hand_store,
     learner = aullm._Learner(one, recipe, hand_store, table, protocol.loso(table)[0], None, torch.device("cpu"))
     learner.shuffle()
     model, rows = copy.deepcopy(learner.model), learner.batches[0]
-    aullm._step([learner], 0, llm_batch)
+    learner.draw(0)
+    aullm._step([learner], llm_batch)
     loss = asl.build("asl", reduction=reduction)
     loss(model(hand_store.sample(learner.rows[rows], recipe.frames)), learner.targets[rows]).backward()
     want = [p.grad for p in model.parameters() if p.requires_grad]
