@@ -51,14 +51,14 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m aullm_lib.preprocess
 	@touch $@
 
-demo: $(READY) ## the main job on synthetic data with a tiny LLM: about 10 minutes on 2 cores, no GPU
+demo: $(READY) ## the main job on synthetic data with a tiny LLM: about 11 minutes on 2 cores, no GPU
 	@$(BIN)/aullm demo $(ARGS)
 
 demo-llm: $(READY) ## the demo's main job with a genuine pretrained LLM, SmolLM2-135M: up to half an hour on 2 cores
 	@$(BIN)/aullm batch demo-llm --only 02_train_loso --only 04_ablations --only 06_visualize \
 	  --only 08_audit $(ARGS)
 
-demo-full: $(READY) ## every table row and variant at demo size: up to 90 minutes on 2 cores
+demo-full: $(READY) ## every baseline, and every claim that synthetic releases can answer: up to 90 minutes on 2 cores
 	@$(BIN)/aullm batch demo-full $(ARGS)
 
 paper: ## the same path with real data and LLM: make paper CASME2_ROOT=... SAMM_ROOT=... [RELEASES=casme2] [LLM=...]

@@ -31,9 +31,11 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
+    AttentionInterface,
     AutoModel,
     AutoTokenizer,
     DynamicCache,
@@ -249,6 +251,7 @@ class LLMReasoner(nn.Module):
         self.token_order = token_order
         unshared = token_order != "prompt-first" or adapt == "prompts" or not ids
         self.share_prompt = not unshared and _shares(base, len(ids), share_prompt)
+        self.way = _way(base) if self.share_prompt else ""
         self.register_buffer("prompt_ids", torch.tensor(ids, dtype=torch.long), persistent=False)  # p
         self._shared = (base,)  # in a tuple, it is no part of this module
         # as wide as token embeddings are; CoOp draws them with this deviation too
@@ -308,9 +311,8 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
         cache = DynamicCache(config=model.config)
         with adapted([1] * len(reasoners)):
             model(inputs_embeds=prompt.expand(len(reasoners), -1, -1), past_key_values=cache, use_cache=True)
-        shared = _repeated(cache, model.config, rows)
         with adapted(rows):
-            hidden = model(inputs_embeds=visual, past_key_values=shared, use_cache=True).last_hidden_state  # n 1 d
+            hidden = _behind(cache, model, visual, rows, first.way)  # n 1 d
     else:
         prompts = prompt.expand(len(visual), -1, -1)  # n p d
         order = (visual, prompts) if first.token_order == "visual-first" else (prompts, visual)
@@ -336,17 +338,22 @@ def can_share(model: Any, tokens: int) -> bool:
         type(layer) is DynamicLayer or (type(layer) is DynamicSlidingWindowLayer and layer.sliding_window > tokens)
         for layer in DynamicCache(config=model.config).layers
     )
-    if whole and model not in _EXACT:
-        _EXACT[model] = _exact(model)
-    return whole and _EXACT[model]
+    return whole and bool(_way(model))
 
 
-_EXACT: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # LLM -> whether its cache changed nothing
+def _way(model: Any) -> str:
+    """How clips read a prompt that ran once (``_behind``), "" for no way."""
+    if model not in _WAYS:
+        _WAYS[model] = next((way for way in ("in place", "copied") if _exact(model, way)), "")
+    return _WAYS[model]
+
+
+_WAYS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # asked of each LLM once
 _REMARKED: WeakSet[Any] = WeakSet()  # LLMs of which it was said that they cannot share a prompt
 
 
 @torch.no_grad()
-def _exact(model: Any) -> bool:
+def _exact(model: Any, way: str) -> bool:
     """Whether three random tokens, as long as token embeddings are, come out of the LLM's cache as of one pass."""
     weight = model.get_input_embeddings().weight
     tokens = torch.randn(1, 3, weight.shape[1], generator=torch.Generator().manual_seed(0))
@@ -355,8 +362,7 @@ def _exact(model: Any) -> bool:
     try:
         cache = DynamicCache(config=model.config)
         model(inputs_embeds=tokens[:, :-1], past_key_values=cache, use_cache=True)
-        cache = _repeated(cache, model.config, [1])
-        got = model(inputs_embeds=tokens[:, -1:], past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
+        got = _behind(cache, model, tokens[:, -1:], [1], way)[:, -1]
     except Exception:  # a model without such a cache fails in a way of its own
         return False
     rounding = max(1e-4, torch.finfo(weight.dtype).eps ** 0.5)
@@ -379,20 +385,94 @@ def _shares(model: Any, tokens: int, wanted: bool | None) -> bool:
     return False
 
 
-def _repeated(cache: DynamicCache, config: Any, rows: Sequence[int]) -> DynamicCache:
-    """A cache with each row of another one as often as ``rows`` says.
+def _behind(prompts: DynamicCache, model: Any, visual: Tensor, rows: Sequence[int], way: str) -> Tensor:
+    """The hidden states `[n, 1, d]` of visual tokens `[n, 1, d]` behind the prompts of their folds.
 
-    Expanded, not indexed: the gradient of an index adds the clips' up one by one, and rounds in half precision each
-    time.
+    Args:
+        prompts: Keys and values of each fold's prompt.
+        model: The LLM.
+        visual: The tokens of all folds, one fold's after the other's.
+        rows: How many each fold has.
+        way: "in place", or "copied" for an LLM whose attention is not transformers' own: each clip then has a copy of
+            the prompt's keys and values. Expanded, not indexed: the gradient of an index adds the clips' up one by
+            one, and in half precision rounds each time.
     """
-    repeated, layers = DynamicCache(config=config), list[Any](cache.layers)
+    if way == "in place":
+        config = _text_config(model.config)
+        before, config._attn_implementation = config._attn_implementation, _IN_PLACE
+        try:
+            return model(
+                inputs_embeds=visual, past_key_values=_Prompts(prompts, rows), use_cache=True
+            ).last_hidden_state
+        finally:
+            config._attn_implementation = before
+    copies, layers = DynamicCache(config=model.config), list[Any](prompts.layers)
     for i, layer in enumerate(layers):
         keys, values = (
             torch.cat([row.expand(n, -1, -1, -1) for row, n in zip(part.split(1), rows, strict=True)])
             for part in (layer.keys, layer.values)
-        )  # n h p c
-        repeated.update(keys, values, i)
-    return repeated
+        )  # n g p c
+        copies.update(keys, values, i)
+    return model(inputs_embeds=visual, past_key_values=copies, use_cache=True).last_hidden_state
+
+
+class _Prompts(DynamicCache):
+    """Keys and values of each fold's prompt, to be read by all of its clips; ``_attend`` takes what it gives."""
+
+    def __init__(self, prompts: DynamicCache, rows: Sequence[int]) -> None:
+        super().__init__()
+        self.layers, self.rows = prompts.layers, list(rows)
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
+        layer: Any = self.layers[layer_idx]
+        return (layer.keys, key_states, self.rows), (layer.values, value_states)
+
+
+def _attend(
+    module: nn.Module, query: Tensor, key: Any, value: Any, mask: None, *, scaling: float | None = None, **options: Any
+) -> tuple[Tensor, None]:
+    """Attention of one position a clip, over the prompt of its fold and itself, as transformers calls it.
+
+    A flash kernel would take a tile for each clip and head, with one row of it in use, and a copy of the prompt for
+    each clip. Here the clips and heads of a fold are the rows of one matrix product. In float32 at least.
+
+    Args:
+        module: The layer; not used.
+        query: `[n, h, 1, c]`.
+        key: The prompts' `[k, g, p, c]`, the clips' own `[n, g, 1, c]`, and how many clips each of the k folds has.
+        value: The prompts' and the clips' own, likewise.
+        mask: None, since nothing is hidden from the last position.
+        scaling: Of the products; None: 1 / sqrt(c).
+        options: What an LLM may want besides.
+
+    Returns:
+        `[n, 1, h, c]`, and None for the weights.
+
+    Raises:
+        ValueError: The LLM wants capped products, sinks or a bias.
+    """
+    (prompt_keys, keys, rows), (prompt_values, values) = key, value
+    if any(options.get(name) is not None for name in ("softcap", "s_aux", "position_bias")) or mask is not None:
+        raise ValueError("an attention with more than products")
+    wide = torch.promote_types(query.dtype, torch.float32)
+    prompt_keys, prompt_values, keys, values = (x.to(wide) for x in (prompt_keys, prompt_values, keys, values))
+    groups = keys.shape[1]
+    query, dtype = query.to(wide).unflatten(1, (groups, -1))[:, :, :, 0], query.dtype  # n g r c
+    query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+
+    def of_fold(x: Tensor, whose: Tensor, formula: str) -> Tensor:  # rows of clips with what belongs to their fold
+        product = torch.einsum(formula, pad_sequence(list(x.split(rows)), batch_first=True), whose)
+        return torch.cat([part[:n] for part, n in zip(product, rows, strict=True)])
+
+    behind = of_fold(query, prompt_keys, "kngrc,kgpc->kngrp")  # n g r p
+    weights = torch.cat([behind, (query * keys).sum(-1, keepdim=True)], -1).softmax(-1)  # n g r p+1
+    prompt, own = weights.split([behind.shape[-1], 1], -1)
+    out = of_fold(prompt, prompt_values, "kngrp,kgpc->kngrc") + own * values  # n g r c
+    return out.flatten(1, 2)[:, None].to(dtype), None
+
+
+_IN_PLACE = "aullm_in_place"
+AttentionInterface.register(_IN_PLACE, _attend)
 
 
 def _text_config(config: Any) -> Any:

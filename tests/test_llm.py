@@ -287,11 +287,14 @@ def answer(modules, tokens, weights):
     return [*(o.detach() for o in outs), *(t.grad for t in tokens), *grads]
 
 
+@pytest.mark.parametrize("way", ["in place", "copied"])
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma"])
-def test_a_shared_prompt_gives_the_same_outputs_and_gradients(exact, family):
+def test_a_shared_prompt_gives_the_same_outputs_and_gradients(exact, family, way):
     pair = exact(family)
     options = {"token_order": "prompt-first", "dtype": "float64", "lora_dropout": 0.0}
     plain, shared = (reasoner(pair, share_prompt=s, **options).train() for s in (False, True))
+    assert shared.way == "in place"
+    shared.way = way
     token = torch.randn(7, plain.d, dtype=torch.float64)
     weight = [torch.randn(7, plain.d, dtype=torch.float64)]
     want, got = answer([plain], [token], weight), answer([shared], [token], weight)
@@ -379,6 +382,7 @@ SHARED = {
     "full attention": transformers.Lfm2Config(**SHAPE, num_key_value_heads=2, layer_types=["full_attention"] * 4),
     "learned positions": transformers.GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=4),
     "attention biased by distance": transformers.BloomConfig(vocab_size=512, hidden_size=32, n_layer=2, n_head=4),
+    "capped products": transformers.Gemma2Config(**SHAPE, num_key_value_heads=2, head_dim=8),
     "experts": transformers.Qwen2MoeConfig(**SHAPE, num_key_value_heads=2, num_experts=4, moe_intermediate_size=16),
 }
 
@@ -410,6 +414,7 @@ def test_a_prompt_is_shared_where_that_is_exact(tiny, kind):
     plain, auto, once = ten_tokens(tiny, SHARED[kind])
     token = torch.randn(3, plain.d)
     assert auto.share_prompt and once().share_prompt
+    assert auto.way == ("copied" if kind in ("capped products", "attention biased by distance") else "in place")
     torch.testing.assert_close(auto(token), plain(token), rtol=1e-4, atol=1e-5)
 
 
