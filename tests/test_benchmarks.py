@@ -137,7 +137,7 @@ def test_the_released_way_is_measured_and_both_stand_in_one_table(small, monkeyp
 
 def test_a_whole_leave_one_subject_out_is_measured(small):
     for way in ("released", "kit"):
-        (result,) = training.measure(job(small, way, kind="loso", folds=(2,)))
+        (result,) = training.measure(job(small, way, kind="loso", folds=(2,), together=2))
         assert len(result["seconds"]) == 1
 
 

@@ -100,8 +100,8 @@ def _training(parts: dict[str, list[dict[str, Any]]]) -> Iterable[dict[str, Any]
     names = {"tiny": "one epoch of a fold, tiny LLM", "mid": "one epoch of a fold, mid-size LLM",
              "loso": "leave-one-subject-out, 4 folds × 2 epochs, tiny LLM"}  # fmt: skip
     for part, lines in parts.items():
-        released = next(line for line in lines if line["way"] == "released")
-        for line in (line for line in lines if line is not released):
+        released = next((line for line in lines if line["way"] == "released"), None)  # of a whole run there is none
+        for line in (line for line in lines if released and line is not released):
             order = "visual token first" if line["order"] == "visual-first" else "prompt first"
             how = f", {order}, {line['folds']} side by side" if line["folds"] > 1 or part.startswith("smollm2") else ""
             for what, seconds in (("", _best), (", its LLM part alone", _llm)):
@@ -230,7 +230,8 @@ def _minutes(seconds: float) -> str:
 
 DRAWN = {
     "recipes": recipes, "baselines": of_baselines, "intensity": intensity, "localisation": localisation,
-    "claims": claims, "pretrained": pretrained, "training": training, "preprocess": measured, "lbp-top": measured,
+    "claims": claims, "pretrained": pretrained, "training": training, "gpu": measured, "preprocess": measured,
+    "lbp-top": measured,
     "synthetic": synthetic, "targets": targets,
 }  # fmt: skip
 """Name between the markers -> what draws the table from the part of the record that has its name."""

@@ -19,7 +19,8 @@ Each way runs in fresh processes of its own with the same number of threads, in 
 machine slows both alike. Minimum and median are over all measured epochs of all rounds; the first epoch of a process is
 not counted. The shares come from steps whose graph is cut between the parts. ``gpu`` is the 1.5B shape with random
 bf16 weights, both recipes' token orders and several folds side by side; it runs where there is a CUDA device, and
-``--rehearse`` takes it through the same lines on the CPU with a small shape.
+``--rehearse`` takes it through the same lines on the CPU with a small shape. ``--whole 13`` adds a whole run, leaving
+one subject out, with the released recipe and so many folds side by side, from first model to last probability.
 
 The floor is what the arithmetic and the memory traffic alone would take, at rates measured in the same process:
 
@@ -427,6 +428,7 @@ class Job:
     device: str = "cpu"
     order: str = "prompt-first"  # the kit's; the released way has the prompt first
     folds: tuple[int, ...] = (1,)  # side by side, one measurement each; with "loso", how many there are
+    together: int = 1  # with "loso", how many of them side by side
     epochs: int = 3  # measured, after one that is not
     parts: int = 2  # steps whose parts are measured
     batch: int = 256
@@ -501,8 +503,9 @@ def _whole(job: Job, store: ClipStore, folds: list[protocol.Fold]) -> dict[str, 
     if job.way == "kit":
         loaded = load_kit_llm(job)
         what = experiment(job.order, SHAPES[job.shape].dtype, job.epochs, job.batch, job.size)
-        for fold in folds:
-            train_folds(what, store.to(job.device), store.table, [fold], llm=loaded, device=job.device)
+        for start in range(0, len(folds), job.together):
+            some = folds[start : start + job.together]
+            train_folds(what, store.to(job.device), store.table, some, llm=loaded, device=job.device)
     else:
         for fold in folds:
             way = Released(job, store, fold)
@@ -732,6 +735,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--folds", default="1,4,8", help="folds side by side in the gpu part")
+    parser.add_argument("--whole", type=int, default=0, help="in the gpu part, a whole run with so many side by side")
     parser.add_argument("--rehearse", action="store_true", help="the gpu part on the CPU, with the tiny shape")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench")
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -808,6 +812,12 @@ def main() -> None:
             lines = rounds(jobs, options.rounds)
             where = "on the CPU" if options.rehearse else f"in bfloat16 on {torch.cuda.get_device_name()}"
             add("gpu", f"LLM of the {shape_name} shape, random weights, {where}", table(lines), lines)
+            if options.whole:
+                count, epochs = (4, 2) if options.rehearse else (SUBJECTS, EPOCHS)
+                whole = Job(way="kit", kind="loso", folds=(count,), together=options.whole, **big | {"epochs": epochs})
+                (line,) = lines = rounds([whole], 1)
+                text = f"{line.best:.0f} s, {line.memory / 1e9:.1f} GB"
+                add("gpu-loso", f"{count} folds of {epochs} epochs, {options.whole} side by side", text, lines)
     files.write_text(options.out / "training.md", "\n".join(texts) + "\n")
     files.write_json(options.out / "training.json", record)
 
