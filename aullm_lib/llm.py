@@ -430,7 +430,7 @@ class _Prompts(DynamicCache):
 
 def _attend(
     module: nn.Module, query: Tensor, key: Any, value: Any, mask: None, *, scaling: float | None = None, **options: Any
-) -> tuple[Tensor, None]:
+) -> tuple[Tensor, Tensor]:
     """Attention of one position a clip, over the prompt of its fold and itself, as transformers calls it.
 
     A flash kernel would take a tile for each clip and head, with one row of it in use, and a copy of the prompt for
@@ -446,7 +446,7 @@ def _attend(
         options: What an LLM may want besides.
 
     Returns:
-        `[n, 1, h, c]`, and None for the weights.
+        `[n, 1, h, c]`, and the weights `[n, h, 1, p+1]`.
 
     Raises:
         ValueError: The LLM wants capped products, sinks or a bias.
@@ -468,7 +468,7 @@ def _attend(
     weights = torch.cat([behind, (query * keys).sum(-1, keepdim=True)], -1).softmax(-1)  # n g r p+1
     prompt, own = weights.split([behind.shape[-1], 1], -1)
     out = of_fold(prompt, prompt_values, "kngrp,kgpc->kngrc") + own * values  # n g r c
-    return out.flatten(1, 2)[:, None].to(dtype), None
+    return out.flatten(1, 2)[:, None].to(dtype), weights.flatten(1, 2)[:, :, None]
 
 
 _IN_PLACE = "aullm_in_place"
