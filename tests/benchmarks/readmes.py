@@ -231,8 +231,7 @@ def _minutes(seconds: float) -> str:
 DRAWN = {
     "recipes": recipes, "baselines": of_baselines, "intensity": intensity, "localisation": localisation,
     "claims": claims, "pretrained": pretrained, "training": training, "gpu": measured, "preprocess": measured,
-    "lbp-top": measured,
-    "synthetic": synthetic, "targets": targets,
+    "lbp-top": measured, "synthetic": synthetic, "targets": targets,
 }  # fmt: skip
 """Name between the markers -> what draws the table from the part of the record that has its name."""
 

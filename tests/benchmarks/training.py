@@ -70,6 +70,7 @@ from aullm_lib.recipe import Recipe
 from aullm_lib.runs import Diverged
 from aullm_lib.support import files, hub, tiny
 from aullm_lib.support.memory import OutOfMemory
+from aullm_lib.support.randomness import repeatable
 
 ROOT = Path(__file__).resolve().parents[2]
 AUS = (1, 2, 4, 7, 12, 14, 15, 17)
@@ -445,7 +446,7 @@ def measure(job: Job) -> list[dict[str, Any]]:
     """Does a job; one result for each number of folds side by side."""
     device, store = torch.device(job.device), ClipStore(job.store)
     if device.type == "cuda":  # as the kit's engine and the script do
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        repeatable()
     folds = protocol.loso(store.table)
     if job.kind == "loso":
         return [_whole(job, store, folds[: job.folds[0]])]

@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull
 from aullm_lib.datasets.synthetic import anatomy, head, muscles, truth
 from aullm_lib.datasets.synthetic import release as writer
 from aullm_lib.datasets.synthetic.anatomy import base_points, draw_anatomy
-from aullm_lib.datasets.synthetic.film import MASK_SHARE, MOTIONS, STAGES, Action, Face, Film
+from aullm_lib.datasets.synthetic.film import MASK_SHARE, MOTIONS, STAGES, Action, Face, Film, _twice, _within
 from aullm_lib.datasets.synthetic.layouts import LAYOUTS
 from aullm_lib.datasets.synthetic.muscles import AMPLITUDE
 from aullm_lib.datasets.synthetic.plan import deal
@@ -208,8 +208,7 @@ def test_landmarks_lie_where_the_frames_show_them(face: Face, aus: tuple[int, ..
         dotted = copy.copy(face)
         dot = 90 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18)
         dotted.picture = np.clip(face.picture - dot[..., None], 0, 255).astype(np.uint8)
-        lids = tuple(slice(2 * (a.start - b.start), 2 * (a.stop - b.start))
-                     for a, b in zip(face.eye_box, face.box, strict=True))  # fmt: skip
+        lids = _twice(_within(face.eye_box, face.box))
         dotted.stages = [(np.ascontiguousarray(dotted.picture[lids]), face.stages[0][1]), *face.stages[1:]]
         for t, frame in enumerate(filmed(dotted).frames()):
             if t in (0, 8):

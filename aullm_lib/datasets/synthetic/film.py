@@ -203,7 +203,7 @@ class Face:
 
 
 def _at(field: Array, places: Array) -> Array:
-    """A field [h, w, 2] at places [T, n, 2] between its pixels."""
+    """A picture or field [h, w, ...] at places [.., .., 2] between its pixels."""
     return cv2.remap(field, places, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -312,7 +312,7 @@ class Film:
 
     def _placed(self, of_face: Array) -> Array:
         """What belongs to the face's picture, where the onset frame has it."""
-        return cv2.remap(of_face, self.start, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return _at(of_face, self.start)
 
     def _live(self, shift: Array, shade: Array) -> tuple[Box, Array, Array | None]:
         """A field's part that matters: the rest of the box is left out of every frame's sum."""
@@ -429,14 +429,12 @@ class Film:
             skin, alpha = (cv2.addWeighted(a, 1 - stage + low, b, stage - low, 0.0)
                            for a, b in zip(face.stages[low], face.stages[low + 1], strict=True))  # fmt: skip
             picture[_twice(lids)] = skin
-            current = cv2.remap(picture, warp, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            current = _at(picture, warp)
             balls = start[lids] - corner - (2 * self.gaze[t]).astype(np.float32)
             for motion, amount in zip(self.shifts[: len(MOTIONS)], self.courses[t], strict=False):
                 balls -= motion[lids] * np.float32(2 * amount)
-            eyes = cv2.remap(face.eyes, balls, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            open_ = 1 - cv2.remap(
-                alpha, warp[lids] - corner, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
+            eyes = _at(face.eyes, balls)
+            open_ = 1 - _at(alpha, warp[lids] - corner)
             current[lids] = cv2.add(
                 current[lids], np.rint(eyes * (open_ if face.grey else open_[..., None])).astype(np.uint8)
             )
