@@ -284,10 +284,7 @@ def _described(
             instrument = entity(f"#{book.name}.ipynb", "SoftwareSourceCode", name=book.title)
         instrument["name"], instrument["version"] = book.title, f"aullm_lib {__version__}, {book.revision}"
         instrument["softwareRequirements"] = [
-            entity(
-                f"https://pypi.org/project/{name}/{version.partition('+')[0]}/", "SoftwareApplication",
-                name=name, version=version, url=f"https://pypi.org/project/{name}/",
-            )
+            entity(f"pkg:pypi/{name}@{version.partition('+')[0]}", "SoftwareApplication", name=name, version=version)
             for name, version in book.record.get("versions", {}).items()
             if name not in ("aullm_lib", "python")
         ]  # fmt: skip

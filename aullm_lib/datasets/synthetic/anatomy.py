@@ -11,8 +11,8 @@ from aullm_lib.datasets.synthetic import head
 Array = np.ndarray
 # What features are called that have a target (or one for either direction), and how far people differ (1: its end).
 _FEATURES = {
-    "head-scale-horiz": 0.15, "head-scale-vert": 0.12, "head-fat": 0.21, "head-round": 0.18, "head-square": 0.18,
-    "head-oval": 0.18, "head-triangular": 0.15, "head-diamond": 0.12, "head-angle": 0.06, "forehead-temple": 0.18,
+    "head-scale-horiz": 0.15, "head-scale-vert": 0.12, "head-fat": 0.21, "head-round": 0.09, "head-square": 0.09,
+    "head-oval": 0.09, "head-triangular": 0.075, "head-diamond": 0.06, "head-angle": 0.06, "forehead-temple": 0.18,
     "forehead-trans": 0.12, "eyebrows-angle": 0.24, "eyebrows-trans": 0.18, "eye-bag": 0.3, "eye-corner1": 0.3,
     "eye-corner2": 0.3, "eye-eyefold-angle": 0.3, "eye-height1": 0.24, "eye-height2": 0.24, "eye-height3": 0.24,
     "eye-scale": 0.24, "eye-trans": 0.15, "nose-base": 0.3, "nose-curve": 0.21, "nose-flaring": 0.3, "nose-hump": 0.24,

@@ -64,7 +64,7 @@ SPECS = {
         onsets=(20, 400),
         names=19 * 13,
         name=lambda _, which, __, f: f"EP{which // 13 + 1:02d}_{which % 13 + 1:02d}{'f' if f else ''}",
-        strength=0.6,
+        strength=0.65,
     ),
     "samm": Spec(
         code=3,
