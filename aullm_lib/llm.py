@@ -303,7 +303,7 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
 
     if first.context is not None:
         contexts = torch.stack([r.context for r in reasoners if r.context is not None]).to(model.dtype)  # k p d
-        answers = model(inputs_embeds=contexts, use_cache=False).last_hidden_state[:, -1]  # k d
+        answers = _once(model, contexts)[:, -1]  # k d
         return [token + answer.to(token.dtype) for token, answer in zip(tokens, answers, strict=True)]
     visual = torch.cat(list(tokens)).to(model.dtype)[:, None]  # n 1 d
     prompt = model.get_input_embeddings()(first.prompt_ids)  # p d
@@ -316,12 +316,21 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
     else:
         prompts = prompt.expand(len(visual), -1, -1)  # n p d
         order = (visual, prompts) if first.token_order == "visual-first" else (prompts, visual)
-        # An empty cache says that there is one sequence: else transformers looks for several, and waits for the GPU.
-        empty = DynamicCache(config=model.config) if visual.is_cuda and can_share(model, 0) else None
         with adapted(rows):
-            output = model(inputs_embeds=torch.cat(order, dim=1), past_key_values=empty, use_cache=empty is not None)
-        hidden = output.last_hidden_state  # n p+1 d
+            hidden = _once(model, torch.cat(order, dim=1))  # n p+1 d
     return list(hidden[:, -1].to(tokens[0].dtype).split(rows))  # b_k d
+
+
+def _once(model: Any, embeddings: Tensor) -> Tensor:
+    """Embeddings `[n, l, d]` through the LLM -> hidden states of all positions, `[n, l, d]`."""
+    # An empty cache says that there is one sequence: else transformers looks for several, and waits for the GPU.
+    empty = DynamicCache(config=model.config) if embeddings.is_cuda and can_share(model, 0) else None
+    return model(inputs_embeds=embeddings, past_key_values=empty, use_cache=empty is not None).last_hidden_state
+
+
+def waits(model: Any) -> bool:
+    """Whether the LLM may wait for a GPU: those do whose layers keep more than the keys and values of each position."""
+    return not all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
 
 
 def can_share(model: Any, tokens: int) -> bool:

@@ -16,7 +16,7 @@ import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -178,7 +178,7 @@ class FoldLinear(Linear):
         return output + change.to(output.dtype)
 
 
-@lru_cache(maxsize=8)  # the same for every layer and step; a GPU is not waited for
+@cache  # the same for every layer and step: a GPU is not waited for, and a CUDA graph of a step finds it where it was
 def _own(rows: tuple[int, ...], r: int, device: torch.device) -> Tensor:
     """Which rows of the stacked A are those of a row's own fold, bool `[n, 1, k*r]`."""
     fold = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))  # n

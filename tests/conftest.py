@@ -22,6 +22,7 @@ from aullm_lib.support import hub, smollm2, tiny
 settings.register_profile("kit", deadline=None, derandomize=True)  # the same examples on slow and busy machines too
 settings.load_profile("kit")
 
+GPU = torch.cuda.is_available()  # asked before a test hides it, which would hide it for good
 LONGEST = ("test_batch.py", "test_ray_tasks.py")  # minutes each: begun first, no worker waits for the other in the end
 
 
@@ -47,7 +48,7 @@ def device(request, monkeypatch) -> None:
     """Tests run on the CPU, also where there is a GPU: many want numbers equal to the last bit, or spoil a step from
     Python. Those marked ``gpu`` are the GPU's."""
     if request.node.get_closest_marker("gpu"):
-        if not torch.cuda.is_available():
+        if not GPU:
             pytest.skip("no CUDA device")
     else:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

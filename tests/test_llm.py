@@ -24,7 +24,7 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from aullm_lib import lora
-from aullm_lib.llm import LLMReasoner, decoder_config, hidden_size, load, reason
+from aullm_lib.llm import LLMReasoner, decoder_config, hidden_size, load, reason, waits
 from aullm_lib.support.tiny import SHAPES, build_tiny, checkpoint
 
 PROMPT = "Analyze the facial features:"
@@ -416,6 +416,21 @@ def test_a_prompt_is_shared_where_that_is_exact(tiny, kind):
     assert auto.share_prompt and once().share_prompt
     assert auto.way == ("copied" if kind in ("capped products", "attention biased by distance") else "in place")
     torch.testing.assert_close(auto(token), plain(token), rtol=1e-4, atol=1e-5)
+
+
+def test_llms_whose_layers_keep_something_else_may_wait_for_a_gpu(tiny):
+    """A window's cache is moved to the GPU within the first pass."""
+    waiting = {name for name, config in (UNSHARED | SHARED).items() if waits(AutoModel.from_config(config))}
+    assert waiting == {"state-space", "linear attention", "convolution", "window", "capped products"}
+    assert not waits(load(tiny)[0])
+
+
+def test_the_rows_of_folds_stay_where_they_are():
+    """A CUDA graph of a step reads them, whatever other steps came since."""
+    first = lora._own((3, 2), 4, torch.device("cpu"))
+    for rows in range(1, 40):
+        lora._own((rows, 1, 1), 4, torch.device("cpu"))
+    assert lora._own((3, 2), 4, torch.device("cpu")) is first
 
 
 def test_nothing_is_asked_of_an_llm_that_has_nothing_to_share(tiny):

@@ -6,6 +6,7 @@ Side by side: each fold has its own CNN, EFP, LoRA, head and optimiser, and all 
 LLM in one pass. The numbers are those of one fold after the other but for the order of summation inside the LLM.
 """
 
+import contextlib
 import time
 import warnings
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from aullm_lib.clips import ClipStore, labels
 from aullm_lib.engine import probe
 from aullm_lib.engine.fold import Progress, columns, finished
 from aullm_lib.experiment import Experiment
-from aullm_lib.llm import Loaded, load, reason
+from aullm_lib.llm import Loaded, load, reason, waits
 from aullm_lib.model import AULLM, build, load_llm, needs_llm, parts_of, recipe_of
 from aullm_lib.protocol import Fold
 from aullm_lib.recipe import Recipe
@@ -109,7 +110,7 @@ def train_folds(
         for learner in learners:
             learner.measure(0)
         outcomes: dict[str, Result | Diverged] = {}
-        steps = _Steps(size, torch.device(device))
+        steps = _Steps(size, torch.device(device), llm)
         for epoch in range(1, recipe.epochs + 1):
             active = [learner for learner in learners if learner.fold.name not in outcomes]
             if not active:
@@ -123,7 +124,8 @@ def train_folds(
                 name = learner.fold.name
                 if failed_at >= 0:
                     outcomes[name] = learner.diverged(epoch, int(failed_at))
-                    steps.graphs.clear()  # of folds with this one
+                    learner.optimizer.zero_grad()
+                    steps.forget()  # those of folds with this one
                     continue
                 mean = total / len(learner.rows)
                 learner.history.append({"epoch": epoch, "loss": mean})
@@ -301,18 +303,24 @@ class _Steps:
     Args:
         llm_batch: How many clips go through the LLM at a time, 0 for all.
         device: Where the folds train.
+        llm: What the folds share; one that waits for the GPU within a step has no graph (``llm.waits``).
     """
 
-    def __init__(self, llm_batch: int, device: torch.device) -> None:
-        self.llm_batch, self.on_gpu = llm_batch, device.type == "cuda"
+    def __init__(self, llm_batch: int, device: torch.device, llm: Loaded | None) -> None:
+        self.llm_batch, self.device = llm_batch, device
+        self.in_graphs = device.type == "cuda" and not (llm and waits(llm[0]))
+        self.forget()
+
+    def forget(self) -> None:
+        """Frees the graphs. Their memory is not used again: tensors of theirs may be left in it."""
         self.graphs: dict[tuple[tuple[str, int], ...], torch.cuda.CUDAGraph | None] = {}
-        self.pool = torch.cuda.graph_pool_handle() if self.on_gpu else None
+        self.pool: Any = torch.cuda.graph_pool_handle() if self.in_graphs else None
 
     def __call__(self, learners: list[_Learner], step: int) -> None:
         for learner in learners:
             learner.draw(step)
         kind = tuple((learner.fold.name, len(learner.batch[0])) for learner in learners)
-        if self.on_gpu and kind in self.graphs:
+        if self.in_graphs and kind in self.graphs:
             self.graphs[kind] = self.graphs[kind] or self._captured(learners)
         if graph := self.graphs.setdefault(kind, None):
             graph.replay()
@@ -321,18 +329,28 @@ class _Steps:
 
     def _captured(self, learners: list[_Learner]) -> torch.cuda.CUDAGraph | None:
         """A step as a graph; None, after a warning, where that cannot be had: an LLM may wait for the GPU within."""
-        graph = torch.cuda.CUDAGraph()
-        for learner in learners:
-            for generator in learner.generators():
+        generators = [generator for learner in learners for generator in learner.generators()]
+        before = torch.cuda.current_stream(self.device)
+        with torch.cuda.device(self.device):
+            graph = torch.cuda.CUDAGraph()
+            for generator in generators:
                 graph.register_generator_state(generator)
-        try:
-            with torch.cuda.graph(graph, pool=self.pool):
-                _step(learners, self.llm_batch)
-        except RuntimeError as error:
-            self.on_gpu = False
-            why = (str(error) or type(error).__name__).splitlines()[0]
-            warnings.warn(f"no CUDA graph of a step, so its kernels are launched one by one: {why}", stacklevel=4)
-            return None
+            try:
+                with torch.cuda.graph(graph, pool=self.pool, stream=torch.cuda.Stream(self.device)):
+                    _step(learners, self.llm_batch)
+            except RuntimeError as error:
+                # What failed in a capture leaves its stream, its pool and its view of the generators in place.
+                torch.cuda.set_stream(before)
+                with contextlib.suppress(RuntimeError):
+                    torch._C._cuda_endAllocateToPool(before.device_index, self.pool)
+                for generator in generators:
+                    generator.graphsafe_set_state(generator.clone_state())
+                self.in_graphs = False
+                self.forget()
+                cause = error.__context__ or error
+                why = (str(cause) or type(cause).__name__).splitlines()[0]
+                warnings.warn(f"no CUDA graph of a step, so its kernels are launched one by one: {why}", stacklevel=4)
+                return None
         return graph
 
 

@@ -504,8 +504,8 @@ def _whole(job: Job, store: ClipStore, folds: list[protocol.Fold]) -> dict[str, 
     if job.way == "kit":
         loaded = load_kit_llm(job)
         what = experiment(job.order, SHAPES[job.shape].dtype, job.epochs, job.batch, job.size)
-        for start in range(0, len(folds), job.together):
-            some = folds[start : start + job.together]
+        for first in range(0, len(folds), job.together):
+            some = folds[first : first + job.together]
             train_folds(what, store.to(job.device), store.table, some, llm=loaded, device=job.device)
     else:
         for fold in folds:

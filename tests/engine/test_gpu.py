@@ -10,6 +10,7 @@ from aullm_lib import engine, explain, protocol, trained
 from aullm_lib.engine import aullm
 from aullm_lib.runs import Diverged, Run
 from aullm_lib.support import memory
+from aullm_lib.support.randomness import repeatable
 
 pytestmark = pytest.mark.gpu
 VARIANTS = ["backbone", "all", "visual-first", "prompt-learning", "frozen-llm", "no-prompt", "shuffled-frames", "blind"]
@@ -17,6 +18,7 @@ VARIANTS = ["backbone", "all", "visual-first", "prompt-learning", "frozen-llm", 
 
 def trained_on(device, experiment, store, llm, together=2, **changes):
     """Probabilities of all folds, and losses by fold and epoch."""
+    repeatable()
     recipe = dataclasses.replace(experiment.recipe, **{"epochs": 5, "llm_dtype": "float32"} | changes)
     one = dataclasses.replace(experiment, llm=llm, recipe=recipe)
     folds = protocol.loso(store.table)
@@ -31,7 +33,7 @@ def trained_on(device, experiment, store, llm, together=2, **changes):
             torch.tensor([one.log["loss"] for one in made]))  # fmt: skip
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "shuffled-frames"])  # drawn on the device
 def test_the_numbers_are_the_cpus(experiment, hand_store, tiny_llm, variant):
     """Without dropout, whose masks another device draws otherwise; cuDNN's convolutions round to TF32."""
     one = dataclasses.replace(experiment, variant=variant)
@@ -57,6 +59,63 @@ def test_a_graph_does_what_its_kernels_do_one_by_one(experiment, hand_store, tin
     monkeypatch.setattr(aullm._Steps, "_captured", lambda self, learners: None)
     single, others = trained_on("cuda", one, hand_store, tiny_llm, lr=1e-4)
     assert (whole - single).abs().max() < 1e-3 and (losses - others).abs().max() < 1e-3 * losses.abs().max()
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 3}, {"batch_size": 1}, {"llm_batch": 2}], ids=str)
+def test_graphs_of_many_kinds_of_step_do_so_too(experiment, hand_store, tiny_llm, monkeypatch, recwarn, changes):
+    """Short last batches, folds with fewer steps than others, batches in pieces."""
+    one = dataclasses.replace(experiment, variant="all")
+    few = dataclasses.replace(one.recipe, lr=1e-4, llm_dtype="float32", epochs=12, **changes)
+    alike = dataclasses.replace(one, llm=tiny_llm, recipe=few)
+    folds = protocol.loso(hand_store.table)
+    folds = [fold._replace(train=fold.train[k:]) for k, fold in enumerate(folds)]
+    repeatable()
+    with hand_store.on("cuda"):
+        whole = aullm.train_folds(alike, hand_store, hand_store.table, folds, device="cuda")
+        assert not [w for w in recwarn if "CUDA graph" in str(w.message)]
+        monkeypatch.setattr(aullm._Steps, "_captured", lambda self, learners: None)
+        single = aullm.train_folds(alike, hand_store, hand_store.table, folds, device="cuda")
+    for two in zip(whole, single, strict=True):
+        a, b = (torch.tensor(one.predictions["probability"]) for one in two)
+        assert (a - b).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("variant", ["all", "backbone"])
+def test_folds_go_on_in_graphs_where_another_diverges(experiment, hand_store, tiny_llm, monkeypatch, recwarn, variant):
+    shuffle = aullm._Learner.shuffle
+
+    def spoilt(self):
+        shuffle(self)
+        if self.fold.name == first and len(self.history) == 3:  # its steps are graphs by now
+            self.parameters[0].data.fill_(torch.nan)
+
+    monkeypatch.setattr(aullm._Learner, "shuffle", spoilt)
+    recipe = dataclasses.replace(experiment.recipe, epochs=8, llm_dtype="float32")
+    one = dataclasses.replace(experiment, variant=variant, llm=tiny_llm, recipe=recipe)
+    folds = protocol.loso(hand_store.table)
+    first = folds[0].name
+    with hand_store.on("cuda"):
+        lost, *others = aullm.train_folds(one, hand_store, hand_store.table, folds, device="cuda")
+    assert isinstance(lost, Diverged) and lost.where["epoch"] == 4
+    assert all(len(one.log["loss"]) == 8 and torch.tensor(one.log["loss"]).isfinite().all() for one in others)
+    assert not [w for w in recwarn if "CUDA graph" in str(w.message)]
+
+
+def test_a_step_that_waits_for_the_gpu_is_launched_kernel_by_kernel(experiment, hand_store, tiny_llm, monkeypatch):
+    one = dataclasses.replace(experiment, variant="all")
+    step, stream = aullm._step, torch.cuda.current_stream()
+
+    def waiting(learners, llm_batch):
+        step(learners, llm_batch)
+        learners[0].total.item()
+
+    monkeypatch.setattr(aullm, "_step", waiting)
+    with pytest.warns(UserWarning, match="no CUDA graph of a step, so its kernels are launched one by one"):
+        probabilities, losses = trained_on("cuda", one, hand_store, tiny_llm, lr=1e-4)
+    assert torch.cuda.current_stream() == stream
+    monkeypatch.setattr(aullm._Steps, "_captured", lambda self, learners: None)
+    single, others = trained_on("cuda", one, hand_store, tiny_llm, lr=1e-4)
+    assert (probabilities - single).abs().max() < 1e-3 and (losses - others).abs().max() < 1e-3 * losses.abs().max()
 
 
 def test_each_step_of_a_graph_has_dropout_masks_of_its_own(experiment, hand_store, tiny_llm):
