@@ -204,6 +204,13 @@ class Result(NamedTuple):
     probe: pd.DataFrame | None = None  # epoch, ``engine.probe.measure``; of AU-LLM
 
 
+def _llm_folder(experiment: Experiment, run: Path) -> dict[str, str]:
+    """The way from a run folder to the LLM's, where its path is a relative one."""
+    llm = Path(experiment.llm, "config.json")
+    there = llm.is_file() and not llm.is_absolute()
+    return {"llm_folder": os.path.relpath(llm.parent, run.resolve())} if there else {}
+
+
 class Run:
     """A run folder, created or resumed. ``Run(path)`` opens a finished or unfinished one for reading.
 
@@ -293,7 +300,9 @@ class Run:
         """
         config = {"experiment": experiment.to_dict(), "data": data}
         members = [[fold.name, sorted(fold.train), sorted(fold.test)] for fold in folds]
-        key = hashlib.sha256(json.dumps([config, members], sort_keys=True).encode()).hexdigest()[:10]
+        what = config["experiment"] | ({"llm": ""} if "llm" in data else {})  # its weights say more than where they lie
+        key = hashlib.sha256(json.dumps([config | {"experiment": what}, members], sort_keys=True).encode()).hexdigest()
+        key = key[:10]
         path = Path(out) / f"{experiment.name}-{key}"
         described = [
             {
@@ -315,10 +324,13 @@ class Run:
                     if not path.is_symlink():
                         path.symlink_to(Path(POOL, path.name), target_is_directory=True)
                 if not (path / "run.json").is_file():
-                    if (llm := Path(experiment.llm, "config.json")).is_file() and not llm.is_absolute():
-                        info["llm_folder"] = os.path.relpath(llm.parent, path.resolve())
-                    files.write_json(path / "run.json", info, durable=True)
+                    files.write_json(path / "run.json", info | _llm_folder(experiment, path), durable=True)
         run = cls(path)
+        if run.info["experiment"] != config["experiment"]:  # the LLM lies elsewhere now, or is called otherwise
+            info = {k: v for k, v in run.info.items() if k != "llm_folder"} | {"experiment": config["experiment"]}
+            with files.explained(path, "the run"):
+                files.write_json(path / "run.json", info | _llm_folder(experiment, path), durable=True)
+            run = cls(path)
         there, given = (stored.get("samples") for stored in (run.info["store"], about or {}))
         if there and given and there != given:
             raise ValueError(

@@ -15,6 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from helpers import AUS, make_table
 
 from aullm_lib import preprocess
+from aullm_lib.engine import worker
 from aullm_lib.experiment import Experiment
 from aullm_lib.recipe import Recipe
 from aullm_lib.support import hub, smollm2, tiny
@@ -53,6 +54,12 @@ def device(request, monkeypatch) -> None:
     else:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # of processes that a test starts
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch) -> None:
+    """No test knows what did not fit in another one's memory."""
+    monkeypatch.setattr(worker, "_fitted", {})
 
 
 @pytest.fixture(autouse=True)

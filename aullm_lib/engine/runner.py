@@ -187,31 +187,41 @@ def run_all(experiments: Iterable[tuple[Any, ...]], **options: Any) -> list[Path
     """Runs what is missing of many experiments, one after the other; all are checked before the first one starts.
 
     Once a minute at most it logs how many are done and about how long the others take, at the pace so far: of an epoch
-    of a fold, whatever the method.
+    of a fold, whatever the method. A run with a fold that diverged is left out with a warning, as long as another one
+    is finished.
 
     Args:
         experiments: (experiment, store) or (experiment, store, folds).
         options: Of ``run``, for all of them; the errors are those of ``run``, too.
 
     Returns:
-        Their run folders, in order.
+        The folders of the finished runs, in order.
     """
     jobs = [(experiment, store, *folds) for experiment, store, *folds in experiments]
     for experiment, store, *_ in jobs:
         check(experiment, store)
     sizes = [len(folds[0]) if folds else store.table["subject"].nunique() for _, store, *folds in jobs]
     ahead = [experiment.recipe.epochs * size for (experiment, *_), size in zip(jobs, sizes, strict=True)]
-    paths, trained, spent, last = list[Path](), 0, 0.0, time.time()
-    for experiment, store, *folds in tqdm(jobs, desc="runs", unit="run", disable=len(jobs) < 2):
+    paths, stopped, trained, spent, last = list[Path](), list[Diverged](), 0, 0.0, time.time()
+    for done, (experiment, store, *folds) in enumerate(tqdm(jobs, desc="runs", unit="run", disable=len(jobs) < 2), 1):
         started = time.time()
-        path = run(experiment, store, folds=folds[0] if folds else None, **options)
+        try:
+            path = run(experiment, store, folds=folds[0] if folds else None, **options)
+        except Diverged as error:
+            if len(jobs) == 1:
+                raise
+            warnings.warn(f"{experiment.name} is left out: {error}", stacklevel=2)
+            stopped.append(error)
+            continue
         paths, now = [*paths, path], time.time()
         new = sum(file.stat().st_mtime >= started for file in path.glob("folds/[!.]*/fold.json"))
         if new:  # what was done before says nothing of the pace
             trained, spent = trained + new * experiment.recipe.epochs, spent + now - started
-        if trained and now - last >= OFTEN and len(paths) < len(jobs):
-            left, last = spent / trained * sum(ahead[len(paths) :]), now
-            log.info("%d of %d runs are done, about %s left", len(paths), len(jobs), in_words(left))
+        if trained and now - last >= OFTEN and done < len(jobs):
+            left, last = spent / trained * sum(ahead[done:]), now
+            log.info("%d of %d runs are done, about %s left", done, len(jobs), in_words(left))
+    if stopped and not paths:
+        raise stopped[0]
     return paths
 
 

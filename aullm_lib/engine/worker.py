@@ -20,9 +20,13 @@ from aullm_lib.engine import aullm, baseline
 from aullm_lib.engine.fold import Progress
 from aullm_lib.experiment import family
 from aullm_lib.protocol import Fold
+from aullm_lib.recipe import MANY
 from aullm_lib.runs import Diverged, Run
 from aullm_lib.support.memory import OutOfMemory
 from aullm_lib.support.randomness import repeatable
+
+_fitted: dict[tuple, int] = {}
+"""What is trained, whatever its seed -> how many folds side by side fit in memory, where more did not."""
 
 TRAINERS: dict[ModuleType, Any] = {model: aullm, baselines: baseline}
 """Family of methods -> how it is trained: ``side_by_side``, ``shared``, ``clips_at_once`` and ``train_folds``."""
@@ -57,19 +61,21 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
     """
     record = Run(job.run)
     experiment, store = record.experiment, store or _opened(job.store)
-    missing = set(record.missing)
-    waiting = [fold for fold in job.folds if fold.name in missing]
+    waiting = list(job.folds)
     trainer = TRAINERS[family(experiment.method)]
     shared = trainer.shared(experiment, record.info["data"], job.device)
     repeatable()
-    together, failed = job.side_by_side if trainer.side_by_side(experiment) else 1, list[Diverged]()
+    alike = (experiment.method, experiment.variant, experiment.llm, experiment.recipe)
+    together = min(job.side_by_side, _fitted.get(alike, MANY)) if trainer.side_by_side(experiment) else 1
+    failed = list[Diverged]()
 
     def note(fold: str, epoch: int, loss: float) -> None:
         record.note_epoch(fold, epoch, loss)
         progress(fold, epoch, loss)
 
     with store.on(job.device):
-        while waiting:
+        # Another process may have trained some meanwhile.
+        while waiting := [fold for name in record.missing for fold in waiting if fold.name == name]:
             group = waiting[:together]
             remedy = ""
             try:
@@ -87,7 +93,7 @@ def work(job: Job, store: ClipStore | None = None, progress: Progress = lambda *
             except OutOfMemory:
                 at_once = shared.get("llm_batch") or trainer.clips_at_once(experiment)
                 if len(group) > 1:
-                    together = len(group) // 2
+                    together = _fitted[alike] = len(group) // 2
                     remedy = f"{together} folds side by side from now on"
                 elif job.shrink and at_once > 1:
                     shared["llm_batch"] = at_once // 2

@@ -274,9 +274,12 @@ def _check_training(settings: Mapping) -> None:
     llms = [settings.get("llm", "tiny"), *settings.get("more_llms", ())]
     for llm in llms:
         if llm not in (smollm2.NAME, *tiny.SHAPES):
-            place, options = hub.locate(llm)
-            if options["local_files_only"]:
-                hub.check_folder(Path(place))
+            try:
+                hub.check(llm)
+            except FileNotFoundError as error:
+                if llm == llms[0]:
+                    raise
+                raise FileNotFoundError(f"more_llms (-p more_llms=[] leaves them out): {error}") from error
     lists = [settings.get(parameter, ()) for parameter in ("variants", "ablations", "cross_variants")]
     lists += settings.get("more_ablations", {}).values()
     variants = dict.fromkeys(["all", *itertools.chain(*lists)])

@@ -72,9 +72,9 @@ def experiment(
     Raises:
         TypeError, ValueError, FileNotFoundError: As ``Recipe.named``, ``tiny.checkpoint`` and ``Experiment``.
     """
-    llm, seed = llm or settings["llm"], settings["seeds"][0] if seed is None else seed
+    llm, seed = (llm or settings["llm"]).rstrip("/"), settings["seeds"][0] if seed is None else seed
     return Experiment(
-        name=f"{data}-{variant}-{llm.rstrip('/').split('/')[-1]}-{settings['recipe']}-seed{seed}",
+        name=f"{data}-{variant}-{llm.split('/')[-1]}-{settings['recipe']}-seed{seed}",
         aus=aus or facs.BENCHMARK[data],
         recipe=Recipe.named(settings["recipe"], size=settings["size"], **settings["overrides"]),
         variant=variant,

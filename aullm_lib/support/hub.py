@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +157,23 @@ def identity(checkpoint: str | os.PathLike, what: str = "llm") -> str:
     source, options = locate(checkpoint, what)
     if options["local_files_only"]:
         check_folder(Path(source), what)
-        digest = hashlib.sha256()
         folder = Path(source)
         merges = () if (folder / "tokenizer.json").is_file() else folder.glob("merges.txt")  # of vocab.json
-        for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *merges]):
-            with path.open("rb") as file:
-                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-        return digest.hexdigest()
+        paths = sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *merges])
+        stats = [path.stat() for path in paths]
+        return _digest(tuple((p.absolute(), s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)))
     read_config(checkpoint, what)  # which downloads it, or says why not
     return Path(hf_hub_download(source, "config.json", revision=options["revision"])).parent.name
+
+
+@lru_cache(maxsize=16)  # every run asks, and reading a checkpoint takes seconds
+def _digest(content: tuple[tuple[Path, int, int], ...]) -> str:
+    """A hash of files, each given with its size and time of change."""
+    digest = hashlib.sha256()
+    for path, _, _ in content:
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

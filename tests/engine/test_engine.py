@@ -157,6 +157,25 @@ def test_many_experiments_are_checked_before_the_first_runs_and_are_run_once(exp
     assert [len(Run(path).folds) for path in paths] == [3, 1]
 
 
+def test_a_run_that_diverges_is_left_out_and_the_others_go_on(experiment, hand_store, tmp_path, monkeypatch):
+    several = [(dataclasses.replace(experiment, seed=seed), hand_store) for seed in (1, 2, 3)]
+    look, lost = aullm._Learner.look, {2}
+
+    def spoilt(self):
+        token, targets = look(self)
+        return token * float("nan") if self.experiment.seed in lost else token, targets
+
+    monkeypatch.setattr(aullm._Learner, "look", spoilt)
+    with pytest.warns(UserWarning, match="tiny is left out: fold hand-s0, epoch 1, step 1: .*; 2 more folds stopped"):
+        paths = engine.run_all(several, out=tmp_path)
+    assert [Run(path).experiment.seed for path in paths] == [1, 3]
+    lost.update((1, 3, 4, 5))
+    with pytest.raises(engine.Diverged), pytest.warns(UserWarning, match="left out"):
+        engine.run_all([(dataclasses.replace(experiment, seed=seed), hand_store) for seed in (4, 5)], out=tmp_path)
+    with pytest.raises(engine.Diverged, match="fold hand-s0, epoch 1"):
+        engine.run_all(several[1:2], out=tmp_path)
+
+
 def test_many_experiments_say_how_many_are_done_and_about_how_long_the_others_take(
     experiment, hand_store, tmp_path, caplog, monkeypatch
 ):
@@ -645,6 +664,44 @@ def test_a_runs_llm_is_found_from_any_folder(experiment, hand_store, tiny_llm, t
     for model in (trained.load(path, "hand-s1"), *trained.ensemble(fold).models()):
         assert torch.equal(model(hand_store.sample(hand_store.ids[:2])), expected)
     assert Run(path).experiment.llm == "runs/llm/tiny"  # as it was given: the key does not depend on the place
+
+
+def test_an_llm_that_lies_elsewhere_is_the_same_run(experiment, hand_store, tiny_llm, tmp_path):
+    """Its weights say what it is: nothing is trained again, and what is missing with the LLM where it lies now."""
+    places = [tmp_path / "a" / "llm", tmp_path / "b" / "llm"]
+    for place in places:
+        shutil.copytree(tiny_llm, place)
+    first, second = (dataclasses.replace(experiment, variant="all", llm=str(place)) for place in places)
+    path = engine.run(first, hand_store, out=tmp_path, keep_weights=True)
+    shutil.rmtree(Run(path).fold("hand-s1"))
+    shutil.rmtree(places[0])
+    before = folds_of(path)
+    assert engine.run(second, hand_store, out=tmp_path, keep_weights=True) == path
+    run = Run(path)
+    assert run.missing == [] and run.experiment == second and before.items() <= folds_of(path).items()
+    assert torch.isfinite(trained.load(run, "hand-s0")(hand_store.sample(hand_store.ids[:2]))).all()
+    tiny.build_tiny(tmp_path / "c" / "llm", hidden=32, layers=1, heads=2, kv_heads=1, seed=5)
+    third = dataclasses.replace(first, llm=str(tmp_path / "c" / "llm"))
+    assert engine.run(third, hand_store, out=tmp_path) != path
+
+
+def test_folds_that_another_process_trained_meanwhile_are_not_trained_again(
+    experiment, hand_store, tmp_path, monkeypatch
+):
+    train, trained_here = aullm.train_folds, []
+
+    def slow(one, store, table, folds, **settings):
+        trained_here.extend(fold.name for fold in folds)
+        if len(trained_here) == 1:
+            engine.run(one, store, out=tmp_path / "other")
+            other = Run(next((tmp_path / "other").glob("tiny-*")))
+            shutil.copytree(other.fold("hand-s2"), Run(next(tmp_path.glob("tiny-*"))).fold("hand-s2"))
+            del trained_here[1:]
+        return train(one, store, table, folds, **settings)
+
+    monkeypatch.setattr(aullm, "train_folds", slow)
+    assert Run(engine.run(experiment, hand_store, out=tmp_path)).missing == []
+    assert trained_here == ["hand-s0", "hand-s1"]
 
 
 OPENED_BY_ANYBODY = """

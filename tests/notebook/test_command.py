@@ -110,7 +110,10 @@ def test_a_path_goes_through_make_and_the_command_as_it_is(make, tmp_path, tiny_
         assert done.returncode == 0, done.stderr
         assert {f"casme2_root={root}", f"llm={llm}", "releases=[casme2]"} <= set(told)
         taken = [text.partition("=") for text in told if text.startswith(("casme2_root=", "llm=", "releases="))]
-        settings = batch.plan("paper", {key: parameters.parse(key, value, key) for key, _, value in taken})
+        given = {key: parameters.parse(key, value, key) for key, _, value in taken}
+        with pytest.raises(FileNotFoundError, match=r"-p more_llms=\[\] leaves them out\): llm='deepseek-ai/"):
+            batch.plan("paper", given)
+        settings = batch.plan("paper", given | {"more_llms": []})
         training = settings["02_train_loso"]
         assert (training["casme2_root"], training["llm"]) == (str(root), str(llm))
 
