@@ -97,7 +97,8 @@ def run(profile: str, overrides: dict | None = None, only: list[str] | None = No
     work = Workspace(name or profile)
     folder = work.folder / "notebooks"
     library, copies, executed_now = library_digest(), [], False
-    for line in [*parameters.missing_weights(notebooks), *disk.advice(notebooks, home())]:
+    lines = [*parameters.missing_weights(notebooks), *parameters.undecided(notebooks)]
+    for line in [*lines, *disk.advice(notebooks, home())]:
         log.info(line)
     with files.explained(folder, "the executed notebooks"):
         folder.mkdir(parents=True, exist_ok=True)

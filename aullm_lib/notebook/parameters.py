@@ -32,7 +32,7 @@ from aullm_lib.experiment import AU_LLM, Experiment
 from aullm_lib.metrics.thresholds import POLICIES
 from aullm_lib.notebook.workspace import Workspace, enter_home, home
 from aullm_lib.recipe import Recipe
-from aullm_lib.report import claims
+from aullm_lib.report import claims, published
 from aullm_lib.support import hub, smollm2, tiny
 from aullm_lib.support.typed import typed
 
@@ -349,6 +349,22 @@ def missing_weights(notebooks: Mapping[str, Mapping]) -> list[str]:
         for method in [*settings.get("baselines", ()), *settings.get("cross_baselines", ())]
     ]
     return baselines.advice(chosen, all(s.get("data", "synthetic") == "synthetic" for s in notebooks.values()))
+
+
+def undecided(notebooks: Mapping[str, Mapping]) -> list[str]:
+    """Which language models decide no claim on licensed data, since they are none of the paper's by name, in lines.
+
+    Args:
+        notebooks: The parameters of each.
+    """
+    real = [settings for settings in notebooks.values() if settings.get("data") == "licensed" and "llm" in settings]
+    llms = dict.fromkeys(itertools.chain(*([s["llm"], *s.get("more_llms", ())] for s in real)))
+    return [
+        f"{llm} is none of the paper's language models by its name and decides no claim; a folder that holds one is "
+        f"called {' or '.join(published.LLMS)}"
+        for llm in llms
+        if not published.llm(llm)
+    ]
 
 
 def licensed(settings: Mapping) -> dict[str, dict[str, Any]]:

@@ -365,14 +365,16 @@ def _documented(first: Mapping[str, Result]) -> Iterator[Block]:
     rows = []
     for release in (name for name in RELEASES if name in first):
         r = first[release]
-        there = documented.counts(release, r.runs[0].info["data"].get("variant"))
+        labels = r.predictions[0]
+        clips = labels["clip_id"].nunique()
+        likely = clips if release == "casme2" and clips in documented.CASME2 else None  # which sheet it is
+        there = documented.counts(release, r.runs[0].info["data"].get("variant") or likely)
         if there is None:
             continue
-        labels = r.predictions[0]
         here = labels[labels["label"] == 1].groupby("au").size()
         positives = ", ".join(f"{au} {n}" for au, n in there.positives.items() if au in facs.BENCHMARK[release])
         same = not r.synthetic and (
-            (labels["clip_id"].nunique(), labels["subject"].nunique()) == (there.clips, there.subjects)
+            (clips, labels["subject"].nunique()) == (there.clips, there.subjects)
             and all(here.get(f"AU{au}", 0) == there.positives.get(au, 0) for au in facs.BENCHMARK[release])
         )
         agrees = "rendered: not compared" if r.synthetic else "yes" if same else "no"
@@ -459,11 +461,11 @@ def _methods(profile: Profile) -> Iterator[Block]:
         ]
     unique = pd.DataFrame(rows).drop_duplicates() if rows else pd.DataFrame()
     if len(unique):
-        yield (
-            "The reason is the same for all: the profile's size, for which they were set in",
-            Code(f"notebooks/profiles/{profile.name}.yaml"),
-            "; a paper-size run changes none.",
-        )
+        if all(r.synthetic for r in profile.found):
+            why = "The reason is the same for all: the profile's size, for which they were set in"
+        else:
+            why = "They were given when it was run, or are set in"
+        yield why, Code(f"notebooks/profiles/{profile.name}.yaml"), "."
         yield Grid("Settings here that are not those of the named recipe", unique)
     else:
         yield "None: all runs have the settings of their named recipe."
@@ -493,7 +495,7 @@ def _changed(method: str, name: str, recipe: Any) -> Iterator[tuple[str, str, st
     named = Recipe.named(name) if method == AU_LLM else baselines.recipe(method)
     for field in dataclasses.fields(recipe):
         a, b = getattr(named, field.name), getattr(recipe, field.name)
-        if a != b and field.name != "name":
+        if a != b and field.name not in ("name", "teacher"):  # a teacher is always given, as a folder
             yield field.name, _value(a), _value(b)
 
 

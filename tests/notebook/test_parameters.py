@@ -97,6 +97,13 @@ def test_profiles_say_which_pretrained_weights_their_baselines_will_lack():
     assert methods("demo-full", data="licensed", teacher="folder") == ["sca", "infusenet", "ac4au"]
 
 
+def test_a_language_model_that_decides_no_claim_is_said_so_before_anything_runs():
+    notebooks = {name: values | {"llm": "/data/qwen25"} for name, values in parameters.profile("paper").items()}
+    (line,) = parameters.undecided(notebooks)  # the others go by the paper's names
+    assert line.startswith("/data/qwen25 is none of the paper's language models") and "qwen2.5-1.5b" in line
+    assert not any(parameters.undecided(parameters.profile(name)) for name in ("paper", "demo"))
+
+
 def test_parameters_of_the_same_name_have_the_same_default():
     """01 builds what 02 reads, so alone each must mean the same release."""
     seen = {}

@@ -6,13 +6,16 @@ import os
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from matplotlib.figure import Figure
 
 from aullm_lib import baselines, metrics
+from aullm_lib.datasets import documented
 from aullm_lib.report import claims, figures, replication, results, tables
 from aullm_lib.runs import Run
 from aullm_lib.support import files
@@ -227,3 +230,17 @@ def test_a_figure_of_other_runs_says_so(profile, record, stale):
     md = written(profile())[0]
     assert ("those of this report: run 07\\_paper again" in md) is stale
     assert "](claims.png)" in md and "claims was not drawn" not in md and "fig2\\_ablations was not drawn" in md
+
+
+@pytest.mark.parametrize("rows", [255, 256, 247])
+def test_the_sheet_of_casme2_is_known_by_its_clips(rows):
+    there = documented.CASME2[rows]
+    subjects = np.resize(np.arange(there.subjects), rows)
+    labels = pd.concat(
+        pd.DataFrame({"clip_id": range(rows), "subject": subjects, "au": f"AU{au}", "label": np.arange(rows) < n})
+        for au, n in there.positives.items()
+    )
+    run = SimpleNamespace(info={"data": {}})
+    result = SimpleNamespace(runs=[run], predictions=[labels], synthetic=False)
+    (grid,) = (block for block in replication._documented({"casme2": result}) if isinstance(block, replication.Grid))
+    assert grid.frame["agrees"].tolist() == ["yes"] and grid.frame["clips"].tolist() == [str(rows)]
