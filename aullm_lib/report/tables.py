@@ -273,8 +273,8 @@ def _scored(cells: pd.DataFrame, scores: pd.DataFrame | None, measure: str) -> p
 def _minus_published(ours: pd.DataFrame, scored: Sequence[Result], measure: str) -> pd.DataFrame:
     """The rows of ours that have a published number, less that.
 
-    Both are scores on the same people, so what the difference varies with are the seeds: its interval is Student's t of
-    theirs, and one seed has none.
+    Both are scores on the same people, so what the difference varies with are the trainings, of which the published
+    number is one more: its interval is Student's t of a prediction from our seeds, and one seed has none.
     """
     by_seed = {(r.test_set, r.name, r.variant): r for r in scored if len(r.runs) > 1}
     reach = []
@@ -282,7 +282,7 @@ def _minus_published(ours: pd.DataFrame, scored: Sequence[Result], measure: str)
         r = by_seed.get((cell.test_set, cell.method, cell.variant))
         n = len(r.runs) if r else 1
         spread = r.over_seeds(cell.policy).loc[cell.au, f"{measure}_std"] if r else NAN
-        reach.append(100 * special.stdtrit(n - 1, 0.975) * spread / n**0.5)
+        reach.append(100 * special.stdtrit(n - 1, 0.975) * spread * (1 + 1 / n) ** 0.5)
     apart = ours["value"] - ours["printed"]
     ours = ours.assign(value=apart, low=apart - reach, high=apart + reach)
     return ours[ours.groupby("row")["value"].transform("count") > 0]
@@ -392,12 +392,13 @@ def _notes(
         "3D-CNN: the plain network of the publication's Figure 3b, without a language model.": any(
             r.variant == PLAIN for r in scored
         ),
-        "Ours − published is a difference on the same people: its interval is that of seeds, and one seed has none.": (
-            differences
-        ),
+        "Ours − published is a difference on the same people: its interval is that of seeds, among which the published "
+        "number counts as one more training; one seed has none.": differences,
         "The publication does not say which LLM its Table 4 is of.": differences and number == 4,
         f"Published: {published.place(number)}, as printed. Its F1 is two-class macro F1, {shown} constant predictors "
         f"show. {published.comment(number)}": True,
+        f"As far as is known, thresholds of AU-LLM's published rows were tuned on the test labels: their like here is "
+        f"the row {POLICIES[TUNED]}.": True,
     }
     return out + [line for line, needed in lines.items() if needed]
 
