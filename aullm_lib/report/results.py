@@ -342,7 +342,7 @@ def seen(scores: pd.DataFrame) -> str:
     """What a ``summary`` says, in one sentence for each test set."""
     sentences = []
     for test_set, rows in scores.groupby(level="test set", sort=False):
-        level, best = rows["always-negative"].iloc[0], rows["two-class macro F1"].idxmax()
+        level, best = rows[CHANCE].iloc[0], rows["two-class macro F1"].idxmax()
         clear = (
             "no run has an interval"
             if rows["low"].isna().all()
@@ -350,7 +350,7 @@ def seen(scores: pd.DataFrame) -> str:
         )
         name = " ".join(part for part in best[1:5] if part)
         sentences.append(
-            f"On {test_set} the always-negative classifier has {level:.1f}; {clear}, and the highest score is "
+            f"On {test_set} guessing at the base rate has {level:.1f}; {clear}, and the highest score is "
             f"{rows['two-class macro F1'].max():.1f} ({name}, seed {best[5]})."
         )
     return " ".join(sentences)

@@ -260,6 +260,14 @@ def test_a_summary_has_one_row_per_run_beside_the_trivial_classifiers(record, tm
     assert report.summary([]).empty
 
 
+def test_what_is_seen_counts_runs_above_base_rate_guessing_and_not_above_saying_never():
+    names = ["test set", "method", "variant", "LLM", "recipe", "seed"]
+    index = pd.MultiIndex.from_tuples([("samm", "sca", "all", "", "sca", seed) for seed in (1, 2)], names=names)
+    scores = pd.DataFrame({"two-class macro F1": [55.0, 58.0], "low": [48.0, 51.0]}, index)
+    text = report.seen(scores.assign(**{"always-negative": 45.0, "base-rate random": 50.0}))
+    assert "guessing at the base rate has 50.0; 1 of 2 runs lie above it with their whole interval" in text
+
+
 def test_ablations_are_compared_in_the_column_of_their_llm(record, load):
     for release in ("casme2", "samm"):
         for variant in ("all", "efp-", "no-llm"):
