@@ -119,8 +119,8 @@ def compare(
     Returns:
         One row per AU and the row "mean": ``difference`` (a - b, -1 to 1); ``low`` and ``high``, its 95 % interval;
         ``p`` of the test that swaps whole subjects between the methods (correct several with ``holm``); ``detectable``,
-        the smallest difference that one such test would find with a power of 80 %; and ``subjects``. NaN where the
-        measure is undefined.
+        the smallest difference that one such test would find with a power of 80 %; ``freedom``, the interval's degrees
+        of freedom; and ``subjects``. NaN where the measure is undefined.
 
         Thresholds of "nested" and "test-tuned" are chosen anew for each pattern of swaps, since folds share the luck of
         their choice; the variance of the difference is then that under swaps (``significance.swap_variance``), else
@@ -168,7 +168,8 @@ def compare(
     p = significance.p_value(swapped)
     if seeds is not None and len(seeds) > 1:
         p = np.fmax(p, significance.student_p(point, variance, subjects, seeds))
-    out = {"difference": point, "low": low, "high": high, "p": p, "detectable": detectable}
+    freedom = significance.standard_error(variance, subjects, seeds)[1]
+    out = {"difference": point, "low": low, "high": high, "p": p, "detectable": detectable, "freedom": freedom}
     frame = pd.DataFrame(out, index=pd.Index([*first.aus, "mean"], name="au"))
     rare = [*(first.positive_subjects() < FEWEST_POSITIVE), False]
     frame.loc[rare, ["low", "high", "detectable"]] = np.nan

@@ -59,21 +59,21 @@ def student(
         a power of 80 % (about 2.8 standard errors where there are many subjects), each [...]; NaN with fewer subjects
         than FEWEST, and where a variance is undefined.
     """
-    error, freedom = _error(variance, subjects, seeds)
+    error, freedom = standard_error(variance, subjects, seeds)
     reach = special.stdtrit(freedom, 1 - LEVEL / 2)
     return point - reach * error, point + reach * error, (reach + special.stdtrit(freedom, POWER)) * error
 
 
 def student_p(point: np.ndarray, variance: np.ndarray, subjects: int, seeds: np.ndarray) -> np.ndarray:
     """The two-sided p value of the interval of ``student``, which has the arguments; 1 where neither varies."""
-    error, freedom = _error(variance, subjects, seeds)
+    error, freedom = standard_error(variance, subjects, seeds)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * special.stdtr(freedom, -np.abs(point) / error)
     return np.where((error == 0) & (point == 0), 1.0, p)
 
 
-def _error(variance: np.ndarray, subjects: int, seeds: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The standard error of ``student`` and its degrees of freedom."""
+def standard_error(variance: np.ndarray, subjects: int, seeds: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The standard error of ``student``, which has the arguments, and its degrees of freedom."""
     freedom = np.full(np.shape(variance), subjects - 1.0)
     if subjects < FEWEST:
         return np.full(np.shape(variance), np.nan), freedom

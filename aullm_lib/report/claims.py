@@ -554,7 +554,7 @@ def _line(runs: Runs, row: Row, claim: Claim) -> dict[str, Any]:
     verdict = MISSING if row.absent else RUNS if why or seeds < claim.seeds else row.verdict
     facts = {"measure": row.measure, "policy": row.policy, "seeds": seeds, "published": row.published}
     facts |= {"verdict": verdict, "missing": why, "decides": row.decides, "synthetic": row.synthetic, "why": why}
-    facts |= {"runs": " ".join(row.runs)}
+    facts |= {"runs": " ".join(row.runs), "freedom": numbers.get("freedom", numbers.get("subjects", np.nan) - 1)}
     return dict.fromkeys(evidence.DIFFERENCE, np.nan) | numbers | facts | {"gains": row.gains}
 
 
@@ -569,7 +569,7 @@ def _rule(line: pd.Series, tests: int) -> str:
         return SUPPORTED if line["difference"] > 0 else AGAINST
     if line["low"] == line["high"] and line["difference"] <= 0:
         return AGAINST  # it never differs
-    quantiles = special.stdtrit(line["subjects"] - 1, 1 - significance.LEVEL / 2 / np.array([1, tests]))
+    quantiles = special.stdtrit(line["freedom"], 1 - significance.LEVEL / 2 / np.array([1, tests]))
     reach = (line["high"] - line["difference"]) * quantiles[1] / quantiles[0]
     return AGAINST if line["difference"] + reach < line["published"] else POWER
 

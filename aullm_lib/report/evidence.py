@@ -61,7 +61,10 @@ def paired(
 
 
 def difference(pair: tuple[Predictions, Predictions] | str, **options: Any) -> dict[str, Any]:
-    """DIFFERENCE of a pair in points with its plain p (``metrics.compare``, which has the options), or ``why`` not."""
+    """DIFFERENCE of a pair in points, with its plain p and ``freedom``, or ``why`` there is none.
+
+    The options are those of ``metrics.compare``.
+    """
     if isinstance(pair, str):
         return {"why": pair}
     try:
@@ -69,7 +72,7 @@ def difference(pair: tuple[Predictions, Predictions] | str, **options: Any) -> d
     except ValueError as error:
         return {"why": str(error)}
     points = {name: 100 * mean[name] for name in ("difference", "low", "high", "detectable")}
-    return points | {"p (Holm)": mean["p"], "subjects": mean["subjects"], "why": ""}
+    return points | {"p (Holm)": mean["p"]} | mean[["subjects", "freedom"]].to_dict() | {"why": ""}
 
 
 def corrected(frame: pd.DataFrame, family: Sequence[str] = ()) -> pd.DataFrame:

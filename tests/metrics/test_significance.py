@@ -19,6 +19,14 @@ def test_the_jackknife_of_a_mean_is_the_t_interval():
     assert np.array([low, high]) == pytest.approx(np.array(want))
 
 
+def test_degrees_of_freedom_are_satterthwaites():
+    seeds = np.sqrt(8) * np.array([-2.0, -1, 0, 1, 2])
+    assert seeds.var(ddof=1) == pytest.approx(20)
+    error, freedom = significance.standard_error(np.array(1.0), 29, seeds)
+    assert (error**2, freedom) == pytest.approx((5, 25 / (1 / 28 + 16 / 4)))  # 6.2
+    assert significance.standard_error(np.array(1.0), 29, None)[1] == 28
+
+
 def test_seeds_add_their_variance_and_few_subjects_have_no_interval():
     seeds = np.array([[1.0, 2], [3, 2], [5, 2]])
     low, high, _ = significance.student(np.zeros(2), np.array([2.0, 2.0]), 8, seeds)

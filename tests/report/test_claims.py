@@ -106,6 +106,16 @@ def test_the_published_margin_counts_at_the_level_of_all_tests_of_the_claim(reco
             assert (row["verdict"] == "not supported") == (end < row["published"])
 
 
+def test_the_wider_level_has_the_degrees_of_freedom_of_the_interval():
+    """29 subjects with a variance of 1, and of five seeds 4 more: 6.2 degrees of freedom, by four tests 7.78 points."""
+    freedom = 25 / (1 / 28 + 16 / 4)
+    assert stats.t.ppf(1 - 0.025 / 4, freedom) * np.sqrt(5) == pytest.approx(7.78, abs=0.005)
+    high = stats.t.ppf(0.975, freedom) * np.sqrt(5)
+    line = {"difference": 0.0, "low": -high, "high": high, "p (Holm)": 1.0, "subjects": 29, "freedom": freedom}
+    for margin, verdict in ((7.7, claims.POWER), (7.8, claims.AGAINST)):
+        assert claims._rule(pd.Series(line | {"published": margin, "gains": None}), 4) == verdict
+
+
 def test_another_llm_decides_nothing_on_licensed_data_and_names_of_folders_count(record, decide):
     licensed(record, (GOOD, BLIND))
     record(llm="HuggingFaceTB/SmolLM2-135M", skill=BLIND)
