@@ -2,7 +2,8 @@
 
 What decides each claim stands in ``CLAIMS``, written down before anything is run. The rule is the same for all: the
 difference between the full model and what it is compared with is averaged over the seeds and tested by swapping whole
-subjects (``metrics.compare``), p is corrected over all m tests of the claim (Holm), and a comparison is
+subjects (``metrics.compare``), p is corrected over all m tests of the claim (Holm), of which those that were
+not run count with p = 1, and a comparison is
 
 - supported, where p is below 0.05 in the claimed direction;
 - not supported, where it is below 0.05 in the other one, or where the upper end of the interval, at the level
@@ -19,7 +20,7 @@ published number, and says in every line that it is a rehearsal.
 
 import html
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import combinations, groupby
@@ -46,6 +47,7 @@ from aullm_lib.support import files
 
 SUPPORTED, AGAINST, MISSING = "supported", "not supported", "not run"
 RUNS, POWER = "cannot tell: too few runs", "cannot tell: too little power"
+UNTESTABLE = "cannot be tested without ground truth"
 FULL, SYNTHETIC = "the full model", "synthetic release"
 KEY = ["claim", "data", "model", "against"]
 
@@ -64,11 +66,13 @@ class Row:
     policy: str = "nested"
     numbers: dict[str, Any] = field(default_factory=dict)  # of evidence.DIFFERENCE, in the place of a pair
     verdict: str = ""  # where the rule is another than the claim's
+    tested: bool = True  # has a p once it is run
     seeds: int = 0  # of those numbers
     decides: bool = True
     synthetic: bool = False
     printed: bool = False  # of the print alone
     gains: tuple[float, float] | None = None  # whose signs are claimed to be equal
+    parts: tuple[tuple[str, str, str], ...] = ()  # data, model and against of the rows of other claims that test them
     runs: tuple[str, ...] = ()  # the folders of the runs behind it
 
 
@@ -200,7 +204,10 @@ class Ablations:
 
 @dataclass(frozen=True)
 class Losses:
-    """ASL as in Eq. 4 against the other losses, whichever of them the recipe has: its F1, and average precision."""
+    """ASL as in Eq. 4 against the other losses, whichever of them the recipe has: its F1, and average precision.
+
+    The released script's, with which the publication's text compares nothing, stands beside.
+    """
 
     variants: ClassVar[tuple[str, ...]] = ("bce", "switch-loss")
 
@@ -208,8 +215,9 @@ class Losses:
         for cell in runs.cells(RELEASES, self.variants):
             trained = {recipe_of(r.variant, r.runs[0].experiment.recipe).loss: r for r in cell.variants.values()
                        if r.variant in ("all", *self.variants)}  # fmt: skip
-            one = replace(cell, whole=trained.get("asl"))
+            whole = trained.get("asl")
             for loss, name in {"bce": "binary cross-entropy", "asl_released": "the released script's ASL"}.items():
+                one = replace(cell, whole=whole, decides=cell.decides and loss == "bce")
                 row = one.row(trained.get(loss), name)
                 yield row
                 yield replace(row, against=f"{name}, average precision", measure="average_precision")
@@ -217,7 +225,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class BestBaseline:
-    """Each LLM's whole model against the baseline that is best as published."""
+    """The whole model against the baseline that is best as published: with DeepSeek-R1; other LLMs stand beside."""
 
     test_set: str
 
@@ -232,9 +240,12 @@ class BestBaseline:
     def rows(self, runs: Runs) -> Iterator[Row]:
         (method,), number = self.methods, 1 + RELEASES.index(self.test_set)
         averages, other = published.table(number)[published.AVERAGE], runs.baseline(self.test_set, method)
-        for cell in runs.cells([self.test_set]):
+        cells = runs.cells([self.test_set])
+        named = {cell.model for cell in cells} & {_ORDER[0]}  # whose margins the publication states; none in rehearsals
+        for cell in cells:
+            one = replace(cell, decides=cell.decides and cell.model in (named or {cell.model}))
             margin = averages.get(cell.model, float("nan")) - averages[published.BASELINES[method][number]]
-            yield cell.row(other, _name(number, method), float(margin))
+            yield one.row(other, _name(number, method), float(margin))
             best = runs.best(self.test_set)
             if best and best is not other:
                 yield replace(cell, decides=False).row(best, f"the best baseline here, {best.name}")
@@ -279,6 +290,7 @@ def _level(row: Row, result: Result | None, end: str, verdicts: Sequence[str]) -
         end: "high" or "": the 97.5 % point of guessing, or its mean.
         verdicts: Where the whole interval lies below the level, holds it, and lies above it.
     """
+    row = replace(row, tested=False)
     if result is None or result.why:
         return replace(row, pair=result.why if result else row.pair, absent=True)
     level = result.trivial[CHANCE].loc["mean", row.measure + f"_{end}" * bool(end)]
@@ -326,7 +338,8 @@ class LLMs:
 class Interaction:
     """Whether a part is worth something with every LLM: its gain with one minus its gain with another.
 
-    Supported where both gains are above 0; not supported where their signs differ and the interaction is below 0.05.
+    Supported where both gains are by themselves, in the claims on those parts (C3 to C5); not supported where their
+    signs differ and the interaction is below 0.05.
     """
 
     variants: tuple[str, ...]
@@ -361,7 +374,9 @@ class Interaction:
         means = [100 * float(np.mean([_average(frame, row) for frame in side])) for side in (a, b, c, d)]
         row = replace(row, pair=numbers["why"], numbers=numbers | scaled, absent=False, seeds=len(first) // 2)
         row.runs = _folders(*(r for cell in (one, other) for r in (cell.whole, cell.variants[variant])))
-        return replace(row, gains=(means[0] - means[1], means[2] - means[3]))
+        alone = [cell.row(None, controls.describe(variant)) for cell in (one, other)]
+        parts = tuple((part.data, part.model, part.against) for part in alone)
+        return replace(row, gains=(means[0] - means[1], means[2] - means[3]), parts=parts)
 
 
 def _average(predictions: pd.DataFrame, row: Row) -> float:
@@ -393,22 +408,25 @@ class Measured:
     def rows(self, runs: Runs) -> Iterator[Row]:
         folder = runs.localisation
         about = files.read_json(folder / "about.json", missing=None) if folder else None
-        row = Row(SYNTHETIC, FULL, "its controls", pair="06_visualize was not run", absent=True)
+        row = Row(SYNTHETIC, FULL, "its controls", "06_visualize was not run", absent=True, measure="", policy="")
+        if about:
+            data = "synthetic, as " * bool(about["synthetic"]) + title(about["release"])
+            row = replace(row, data=data, synthetic=bool(about["synthetic"]), seeds=1)
+            row.runs = tuple(Path(path).name for path in about.get("runs", ()))
+        if self.file == "pairs.csv" and not (about["ground_truth"] if about else not runs.licensed):
+            row = replace(row, data=row.data if about else "licensed releases", against="the AU's region")
+            yield replace(row, pair="this release has no ground truth of where AUs act", verdict=UNTESTABLE)
+            return
         if folder is None or about is None or not (folder / self.file).is_file():
             yield row
             return
-        data = "synthetic, as " * bool(about["synthetic"]) + title(about["release"])
-        row = replace(row, data=data, synthetic=bool(about["synthetic"]), seeds=1)
-        row.runs = tuple(Path(path).name for path in about.get("runs", ()))
         measured = pd.read_csv(folder / self.file, dtype=TEXT)
-        if self.file == "pairs.csv" and not about["ground_truth"]:
-            yield replace(row, pair="this release has no ground truth of where AUs act")
-            return
         for (measure, against), line in self.compared(measured).iterrows():
             numbers = line[evidence.DIFFERENCE].to_dict() | {"p (Holm)": line["p"]}
             what = f"{measure}: {against}".replace("_", " ")
             decides = against not in self.beside
-            yield replace(row, against=what, pair="", absent=False, numbers=numbers, decides=decides)
+            row = replace(row, against=what, pair="", absent=False, numbers=numbers, decides=decides)
+            yield replace(row, measure=str(measure).replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -460,7 +478,10 @@ CLAIMS = (
         "C9", "SE weights are dynamic and useful", "Section 4.6, Figure 3d",
         (Measured("se.csv", probes.se_compared, beside=("that with randomised weights",)), Ablations(("no-se",))),
     ),
-    Claim("C10", "DeepSeek-R1 is better than Qwen2.5, and that than Qwen2", "Tables 1 and 2", (LLMs(_ORDER),), seeds=5),
+    Claim(
+        "C10", "the order of the LLMs in Tables 1 and 2: DeepSeek-R1, Qwen2.5, Qwen2", "Tables 1 and 2, not the text",
+        (LLMs(_ORDER),), seeds=5,
+    ),
     Claim("C11", "the full model consistently outperforms its ablations", "Section 4.4, Table 3", (Print(),)),
     Claim(
         "C12", "LED amplifies the motion that counts", "Section 3.1", (Ablations(("raw-frames", "frame-difference")),)
@@ -534,11 +555,22 @@ def table(runs: Runs) -> pd.DataFrame:
             keys.append((claim.key, row.data, row.model, row.against))
             lines.append(_line(runs, row, claim))
     frame = pd.DataFrame(lines, pd.MultiIndex.from_tuples(keys, names=KEY))
-    frame = evidence.corrected(frame.astype(dict.fromkeys(evidence.DIFFERENCE, float)), ["claim", "decides"])
+    frame = frame.astype(dict.fromkeys(evidence.DIFFERENCE, float))
+    # What is not run yet counts, so that a claim is never judged more easily for being run in part; in a rehearsal too:
+    # its cells are those of which most was run, so that the rest of their tests can be.
+    lacking = frame["tested"] & (frame["why"] != "")
+    frame["p (Holm)"] = frame["p (Holm)"].mask(lacking, 1.0)
+    frame = evidence.corrected(frame, ["claim", "decides"], small=0)
     tests = frame.groupby(["claim", "decides"], sort=False)["p (Holm)"].transform("count")
+    frame["p (Holm)"] = frame["p (Holm)"].mask(lacking)
     lines_of = zip(frame.iterrows(), frame["verdict"], tests, strict=True)
-    ruled = [given or _rule(line, m) for (_, line), given, m in lines_of]
-    power = frame["supported"].where(pd.Series(ruled, frame.index) == POWER, "").str.removeprefix("cannot tell: ")
+    ruled, supported = list[str](), set[tuple[str, str, str]]()
+    for (key, line), given, m in lines_of:  # gains across LLMs come last
+        ruled.append(given or _rule(line, m, supported))
+        supported |= {key[1:]} if ruled[-1] == SUPPORTED else set()
+    power = frame["supported"].str.removeprefix("cannot tell: ").where(frame["tested"], "the interval holds 0")
+    power = power.mask(frame["gains"].notna(), "a gain is not significant by itself")
+    power = power.where(pd.Series(ruled, frame.index) == POWER, "")
     frame = frame.assign(verdict=ruled, reason=frame["missing"].where(frame["missing"] != "", power))
     columns = ["measure", "policy", "seeds", *evidence.DIFFERENCE, "published"]
     columns += ["verdict", "reason", "decides", "synthetic", "runs"]
@@ -551,18 +583,25 @@ def _line(runs: Runs, row: Row, claim: Claim) -> dict[str, Any]:
     numbers = row.numbers if made else runs.difference(row)
     seeds = row.seeds or (len(row.pair[0]) if isinstance(row.pair, tuple) else np.nan)
     why = "" if made else numbers["why"]
-    verdict = MISSING if row.absent else RUNS if why or seeds < claim.seeds else row.verdict
+    verdict = row.verdict or MISSING if row.absent else RUNS if why or seeds < claim.seeds else row.verdict
     facts = {"measure": row.measure, "policy": row.policy, "seeds": seeds, "published": row.published}
     facts |= {"verdict": verdict, "missing": why, "decides": row.decides, "synthetic": row.synthetic, "why": why}
+    facts |= {"tested": row.tested, "gains": row.gains, "parts": row.parts}
     facts |= {"runs": " ".join(row.runs), "freedom": numbers.get("freedom", numbers.get("subjects", np.nan) - 1)}
-    return dict.fromkeys(evidence.DIFFERENCE, np.nan) | numbers | facts | {"gains": row.gains}
+    return dict.fromkeys(evidence.DIFFERENCE, np.nan) | numbers | facts
 
 
-def _rule(line: pd.Series, tests: int) -> str:
-    """The rule on one comparison, of so many tests that are corrected together."""
+def _rule(line: pd.Series, tests: int, supported: Collection[tuple[str, str, str]] = ()) -> str:
+    """The rule on one comparison, of so many tests that are corrected together.
+
+    Args:
+        line: Of ``_line``, its p corrected.
+        tests: How many.
+        supported: Data, model and against of the comparisons that are supported so far.
+    """
     significant = line["p (Holm)"] < significance.LEVEL
     if isinstance(line["gains"], tuple):
-        if min(line["gains"]) > 0:
+        if all(part in supported for part in line["parts"]):
             return SUPPORTED
         return AGAINST if significant and min(line["gains"]) < 0 < max(line["gains"]) else POWER
     if significant:
@@ -602,7 +641,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 def counted(frame: pd.DataFrame) -> str:
     """How many of ``verdicts`` have which one, in words: "1 not supported, 6 open for too little power"."""
     told = {SUPPORTED: "supported", AGAINST: "not supported", POWER: "open for too little power"}
-    told |= {RUNS: "open for too few runs", MISSING: "not run"}
+    told |= {RUNS: "open for too few runs", UNTESTABLE: "not to be tested without ground truth", MISSING: "not run"}
     counts = frame["verdict"].value_counts()
     return ", ".join(f"{counts[verdict]} {name}" for verdict, name in told.items() if verdict in counts)
 
@@ -614,6 +653,8 @@ def _together(words: Sequence[str]) -> str:
         return AGAINST
     if every <= {MISSING}:
         return MISSING
+    if every == {UNTESTABLE}:
+        return UNTESTABLE
     if every & {MISSING, RUNS}:
         return RUNS
     return POWER if POWER in every else SUPPORTED
@@ -661,6 +702,7 @@ def page(verdicts: pd.DataFrame, profile: str) -> str:
     styler.set_table_styles([{"selector": "td", "props": "text-align: left; vertical-align: top"}])
     rehearsal = "A rehearsal on synthetic releases: no result on CASME II or SAMM. " * bool(verdicts["synthetic"].any())
     caption = (
-        f"{rehearsal}Differences in points of two-class macro F1 [95 % interval], p corrected over the claim's tests"
+        f"{rehearsal}Differences in points of two-class macro F1, or in percent of the measure that is named [95 % "
+        "interval], p corrected over the claim's tests"
     )
     return styler.set_caption(html.escape(caption)).to_html()
