@@ -340,3 +340,10 @@ def test_the_verdicts_as_a_page_and_as_a_figure(record, decide):
     assert dots == set(shown["difference"])
     headings = [label.get_text() for label in axis.get_yticklabels() if label.get_fontweight() == "bold"]
     assert headings == list(shown.index.unique("claim"))
+
+
+def test_gains_count_where_each_is_supported_by_itself():
+    a, b = ("d", "m", "x"), ("d", "n", "x")
+    line = pd.Series({"p (Holm)": 0.5, "gains": (4.0, 3.0), "parts": (a, b)}, dtype=object)
+    assert claims._rule(line, 4, {a, b}) == claims.SUPPORTED
+    assert claims._rule(line, 4, {a}) == claims.POWER  # two positive signs are no test
