@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 
 from aullm_lib.notebook import parameters
 from aullm_lib.notebook.workspace import Workspace
+from aullm_lib.report import claims
 from aullm_lib.support import files
 
 UNFINISHED = ".unfinished.ipynb"  # behind the name of a notebook that is running, or failed
@@ -105,9 +106,16 @@ def load(work: Workspace) -> list[Executed]:
 
 
 def command(profile: str) -> str:
-    """The command that runs a profile."""
+    """The command that runs a profile; paths of data and language models are left out."""
     targets = {name: f"make {name}" for name in ("demo", "demo-llm", "demo-full")}
-    targets |= {"paper": "make paper CASME2_ROOT=... SAMM_ROOT=..."}
+    if profile == "paper":
+        own = parameters.profile(profile)["02_train_loso"]
+        record = files.read_json(Workspace(profile).folder / "records" / "02_train_loso.json", missing={})
+        given = own | record.get("parameters", {})
+        roots = [f"{parameters.ROOTS[release].upper()}=..." for release in given["releases"]]
+        chosen = [f"RELEASES={','.join(given['releases'])}"] if given["releases"] != own["releases"] else []
+        chosen += ["LLM=..."] if given["llm"] != own["llm"] else []  # under another name it would be another run
+        targets["paper"] = " ".join(["make paper", *roots, *chosen])
     if not (parameters.SOURCE / "profiles" / f"{profile}.yaml").is_file():
         return "make grid GRID=..., of which it is a cell"
     return targets.get(profile, f".venv/bin/aullm batch {profile}")
@@ -122,8 +130,7 @@ def not_run(profile: str, notebooks: Iterable[str], *settings: str) -> str:
         settings: Parameters that it takes, as ``name=value``.
     """
     given = " ".join([*(f"--only {name}" for name in notebooks), *(f"-p '{setting}'" for setting in settings)])
-    start = command(profile)
-    return f"*Not run. To run it:* `{start} " + (f'ARGS="{given}"`' if start.startswith("make") else f"{given}`")
+    return f"*Not run. To run it:* `{claims.filled(command(profile), given)}`"
 
 
 def provenance(path: Path) -> dict:

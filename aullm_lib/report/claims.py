@@ -584,7 +584,7 @@ def _line(runs: Runs, row: Row, claim: Claim) -> dict[str, Any]:
     seeds = row.seeds or (len(row.pair[0]) if isinstance(row.pair, tuple) else np.nan)
     why = "" if made else numbers["why"]
     verdict = row.verdict or MISSING if row.absent else RUNS if why or seeds < claim.seeds else row.verdict
-    facts = {"measure": row.measure, "policy": row.policy, "seeds": seeds, "published": row.published}
+    facts: dict[str, Any] = {"measure": row.measure, "policy": row.policy, "seeds": seeds, "published": row.published}
     facts |= {"verdict": verdict, "missing": why, "decides": row.decides, "synthetic": row.synthetic, "why": why}
     facts |= {"tested": row.tested, "gains": row.gains, "parts": row.parts}
     facts |= {"runs": " ".join(row.runs), "freedom": numbers.get("freedom", numbers.get("subjects", np.nan) - 1)}
@@ -682,19 +682,29 @@ def by_policy(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(ways)
 
 
-def page(verdicts: pd.DataFrame, profile: str) -> str:
-    """``verdicts`` as an HTML table with the command that fills what is missing; text from data is escaped."""
+def filled(command: str, arguments: str) -> str:
+    """A command that runs a profile, with more arguments."""
+    return f'{command} ARGS="{arguments}"' if command.startswith("make") else f"{command} {arguments}"
+
+
+def page(verdicts: pd.DataFrame, command: str) -> str:
+    """``verdicts`` as an HTML table; text from data is escaped.
+
+    Args:
+        verdicts: Of ``verdicts``.
+        command: That runs the profile, for what is missing.
+    """
     marks = {SUPPORTED: "✓", AGAINST: "✗"}
     run = {claim.key for claim in CLAIMS if not isinstance(claim.tests[0], Print)}
-    command = [
-        f'make {profile} ARGS="-p claims=[{key}]"' * (key in run and missing != "")
+    fills = [
+        filled(command, f"-p claims=[{key}]") * (key in run and missing != "")
         for key, missing in verdicts["missing"].items()
     ]
     verdict = [f"{marks.get(v, '·')} {v}{' (rehearsal)' * s}" for v, s in verdicts[["verdict", "synthetic"]].to_numpy()]
     columns = {
         "claim": verdicts["words"] + " (" + verdicts["place"] + ")", "verdict": verdict,
         "comparisons supported": verdicts["supported"], "which decides": verdicts["decisive"],
-        "not run": verdicts["missing"], "filled by": command,
+        "not run": verdicts["missing"], "filled by": fills,
     }  # fmt: skip
     styler = Styler(pd.DataFrame(columns, verdicts.index.rename(None)), uuid="claims").format(escape="html")
     open_ = ~verdicts["verdict"].isin([SUPPORTED, AGAINST])

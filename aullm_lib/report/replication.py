@@ -137,7 +137,7 @@ class Profile:
     def fill(self, **parameters: str) -> str:
         """The command with some parameters, or for one notebook (``only``)."""
         given = " ".join(f"--only {v}" if k == "only" else f"-p {k}={v}" for k, v in parameters.items())
-        return f'{self.command} ARGS="{given}"' if self.command.startswith("make") else f"{self.command} {given}"
+        return claims.filled(self.command, given)
 
     def path(self, target: Path) -> str:
         """A path relative to the report."""

@@ -14,7 +14,8 @@ from nbformat import v4
 from PIL import Image
 
 from aullm_lib.__main__ import main
-from aullm_lib.notebook import fragment, site
+from aullm_lib.notebook import executed, fragment, site
+from aullm_lib.notebook.workspace import Workspace
 from aullm_lib.report import figures, tables
 from aullm_lib.support import files
 
@@ -491,6 +492,13 @@ def test_a_notebook_without_executed_cells_is_not_taken_for_one(home, caplog):
     (home / "runs" / "demo" / "notebooks" / "02_train_loso.ipynb").write_text("{")
     assert main(["report", "demo"]) == 2
     assert "02_train_loso.ipynb: not readable as a notebook" in caplog.text
+
+
+def test_a_command_names_what_was_chosen_but_no_path(home):
+    """Under another LLM or with other releases, what is missing would be another run."""
+    Workspace("paper").record("02_train_loso", {"llm": "/data/Qwen2.5-1.5B", "releases": ["casme2"]})
+    assert executed.command("paper") == "make paper CASME2_ROOT=... RELEASES=casme2 LLM=..."
+    assert 'LLM=... ARGS="--only 04_ablations' in executed.not_run("paper", ["04_ablations"])
 
 
 def test_a_grid_cell_has_a_report_of_its_own(home, caplog):

@@ -294,6 +294,7 @@ def test_heat_maps_and_se_are_decided_by_the_same_rule(tmp_path, decide):
     assert rows["difference"].tolist() == want["difference"].round(1).tolist()
     assert rows["p (Holm)"].tolist() == metrics.holm(want["p"]).round(4).tolist()
     assert set(rows.index.get_level_values("data")) == {"synthetic, as SAMM"}
+    assert set(rows["measure"]) == {"pointing game", "energy pointing game"} and set(rows["policy"]) == {""}
     by_verdict = dict(zip(rows.index.get_level_values("against"), rows["verdict"], strict=True))
     assert by_verdict["pointing game: chance level"] == "supported"
     assert by_verdict["pointing game: 3D-CNN"] == "cannot tell: too little power"
@@ -302,6 +303,8 @@ def test_heat_maps_and_se_are_decided_by_the_same_rule(tmp_path, decide):
     files.write_json(tmp_path / "about.json", about | {"ground_truth": False, "synthetic": False})
     frame, verdicts = decide(tmp_path)
     assert frame.xs("C8", level="claim")["reason"].tolist() == ["this release has no ground truth of where AUs act"]
+    assert verdicts.loc["C8", ["verdict", "missing"]].tolist() == ["cannot be tested without ground truth", ""]
+    assert "C8" not in claims.page(verdicts, "make paper").partition("<tbody")[2].replace(">C8<", "")
 
 
 def test_every_way_to_score_has_its_verdicts(record, load):
@@ -325,7 +328,7 @@ def test_the_verdicts_as_a_page_and_as_a_figure(record, decide):
         for variant, skill in (("all", GOOD), ("efp-", BLIND), ("high", FAIR)):
             record(release=release, llm="x/<b>evil</b>$a", variant=variant, skill=skill, synthetic=True)
     frame, verdicts = decide()
-    page = BeautifulSoup(claims.page(verdicts, "demo"), "html.parser")
+    page = BeautifulSoup(claims.page(verdicts, "make demo"), "html.parser")
     assert not page("b")
     rows = {row("th")[0].text: [cell.text for cell in row("td")] for row in page("tr") if row("td")}
     assert list(rows) == [claim.key for claim in claims.CLAIMS]
@@ -340,6 +343,14 @@ def test_the_verdicts_as_a_page_and_as_a_figure(record, decide):
     assert dots == set(shown["difference"])
     headings = [label.get_text() for label in axis.get_yticklabels() if label.get_fontweight() == "bold"]
     assert headings == list(shown.index.unique("claim"))
+
+
+def test_what_was_not_run_yet_counts_among_a_claims_tests(record, decide):
+    """The least p of eight subjects, times six cells of which one was run."""
+    record(llm=QWEN25, skill=GOOD)
+    record(llm=QWEN25, variant="efp-", skill=BLIND)
+    rows = decide()[0].xs("C3", level="claim")
+    assert rows["p (Holm)"].dropna().tolist() == [pytest.approx(6 * 2 / 2**8, abs=1e-4)]
 
 
 def test_gains_count_where_each_is_supported_by_itself():
