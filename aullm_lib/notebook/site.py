@@ -34,9 +34,11 @@ DATA = {
     frozenset({True, False}): "licensed and synthetic data",
     frozenset(): "data not stated",
 }
+_KEEP = "annotations are quoted, so do not publish these pages; make crate packs what may be."
 WARNINGS = {
     frozenset({True}): ": faces are rendered, and no number here is a result on CASME II or SAMM.",
-    frozenset({True, False}): ": no number from the synthetic part is a result on CASME II or SAMM.",
+    frozenset({False}): f": {_KEEP}",
+    frozenset({True, False}): f": {_KEEP} No number from the synthetic part is a result on CASME II or SAMM.",
     frozenset(): ": take no number here for a result.",
 }
 FACTS = {

@@ -365,7 +365,7 @@ def test_formulas_are_mathml_and_text_in_them_stays_text():
     ("synthetic", "label"),
     [
         (True, "Synthetic data: faces are rendered"),
-        (False, "Licensed data."),
+        (False, "Licensed data: annotations are quoted, so do not publish these pages"),
         (None, "Data not stated: take no number"),
     ],
 )
@@ -389,8 +389,8 @@ def test_licensed_and_synthetic_data_are_told_apart(home):
     found = pages(report)
     assert f"Language model tiny (two layers, random weights); tiny {EVIL}" in found["index.html"].words()
     assert "Changed in it epochs 2 Language" in found["index.html"].words()
-    assert "Licensed and synthetic data: no number from the synthetic part" in found["index.html"].words()
-    assert "Licensed data." in found["02_train_loso.html"].words()
+    assert "Licensed and synthetic data: annotations are quoted" in found["index.html"].words()
+    assert "Licensed data: annotations" in found["02_train_loso.html"].words()
     assert "Synthetic data: faces are rendered" in found["00_quickstart.html"].words()
 
 
