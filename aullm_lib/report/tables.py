@@ -397,8 +397,8 @@ def _notes(
         "The publication does not say which LLM its Table 4 is of.": differences and number == 4,
         f"Published: {published.place(number)}, as printed. Its F1 is two-class macro F1, {shown} constant predictors "
         f"show. {published.comment(number)}": True,
-        f"As far as is known, thresholds of AU-LLM's published rows were tuned on the test labels: their like here is "
-        f"the row {POLICIES[TUNED]}.": True,
+        f"As far as is known, thresholds of AU-LLM's published rows were tuned on the test labels: they compare with "
+        f'the rows of "{POLICIES[TUNED]}".': True,
     }
     return out + [line for line, needed in lines.items() if needed]
 
