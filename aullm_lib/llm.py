@@ -303,7 +303,7 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
 
     if first.context is not None:
         contexts = torch.stack([r.context for r in reasoners if r.context is not None]).to(model.dtype)  # k p d
-        answers = _once(model, contexts)[:, -1]  # k d
+        answers = _hidden_states(model, contexts)[:, -1]  # k d
         return [token + answer.to(token.dtype) for token, answer in zip(tokens, answers, strict=True)]
     visual = torch.cat(list(tokens)).to(model.dtype)[:, None]  # n 1 d
     prompt = model.get_input_embeddings()(first.prompt_ids)  # p d
@@ -317,11 +317,11 @@ def reason(reasoners: Sequence[LLMReasoner], tokens: Sequence[Tensor]) -> list[T
         prompts = prompt.expand(len(visual), -1, -1)  # n p d
         order = (visual, prompts) if first.token_order == "visual-first" else (prompts, visual)
         with adapted(rows):
-            hidden = _once(model, torch.cat(order, dim=1))  # n p+1 d
+            hidden = _hidden_states(model, torch.cat(order, dim=1))  # n p+1 d
     return list(hidden[:, -1].to(tokens[0].dtype).split(rows))  # b_k d
 
 
-def _once(model: Any, embeddings: Tensor) -> Tensor:
+def _hidden_states(model: Any, embeddings: Tensor) -> Tensor:
     """Embeddings `[n, l, d]` through the LLM -> hidden states of all positions, `[n, l, d]`."""
     # An empty cache says that there is one sequence: else transformers looks for several, and waits for the GPU.
     empty = DynamicCache(config=model.config) if embeddings.is_cuda and can_share(model, 0) else None
