@@ -301,8 +301,8 @@ class Run:
         config = {"experiment": experiment.to_dict(), "data": data}
         members = [[fold.name, sorted(fold.train), sorted(fold.test)] for fold in folds]
         what = config["experiment"] | ({"llm": ""} if "llm" in data else {})  # its weights say more than where they lie
-        key = hashlib.sha256(json.dumps([config | {"experiment": what}, members], sort_keys=True).encode()).hexdigest()
-        key = key[:10]
+        named = json.dumps([config | {"experiment": what}, members], sort_keys=True)
+        key = hashlib.sha256(named.encode()).hexdigest()[:10]
         path = Path(out) / f"{experiment.name}-{key}"
         described = [
             {

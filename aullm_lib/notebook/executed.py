@@ -96,8 +96,7 @@ def load(work: Workspace) -> list[Executed]:
         except (ValueError, nbformat.ValidationError) as error:
             raise ValueError(f"{path}: not readable as a notebook ({error}); delete it and run it again") from None
         if any(cell.get("execution_count") for cell in book.cells) and name != "index":
-            record = files.read_json(work.folder / "records" / f"{name}.json", missing={})
-            books.append(Executed(name, book, record))
+            books.append(Executed(name, book, work.read(name)))
     if not books:
         profiles = sorted(path.stem for path in (parameters.SOURCE / "profiles").glob("*.yaml"))
         if work.profile not in profiles and not work.folder.exists():
@@ -110,8 +109,7 @@ def command(profile: str) -> str:
     targets = {name: f"make {name}" for name in ("demo", "demo-llm", "demo-full")}
     if profile == "paper":
         own = parameters.profile(profile)["02_train_loso"]
-        record = files.read_json(Workspace(profile).folder / "records" / "02_train_loso.json", missing={})
-        given = own | record.get("parameters", {})
+        given = own | Workspace(profile).read("02_train_loso").get("parameters", {})
         roots = [f"{parameters.ROOTS[release].upper()}=..." for release in given["releases"]]
         chosen = [f"RELEASES={','.join(given['releases'])}"] if given["releases"] != own["releases"] else []
         chosen += ["LLM=..."] if given["llm"] != own["llm"] else []  # under another name it would be another run

@@ -143,20 +143,27 @@ class Workspace:
 
     def record(self, notebook: str, settings: Mapping, **results: object) -> Path:
         """Stores a notebook's parameters, the ``files`` that it wrote and a few facts, with their provenance."""
-        path = self.folder / "records" / f"{notebook}.json"
+        path = self._record(notebook)
         with files.explained(path, "the record"):
             files.write_json(path, {"parameters": dict(settings), "results": results} | provenance())
         return path
 
     def noted(self, notebook: str) -> int | None:
         """When a notebook left its record (in nanoseconds), or None if it has not run."""
-        path = self.folder / "records" / f"{notebook}.json"
+        path = self._record(notebook)
         return path.stat().st_mtime_ns if path.is_file() else None
 
     def recorded(self, notebook: str) -> dict | None:
         """The results that a notebook recorded under this profile, or None if it has not run."""
-        record = files.read_json(self.folder / "records" / f"{notebook}.json", missing=None)
-        return record and record["results"]
+        record = self.read(notebook)
+        return record["results"] if record else None
+
+    def read(self, notebook: str) -> dict:
+        """All that ``record`` stored for a notebook: parameters, results and provenance; {} if it has not run."""
+        return files.read_json(self._record(notebook), missing={})
+
+    def _record(self, notebook: str) -> Path:
+        return self.folder / "records" / f"{notebook}.json"
 
 
 def _key(identity: Any) -> str:
