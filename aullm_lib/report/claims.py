@@ -2,8 +2,8 @@
 
 What decides each claim stands in ``CLAIMS``, written down before anything is run. The rule is the same for all: the
 difference between the full model and what it is compared with is averaged over the seeds and tested by swapping whole
-subjects (``metrics.compare``), p is corrected over all m tests of the claim (Holm), of which those that were
-not run count with p = 1, and a comparison is
+subjects (``metrics.compare``), p is corrected over all m tests of the claim (Holm), of which those that were not run
+count with p = 1, and a comparison is
 
 - supported, where p is below 0.05 in the claimed direction;
 - not supported, where it is below 0.05 in the other one, or where the upper end of the interval, at the level

@@ -199,6 +199,7 @@ def test_releases_without_quirks_are_what_they_were(tmp_path: Path) -> None:
         "006,006_7_12,995,1038,1067,14,both,0.8546,0.8935,0.2327",
         "007,007_7_30,708,750,785,7,both,0.8242,0.8605,0.347",
     ]
+    # Measured in the picture, whose last digits are the processor's.
     assert rows[0][1] == "amplitude_px" and np.allclose([float(k) for _, k in rows[1:]], (0.461, 0.555), atol=0.003)
     assert list(json.loads((truth / "release.json").read_text())) == [
         *("synthetic", "release", "subjects", "clips_per_subject", "intensity", "seed", "version"),
